@@ -1,0 +1,117 @@
+// Package acp is the security and transport substrate on which GRASP runs
+// (RFC 8990, section 2.5.1): it says whether the network is protected, which
+// links there are, which address to give to others, and it opens the sockets.
+//
+// The core of package grasp asks a [Plane] for everything it knows of the
+// network and never learns which plane it runs on. The planes here are
+// [Layer2], for networks whose link layer is protected by other means,
+// [Insecure], which never is, and [Network], an in-memory network of many
+// nodes for tests.
+package acp
+
+import (
+	"context"
+	"net"
+	"net/netip"
+)
+
+// Port is the port on which GRASP listens for link-local multicast
+// (GRASP_LISTEN_PORT, RFC 8990 section 2.6).
+const Port = 7017
+
+// Group6 and Group4 are the multicast groups of GRASP
+// (ALL_GRASP_NEIGHBORS, RFC 8990 section 2.6).
+var (
+	Group6 = netip.MustParseAddr("ff02::13")
+	Group4 = netip.MustParseAddr("224.0.0.119")
+)
+
+// MaxMulticast is the largest multicast message that fits the smallest packet
+// every IPv6 link carries whole: 1280 bytes less the headers of IPv6 and UDP.
+// GRASP must not rely on IP fragmentation (RFC 8990 section 2.5.3).
+const MaxMulticast = 1232
+
+// Status says whether a plane protects what is sent over it, and why.
+type Status struct {
+	// Secure is true if the plane admits only authenticated members and
+	// protects their messages (RFC 8990 section 2.5.1), or is trusted to.
+	Secure bool
+	// Reason is for people: what the protection is, or what is missing.
+	Reason string
+}
+
+// Link is a link on which the plane sends and receives multicast.
+type Link struct {
+	// Index is the link's interface index, never 0. It is what tells links
+	// apart: a name can be taken over by another interface.
+	Index int
+	// Name is the interface's name, for people.
+	Name string
+	// Addr is the address of this node on the link: link-local, with the
+	// decimal Index as its zone (only a loopback link may have ::1).
+	Addr netip.Addr
+}
+
+// Plane is a security and transport substrate. Its methods may be called
+// concurrently; one plane serves any number of instances.
+type Plane interface {
+	// Status is consulted for every operation: it must be cheap.
+	Status() Status
+	// Open opens the sockets of one instance. No link need be there yet.
+	Open() (Endpoint, error)
+}
+
+// Endpoint is what one instance has of a plane: a receiver of the multicasts
+// to [Port], shared with every other instance on the node; a sender of
+// multicasts; and a listener for streams, whose port is the sender's.
+//
+// Its methods may be called concurrently. A failure of one link or peer
+// concerns that link or peer only. After Close every call returns an error
+// that wraps [net.ErrClosed].
+type Endpoint interface {
+	// Port is the port that multicasts come from and streams are accepted on.
+	Port() uint16
+	// Links returns the links in use now: up, joined, with an address that
+	// can be used. The caller must not change the slice.
+	Links() []Link
+	// Addr returns the address by which nodes beyond the link reach this one,
+	// or the zero Addr if there is none.
+	Addr() netip.Addr
+	// Changed receives a value after the status, the links or the address
+	// changed, one for any number of changes. It is meant for one reader.
+	Changed() <-chan struct{}
+	// MaxMulticast is the size of the largest message that Send takes.
+	MaxMulticast() int
+	// Send multicasts a message on one link. It does not wait for anybody.
+	Send(link int, msg []byte) error
+	// Receive waits for a multicast, this endpoint's own included, and copies
+	// it to buf; what does not fit is lost. Errors other than net.ErrClosed
+	// are passing.
+	Receive(buf []byte) (n int, from Origin, err error)
+	// Accept waits for a stream that a peer opened. Errors other than
+	// net.ErrClosed are passing.
+	Accept() (*Stream, error)
+	// Dial opens a stream to a peer. The zone of a link-local address is the
+	// decimal index of its link.
+	Dial(ctx context.Context, to netip.AddrPort) (*Stream, error)
+	// Close ends the endpoint and waits for what it started. Streams go on.
+	Close() error
+}
+
+// Origin says where a multicast came from.
+type Origin struct {
+	// Link is the index of the link it came by.
+	Link int
+	// Addr is its source, to which responses go.
+	Addr netip.AddrPort
+}
+
+// Stream is a reliable connection to a peer.
+type Stream struct {
+	net.Conn
+	// Peer is the peer's address; a link-local one has the decimal index of
+	// the link as its zone.
+	Peer netip.AddrPort
+	// Link is the index of the link the peer is on, 0 if that is not known.
+	Link int
+}

@@ -1,0 +1,273 @@
+package grasp
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/wire"
+)
+
+// discoveryStep is the time a discovery is given for each count of its loop
+// count (RFC 8990 section 2.5.4.3 suggests 100 ms).
+const discoveryStep = 100 * time.Millisecond
+
+// discoveryTime is how long the answers to one M_DISCOVERY are waited for.
+func discoveryTime(o Objective) time.Duration {
+	return discoveryStep * time.Duration(max(o.LoopCount, 1))
+}
+
+// DiscoverOptions are the settings of Discover. The zero value is the default.
+type DiscoverOptions struct {
+	// Flush forgets all cached locators of the objective first.
+	Flush bool
+	// MinimumTTL forgets cached locators that live no longer than this.
+	MinimumTTL time.Duration
+	// First returns as soon as anything is found, instead of collecting
+	// until the timeout.
+	First bool
+	// CacheOnly returns what is known without asking the network.
+	CacheOnly bool
+}
+
+// Discover finds ASAs that support an objective (RFC 8991 section 2.3.4,
+// M_DISCOVERY). It returns their locators in the order of arrival, without
+// duplicates; that there are none is not an error. The objective need not be
+// registered.
+//
+// What is known at once is returned at once, without a message: objectives of
+// other ASAs in this instance and cached locators. Else the network is asked,
+// on every link and with a new session ID each time, after 100 ms times the
+// loop count and then at twice the interval each, until something is found;
+// results are collected until the timeout. Timeout 0 means 100 ms times the
+// loop count. It blocks until then, until the first result with First, or
+// until the context ends.
+//
+// Errors: [ErrNoASA], [ErrNotBoth], [ErrNoSecurity], [ErrTooLong] (the name
+// does not fit a multicast), [ErrUnspec] (a name that is not UTF-8),
+// [ErrCancelled].
+func (a *ASA) Discover(ctx context.Context, o Objective, timeout time.Duration, opt DiscoverOptions) ([]Locator, error) {
+	const op = "discover"
+	if err := a.check(); err != nil {
+		return nil, fail(op, o.Name, ErrNoASA, err)
+	}
+	if err := o.check(); err != nil {
+		return nil, fail(op, o.Name, Code(err), nil)
+	}
+	if st := a.g.cfg.Plane.Status(); !st.Secure {
+		return nil, fail(op, o.Name, ErrNoSecurity, errors.New(st.Reason))
+	}
+	if timeout == 0 {
+		timeout = discoveryTime(o)
+	}
+	found, _, err := a.g.discover(ctx, a, o, timeout, opt)
+	if err != nil {
+		return nil, fail(op, o.Name, Code(err), err)
+	}
+	return found, nil
+}
+
+// discover does the work of Discover and says whether the network was asked.
+func (g *Instance) discover(ctx context.Context, asa *ASA, o Objective, timeout time.Duration, opt DiscoverOptions) (found []Locator, asked bool, err error) {
+	if opt.Flush {
+		g.locators.flush(o.Name)
+	} else if opt.MinimumTTL > 0 {
+		g.locators.flushBefore(o.Name, time.Now().Add(opt.MinimumTTL))
+	}
+	found = append(g.localLocators(o.Name, asa), g.locators.get(o.Name)...)
+	if opt.CacheOnly || len(found) > 0 && (opt.First || !opt.Flush) {
+		return found, false, nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errTimeout)
+	defer cancel()
+	results := g.searches.open(o.Name)
+	defer g.searches.close(results)
+	for interval := discoveryTime(o); ; interval *= 2 {
+		if err := g.multicastDiscovery(results, o); err != nil {
+			return nil, true, err
+		}
+		again := time.NewTimer(interval)
+		for waiting := true; waiting; {
+			select {
+			case <-results.arrived:
+				if opt.First {
+					again.Stop()
+					return append(found, results.locators()...), true, nil
+				}
+			case <-again.C:
+				// Repeating is for those who got no answer at all.
+				waiting = len(results.locators()) > 0
+				again.Reset(timeout)
+			case <-asa.gone:
+				again.Stop()
+				return nil, true, ErrNoASA
+			case <-ctx.Done():
+				again.Stop()
+				if cause := context.Cause(ctx); !errors.Is(cause, errTimeout) {
+					return nil, true, &withCode{ErrCancelled, cause}
+				}
+				return append(found, results.locators()...), true, nil
+			}
+		}
+	}
+}
+
+// errTimeout is the cause of a context that ended with the timeout of a call.
+var errTimeout = errors.New("timeout")
+
+// localLocators returns the locator of this instance if another of its ASAs
+// supports the objective (RFC 8994 section 6.9.2: those on one node still
+// find each other).
+func (g *Instance) localLocators(name string, asking *ASA) []Locator {
+	o, ok := g.objectives.offered(name, asking)
+	if !ok {
+		return nil
+	}
+	var out []Locator
+	for _, w := range g.replyLocators(o, 0) {
+		out = append(out, decodeLocator(w, 0))
+	}
+	return out
+}
+
+// replyLocators returns the locators that a response on a link gives.
+func (g *Instance) replyLocators(o offer, link int) []wire.Locator {
+	if o.locators != nil {
+		return o.locators
+	}
+	if own, ok := g.ownLocator(link, o.local); ok {
+		return []wire.Locator{own}
+	}
+	return nil
+}
+
+// multicastDiscovery sends M_DISCOVERY on every link, with a new session ID
+// that leads to the search.
+func (g *Instance) multicastDiscovery(s *search, o Objective) error {
+	m := &wire.Discovery{SessionID: g.sessions.begin(), Initiator: g.initiator(), Objective: o.withoutValue()}
+	g.searches.add(s, m.SessionID, m.Initiator)
+	raw, err := g.encodeMulticast(m)
+	if err != nil {
+		return err
+	}
+	g.multicast(m, raw)
+	return nil
+}
+
+// defaultResponseTTL is what a ttl of 0 in a response stands for: something
+// much longer than 60 s (RFC 8990 section 2.8.5).
+const defaultResponseTTL = 600 * time.Second
+
+// found takes a response to a discovery: its locators go to the cache and to
+// the search they are for. Responses nobody asked for are dropped.
+func (g *Instance) found(m *wire.Response, link int, peer netip.AddrPort) {
+	s := g.searches.get(m.SessionID, m.Initiator)
+	if s == nil {
+		g.drop(eventOf(m, Event{Reason: ReasonUnsolicited, Peer: peer, Link: link}))
+		return
+	}
+	ttl := time.Duration(m.TTL) * time.Millisecond
+	if m.TTL == 0 {
+		ttl = defaultResponseTTL
+	}
+	expire := time.Now().Add(ttl)
+	var all []cachedLocator
+	add := func(w wire.Locator, diverted bool) {
+		// RFC 8990 section 2.9.5.1: no link-local address in a Divert. And
+		// nobody but this host can be reached by a loopback address.
+		if a := w.Addr; diverted && isLinkLocal(w) || a.IsLoopback() && !peer.Addr().IsLoopback() ||
+			a.IsValid() && (a.IsUnspecified() || a.IsMulticast()) {
+			g.drop(eventOf(m, Event{Reason: ReasonBadLocator, Peer: peer, Link: link, Objective: s.name}))
+			return
+		}
+		l := decodeLocator(w, link)
+		l.Diverted, l.Expire = diverted, expire
+		all = append(all, cachedLocator{Locator: l, wire: w})
+	}
+	for _, w := range m.Locators {
+		add(w, false)
+	}
+	for _, w := range m.Diverted {
+		add(w, true)
+	}
+	// A response with the objective and its value is rapid synchronization
+	// as the Python prototype does it.
+	if o := m.Objective; o != nil && o.Name == s.name && o.Flags&wire.FlagSynch != 0 &&
+		len(m.Locators) > 0 && len(all) > 0 && !isNull(o.Value) {
+		all[0].rapid = o
+	}
+	if len(all) > 0 {
+		g.locators.put(s.name, all)
+		s.put(all)
+	}
+}
+
+func isNull(value []byte) bool { return len(value) == 0 || len(value) == 1 && value[0] == null[0] }
+
+// answerDiscovery answers a multicast M_DISCOVERY if this node can: by a
+// connection to where it came from (RFC 8990 section 2.8.5).
+func (g *Instance) answerDiscovery(m *wire.Discovery, from acp.Origin) {
+	response := g.response(m, from.Link)
+	if response == nil {
+		g.drop(eventOf(m, Event{Reason: ReasonUnknownObjective, Peer: from.Addr, Link: from.Link}))
+		return
+	}
+	select {
+	case g.responders <- struct{}{}:
+	default:
+		g.drop(eventOf(m, Event{Reason: ReasonTooManyResponses, Peer: from.Addr, Link: from.Link}))
+		return
+	}
+	started := g.spawn(func() {
+		defer func() { <-g.responders }()
+		ctx, cancel := context.WithTimeout(g.ctx, dialTimeout)
+		defer cancel()
+		c, err := g.ep.Dial(ctx, from.Addr)
+		if err != nil {
+			g.drop(eventOf(response, Event{Reason: ReasonSendFailed, Peer: from.Addr, Link: from.Link, Err: err}))
+			return
+		}
+		s := g.newStream(c, false)
+		if _, ok := g.streams.add(s, false); ok {
+			g.reply(s, response)
+		}
+		s.close()
+	})
+	if !started {
+		<-g.responders
+	}
+}
+
+// answerOnStream answers an M_DISCOVERY that came by unicast on the same
+// connection (RFC 8990 section 2.5.4.2).
+func (g *Instance) answerOnStream(s *stream, m *wire.Discovery) {
+	defer s.close()
+	if response := g.response(m, s.Link); response != nil {
+		g.reply(s, response)
+	}
+}
+
+// response returns the answer to a discovery that came by a link: locators of
+// this node, else a Divert to those it knows, else nil.
+func (g *Instance) response(m *wire.Discovery, link int) *wire.Response {
+	r := &wire.Response{SessionID: m.SessionID, Initiator: m.Initiator}
+	if o, ok := g.objectives.offered(m.Objective.Name, nil); ok {
+		r.TTL = o.ttl
+		r.Locators = g.replyLocators(o, link)
+		if o.rapid {
+			r.Objective = &o.objective
+		}
+		if len(r.Locators) > 0 {
+			return r
+		}
+	}
+	var left time.Duration
+	if r.Diverted, left = g.locators.divert(m.Objective.Name, link); r.Diverted == nil {
+		return nil
+	}
+	r.Objective = nil
+	r.TTL = uint32(max(left.Milliseconds(), 1)) // 0 would mean much longer
+	return r
+}

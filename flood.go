@@ -1,0 +1,227 @@
+package grasp
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/wire"
+)
+
+// TaggedObjective is an objective with the locator that a flood gives for it
+// (RFC 8991 section 2.3.2.5).
+type TaggedObjective struct {
+	Objective Objective
+	// Source tells floods of one objective apart. To Flood it may be nil. From
+	// GetFlood it never is: it carries the expiry, and no address if the flood
+	// gave none.
+	Source *Locator
+}
+
+// Flood sends synchronization objectives with their values to every node
+// (RFC 8991 section 2.3.6, M_FLOOD): one message, on every link. They live
+// there for ttl, rounded up to milliseconds; 0 means for ever. The flood also
+// goes to this instance's own cache. It does not block.
+//
+// Every objective must be registered by the ASA, with Synch. A Source with
+// the address :: stands for this node's link-local address on each link, and
+// makes all loop counts 1. So does an instance without an address of more than
+// link-local scope: its floods may not be relayed (RFC 8990 section 2.5.6.2).
+//
+// All of it must fit one packet: 1232 bytes over IPv6. Without a link the
+// flood reaches this instance only, which is no error.
+//
+// Errors: [ErrNoSecurity], [ErrUnspec] (no objectives, a ttl out of range),
+// [ErrNotBoth], [ErrNotSynch], [ErrNoASA], [ErrNotYourObj], [ErrInvalidLoc],
+// [ErrCBORFail], [ErrTooLong], and [ErrSockErr] if every link failed.
+func (a *ASA) Flood(ttl time.Duration, objs ...TaggedObjective) error {
+	const op = "flood"
+	var name string
+	if len(objs) > 0 {
+		name = objs[0].Objective.Name
+	}
+	if st := a.g.cfg.Plane.Status(); !st.Secure {
+		return fail(op, name, ErrNoSecurity, errors.New(st.Reason))
+	}
+	m := &wire.Flood{Initiator: a.g.initiator()}
+	if len(objs) == 0 {
+		return fail(op, name, ErrUnspec, errors.New("no objectives"))
+	}
+	if ttl != 0 {
+		ms, err := milliseconds(ttl)
+		if err != nil {
+			return fail(op, name, ErrUnspec, err)
+		}
+		m.TTL = ms
+	}
+	for _, t := range objs {
+		f, err := a.flooded(op, t)
+		if err != nil {
+			return err
+		}
+		m.Objectives = append(m.Objectives, f)
+	}
+	m.SessionID = a.g.sessions.begin()
+	defer a.g.sessions.end(sessionKey{id: m.SessionID})
+	if err := a.g.flood(m); err != nil {
+		return fail(op, name, Code(err), err)
+	}
+	return nil
+}
+
+// flooded checks an objective to be flooded and returns it as it is sent.
+func (a *ASA) flooded(op string, t TaggedObjective) (wire.Flooded, error) {
+	o := t.Objective
+	if err := o.check(); err != nil {
+		return wire.Flooded{}, fail(op, o.Name, Code(err), nil)
+	}
+	if !o.Synch {
+		return wire.Flooded{}, fail(op, o.Name, ErrNotSynch, nil)
+	}
+	if err := a.checkOwned(op, o); err != nil {
+		return wire.Flooded{}, err
+	}
+	var f wire.Flooded
+	var err error
+	if f.Objective, err = o.encode(); err != nil {
+		return wire.Flooded{}, fail(op, o.Name, ErrCBORFail, err)
+	}
+	if t.Source != nil {
+		if f.Locator, err = t.Source.encode(); err != nil {
+			return wire.Flooded{}, fail(op, o.Name, ErrInvalidLoc, err)
+		}
+	}
+	return f, nil
+}
+
+// flood sends a flood on every link and puts it into the own cache.
+func (g *Instance) flood(m *wire.Flood) error {
+	perLink := false
+	for _, f := range m.Objectives {
+		perLink = perLink || f.Locator.Addr == netip6Unspecified
+	}
+	if perLink || m.Initiator.IsLinkLocalUnicast() {
+		for i := range m.Objectives {
+			m.Objectives[i].Objective.LoopCount = 1
+		}
+	}
+	// The longest copy is as long as this one: an address for an address.
+	raw, err := g.encodeMulticast(m)
+	if err != nil {
+		return err
+	}
+	if !perLink {
+		g.cacheFlood(m, 0)
+		return g.multicast(m, raw)
+	}
+	g.relayed.addOwn(m.SessionID, m.Initiator)
+	var errs []error
+	links := g.ep.Links()
+	for _, l := range links {
+		onLink := *m
+		onLink.Objectives = append([]wire.Flooded(nil), m.Objectives...)
+		for i := range onLink.Objectives {
+			if f := &onLink.Objectives[i]; f.Locator.Addr == netip6Unspecified {
+				f.Locator.Addr = l.Addr.WithZone("")
+			}
+		}
+		g.cacheFlood(&onLink, l.Index)
+		raw, err := g.encodeMulticast(&onLink)
+		if err == nil {
+			err = g.sendOn(l, &onLink, raw)
+		}
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return allFailed(errs, len(links))
+}
+
+// allFailed returns the errors of sending on links if it failed on each.
+func allFailed(errs []error, links int) error {
+	if len(errs) == 0 || len(errs) < links {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", ErrSockErr, errors.Join(errs...))
+}
+
+// takeFlood takes a flood that came by a link.
+func (g *Instance) takeFlood(m *wire.Flood, from acp.Origin) {
+	// RFC 8990 section 2.5.6.2: a flood with a link-local source and a loop
+	// count other than 1 is discarded. The IP source of a multicast is always
+	// link-local: it is the initiator that must not be.
+	first := objectiveOf(m)
+	if first == nil {
+		return // all that it had to say was of unknown kinds
+	}
+	if m.Initiator.IsLinkLocalUnicast() && first.LoopCount != 1 {
+		g.drop(eventOf(m, Event{Reason: ReasonLinkLocalSource, Peer: from.Addr, Link: from.Link}))
+		return
+	}
+	g.cacheFlood(m, from.Link)
+}
+
+// cacheFlood puts the objectives of a flood into the cache, whoever may want
+// them (RFC 8990 section 2.8.11).
+func (g *Instance) cacheFlood(m *wire.Flood, link int) {
+	var expire time.Time
+	if m.TTL != 0 {
+		expire = time.Now().Add(time.Duration(m.TTL) * time.Millisecond)
+	}
+	for _, f := range m.Objectives {
+		if isLinkLocal(f.Locator) && m.Objectives[0].Objective.LoopCount != 1 {
+			g.drop(eventOf(m, Event{Reason: ReasonLinkLocalSource, Link: link, Objective: f.Objective.Name}))
+			continue
+		}
+		if f.Objective.Value == nil {
+			f.Objective.Value = null
+		}
+		g.floods.put(floodedEntry{objective: f.Objective, tag: tagOf(f.Locator, link), link: link, expire: expire})
+	}
+}
+
+// GetFlood returns the flooded values of an objective that live, oldest
+// first, each with its own source (RFC 8991 section 2.3.6). The objective need
+// not be registered; Synch must be set. It does not block, and works without
+// security.
+//
+// Errors: [ErrNoASA], [ErrNotBoth], [ErrNotSynch].
+func (a *ASA) GetFlood(o Objective) ([]TaggedObjective, error) {
+	if err := a.checkSynch("get flood of", o); err != nil {
+		return nil, err
+	}
+	var out []TaggedObjective
+	for _, e := range a.g.floods.get(o.Name) {
+		source := decodeLocator(e.tag.locator, e.link)
+		source.Expire = e.expire
+		out = append(out, TaggedObjective{Objective: decodeObjective(&e.objective), Source: &source})
+	}
+	return out, nil
+}
+
+// ExpireFlood marks a flooded value, as GetFlood gave it, as expired: GetFlood
+// and Synchronize no longer see it until it is flooded again. That there is
+// none is not an error. It does not block.
+//
+// Errors: [ErrNoASA], [ErrInvalidLoc].
+func (a *ASA) ExpireFlood(t TaggedObjective) error {
+	const op = "expire flood of"
+	if err := a.check(); err != nil {
+		return fail(op, t.Objective.Name, ErrNoASA, err)
+	}
+	var w wire.Locator
+	link := 0
+	if t.Source != nil {
+		var err error
+		if w, err = t.Source.encode(); err != nil {
+			return fail(op, t.Objective.Name, ErrInvalidLoc, err)
+		}
+		link = t.Source.IfIndex
+	}
+	if t.Source == nil || t.Source.IsZero() {
+		w = wire.Locator{}
+	}
+	a.g.floods.remove(t.Objective.Name, tagOf(w, link))
+	return nil
+}

@@ -1,0 +1,354 @@
+// Package grasp is an embeddable implementation of GRASP, the GeneRic
+// Autonomic Signaling Protocol (RFC 8990), with the API of RFC 8991 in the
+// shape of its author's Python prototype.
+//
+// In an autonomic network, nodes configure themselves: small programs called
+// Autonomic Service Agents (ASAs) find each other, agree on parameters and
+// share state. What they talk about are objectives: named values that are
+// negotiated between two ASAs, synchronized from one to others, or flooded to
+// all.
+//
+// # Instances and ASAs
+//
+// An [Instance] is a GRASP node: it owns the sockets, the registries and the
+// caches, and any number of ASAs share it. [New] makes one from a [Config],
+// whose zero value is ready to use; the package-level functions serve a
+// default one. [Instance.RegisterASA] gives an [*ASA], the handle with which
+// all else is done.
+//
+// # Calls, times and errors
+//
+// Calls that block take a context, whose end cancels them, and a timeout, which
+// is the GRASP timer: 0 means the default, and an M_WAIT from the peer replaces
+// it. Times are time.Duration here and milliseconds on the wire. Every error
+// is, or wraps, an [ErrorCode].
+//
+// All methods may be called from several goroutines at once. After the ASA was
+// deregistered or the instance closed, every call returns [ErrNoASA].
+//
+// # Security
+//
+// GRASP demands a substrate that admits only members of the network and
+// protects their messages (RFC 8990 section 2.5.1): the [acp.Plane] in Config.
+// While it is not secure, calls return [ErrNoSecurity], and what comes in is
+// dropped. The default, [acp.Layer2], assumes that the link layer is protected.
+package grasp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+
+	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/wire"
+)
+
+// Config is how an instance is set up. The zero value is ready to use. New
+// copies it.
+type Config struct {
+	// Plane is the security and transport substrate; nil means acp.Layer2 on
+	// all links.
+	Plane acp.Plane
+	// Logger gets what an operator must know; nil means silence.
+	Logger *slog.Logger
+	// Trace is called for every message sent, received or dropped. It is
+	// called from the goroutine that handles the message: it must be quick,
+	// safe for concurrent use, and must not call the instance. nil: none.
+	Trace func(Event)
+	// Dialogue is how Tprint and its like behave.
+	Dialogue Dialogue
+
+	// MaxMessage is the longest message in bytes that is received, or sent by
+	// unicast; 0 means 2048 (GRASP_DEF_MAX_SIZE), which is also the least.
+	// Peers must agree on more.
+	MaxMessage int
+	// MaxASAs bounds the ASAs of the instance; 0 means 1000.
+	MaxASAs int
+	// MaxObjectives bounds the registered objectives; 0 means 20,000.
+	MaxObjectives int
+	// MaxCached bounds the objectives of which discovery caches locators (64
+	// each), and apart from that the flooded values; 0 means 20,000.
+	MaxCached int
+	// MaxSessions bounds the sessions under way, those included that wait for
+	// a listener; 0 means 20,000. Requests beyond it are refused by closing.
+	MaxSessions int
+	// MaxIdle bounds the connections that have not said what they want; 0
+	// means 16,384. A new one displaces the oldest.
+	MaxIdle int
+	// Backlog bounds the requests for one objective that wait for a call of
+	// ListenNegotiate; 0 means 256. Requests beyond it are refused by closing.
+	Backlog int
+}
+
+// maxResponders bounds the discoveries that are answered at the same time.
+const maxResponders = 256
+
+// withDefaults returns a copy with defaults for what is zero, or an error for
+// what makes no sense.
+func (c Config) withDefaults() (Config, error) {
+	if c.Plane == nil {
+		c.Plane = &acp.Layer2{}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	for _, f := range []struct {
+		name       string
+		value      *int
+		def, least int
+	}{
+		{"MaxMessage", &c.MaxMessage, wire.DefaultBytes, wire.DefaultBytes},
+		{"MaxASAs", &c.MaxASAs, 1000, 1},
+		{"MaxObjectives", &c.MaxObjectives, 20_000, 1},
+		{"MaxCached", &c.MaxCached, 20_000, 1},
+		{"MaxSessions", &c.MaxSessions, 20_000, 1},
+		{"MaxIdle", &c.MaxIdle, 16_384, 1},
+		{"Backlog", &c.Backlog, 256, 1},
+	} {
+		if *f.value == 0 {
+			*f.value = f.def
+		}
+		if *f.value < f.least {
+			return c, fmt.Errorf("Config.%s is %d, the least is %d", f.name, *f.value, f.least)
+		}
+	}
+	return c, nil
+}
+
+// Instance is a GRASP node: ASAs, registries, caches and sockets. Instances in
+// one process share nothing.
+type Instance struct {
+	cfg    Config
+	log    *slog.Logger
+	limits wire.Limits
+	ep     acp.Endpoint
+	ctx    context.Context // ends with the instance
+
+	objectives *objectiveTable
+	sessions   *sessionTable
+	searches   *searchTable
+	locators   *locatorCache
+	floods     *floodCache
+	relayed    *seenTable
+	streams    *streamTable
+	responders chan struct{} // a token for each discovery being answered
+	counters   counters
+	print      *printer
+
+	mu     sync.Mutex // guards all following fields
+	asas   map[string]*ASA
+	closed bool
+	wg     sync.WaitGroup // Add only while not closed
+	cancel context.CancelFunc
+	done   chan struct{} // closed when Close has finished
+}
+
+// errClosed is the cause of every failure after Close.
+var errClosed = fmt.Errorf("instance closed: %w", net.ErrClosed)
+
+// New starts an instance: it opens the sockets of the plane and returns. It
+// does not wait for links; there need not be any yet. Close ends it.
+func New(cfg Config) (*Instance, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, fail("new", "", ErrUnspec, err)
+	}
+	ep, err := cfg.Plane.Open()
+	if err != nil {
+		return nil, fail("new", "", ErrSockErr, err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	g := &Instance{
+		cfg: cfg,
+		log: cfg.Logger,
+		limits: wire.Limits{
+			Bytes: cfg.MaxMessage, Depth: maxNesting, Elements: max(cfg.MaxMessage, wire.DefaultElements),
+		},
+		ep: ep, ctx: ctx, cancel: cancel,
+
+		objectives: newObjectiveTable(cfg.MaxObjectives),
+		sessions:   newSessionTable(cfg.MaxSessions),
+		locators:   newLocatorCache(cfg.MaxCached),
+		floods:     newFloodCache(cfg.MaxCached),
+		relayed:    newSeenTable(maxSeen),
+		streams:    newStreamTable(cfg.MaxIdle),
+		responders: make(chan struct{}, maxResponders),
+		print:      newPrinter(cfg.Dialogue),
+
+		asas: make(map[string]*ASA),
+		done: make(chan struct{}),
+	}
+	g.searches = newSearchTable(g.sessions)
+	g.spawn(g.receiveMulticasts)
+	g.spawn(g.acceptStreams)
+	if st := cfg.Plane.Status(); !st.Secure {
+		g.log.Warn("the plane is not secure: calls will say so", "reason", st.Reason)
+	}
+	return g, nil
+}
+
+// maxSeen bounds the multicasts that are remembered.
+const maxSeen = 16_384
+
+// spawn runs f in a goroutine that Close waits for. It returns false, and
+// does nothing, once the instance is closed.
+func (g *Instance) spawn(f func()) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return false
+	}
+	g.wg.Go(f)
+	return true
+}
+
+// Close ends the instance: its sessions, its listeners and every call that
+// blocks, which return [ErrNoASA] or [ErrNoSession]. It waits until all
+// goroutines are gone, in a second at most. It may be called more than once,
+// and at any moment; every call returns when all is over.
+func (g *Instance) Close() error {
+	g.mu.Lock()
+	if g.closed {
+		g.mu.Unlock()
+		<-g.done
+		return nil
+	}
+	g.closed = true
+	var asas []*ASA
+	for _, a := range g.asas {
+		asas = append(asas, a)
+	}
+	g.mu.Unlock()
+
+	g.cancel()
+	for _, a := range asas {
+		a.leave()
+	}
+	g.sessions.close()
+	for _, s := range g.sessions.sessions(nil) {
+		s.finish()
+	}
+	g.streams.close()
+	err := g.ep.Close()
+	g.wg.Wait()
+	close(g.done)
+	if err != nil {
+		return fail("close", "", ErrSockErr, err)
+	}
+	return nil
+}
+
+// ASA is an Autonomic Service Agent in an instance: the asa_handle of RFC
+// 8991. It belongs to whoever registered it: there is no other way to get it.
+type ASA struct {
+	g    *Instance
+	name string
+	gone chan struct{} // closed when it is deregistered
+
+	mu         sync.Mutex // guards all following fields
+	left       bool
+	objectives map[string]struct{}
+}
+
+// RegisterASA registers an ASA under a name that is unique in the instance,
+// and free again after Deregister (RFC 8991 section 2.3.3). It does not block.
+//
+// Errors: [ErrASAFull], [ErrDupASA], [ErrNoASA] (the instance is closed).
+func (g *Instance) RegisterASA(name string) (*ASA, error) {
+	const op = "register ASA"
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.closed:
+		return nil, fail(op, name, ErrNoASA, errClosed)
+	case g.asas[name] != nil:
+		return nil, fail(op, name, ErrDupASA, nil)
+	case len(g.asas) >= g.cfg.MaxASAs:
+		return nil, fail(op, name, ErrASAFull, nil)
+	}
+	a := &ASA{g: g, name: name, gone: make(chan struct{}), objectives: make(map[string]struct{})}
+	g.asas[name] = a
+	return a, nil
+}
+
+// Name returns the name under which the ASA is registered.
+func (a *ASA) Name() string { return a.name }
+
+// Instance returns the instance the ASA is registered with.
+func (a *ASA) Instance() *Instance { return a.g }
+
+// Deregister ends the ASA: its objectives, its sessions, and calls that wait,
+// which return [ErrNoASA] or [ErrNoSession]. Objectives shared by overlap stay
+// with the others. It does not block. A second call returns [ErrNoASA].
+func (a *ASA) Deregister() error {
+	if err := a.check(); err != nil {
+		return fail("deregister ASA", a.name, ErrNoASA, err)
+	}
+	if !a.leave() {
+		return fail("deregister ASA", a.name, ErrNoASA, nil)
+	}
+	a.g.mu.Lock()
+	defer a.g.mu.Unlock()
+	if a.g.asas[a.name] == a {
+		delete(a.g.asas, a.name)
+	}
+	return nil
+}
+
+// leave ends all that the ASA has. It returns false if that was done before.
+func (a *ASA) leave() bool {
+	a.mu.Lock()
+	if a.left {
+		a.mu.Unlock()
+		return false
+	}
+	a.left = true
+	objectives := a.objectives
+	a.objectives = nil
+	a.mu.Unlock()
+	close(a.gone)
+	for name := range objectives {
+		if queue, err := a.g.objectives.remove(a, name); err == nil {
+			queue.stop()
+		}
+	}
+	for _, s := range a.g.sessions.sessions(a) {
+		s.finish()
+	}
+	return true
+}
+
+var errDeregistered = errors.New("deregistered")
+
+// check returns the reason why the ASA is no more, or nil.
+func (a *ASA) check() error {
+	select {
+	case <-a.gone:
+		if a.g.ctx.Err() != nil {
+			return errClosed
+		}
+		return errDeregistered
+	default:
+		return nil
+	}
+}
+
+// own notes that the ASA has registered an objective.
+func (a *ASA) own(name string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.left {
+		return errDeregistered
+	}
+	a.objectives[name] = struct{}{}
+	return nil
+}
+
+func (a *ASA) disown(name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.objectives, name)
+}

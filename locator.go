@@ -1,0 +1,213 @@
+package grasp
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/wire"
+)
+
+// The protocols of locators, by their IP numbers.
+const (
+	TCP = wire.ProtoTCP
+	UDP = wire.ProtoUDP
+)
+
+// Locator says where an ASA can be reached: asa_locator of RFC 8991 section
+// 2.3.2.4. Exactly one of IP, FQDN and URI is set; none of them in the source
+// of a flooded objective that came without a locator.
+//
+// An IP address that came from discovery is that of a node in the secure
+// domain. The host behind an FQDN or URI must not be taken for one (RFC 8990
+// section 3).
+type Locator struct {
+	// IP is an address; a link-local one has the decimal interface index as
+	// its zone.
+	IP netip.Addr
+	// FQDN is a domain name, URI a uniform resource identifier.
+	FQDN, URI string
+	// Protocol is TCP, UDP or another number, which is kept but cannot be
+	// connected to. 0 means TCP, and in a URI nothing (null).
+	Protocol int
+	// Port is 0 in a URI that gives none.
+	Port int
+	// IfIndex is the interface by which the locator came, 0 if not known.
+	IfIndex int
+	// Expire is when the locator ceases to be valid; zero means never.
+	Expire time.Time
+	// Diverted says that it came in a Divert option: from a node that had it
+	// from another.
+	Diverted bool
+}
+
+// NewLocator returns the locator of an ASA that accepts TCP connections.
+func NewLocator(at netip.AddrPort) Locator {
+	return Locator{IP: at.Addr(), Protocol: TCP, Port: int(at.Port())}
+}
+
+// IsZero says that the locator has no address of any kind.
+func (l Locator) IsZero() bool { return !l.IP.IsValid() && l.FQDN == "" && l.URI == "" }
+
+// String returns address, port and protocol for people, such as
+// "[2001:db8::1]:4000" or "example.com:7017/udp".
+func (l Locator) String() string {
+	var s string
+	switch {
+	case l.IP.IsValid():
+		s = netip.AddrPortFrom(l.IP, uint16(l.Port)).String()
+	case l.FQDN != "":
+		s = l.FQDN + ":" + strconv.Itoa(l.Port)
+	case l.URI != "":
+		s = l.URI
+		if l.Port != 0 {
+			s += " port " + strconv.Itoa(l.Port)
+		}
+	default:
+		return "no locator"
+	}
+	switch l.Protocol {
+	case 0, TCP:
+		return s
+	case UDP:
+		return s + "/udp"
+	default:
+		return s + "/" + strconv.Itoa(l.Protocol)
+	}
+}
+
+// encode returns the locator as it is sent.
+func (l Locator) encode() (wire.Locator, error) {
+	w := wire.Locator{Protocol: l.Protocol, Port: l.Port}
+	set := 0
+	if l.IP.IsValid() {
+		set++
+		w.Addr = l.IP.Unmap().WithZone("")
+		w.Kind = wire.LocatorIPv6
+		if w.Addr.Is4() {
+			w.Kind = wire.LocatorIPv4
+		}
+	}
+	if l.FQDN != "" {
+		set++
+		w.Kind, w.Name = wire.LocatorFQDN, l.FQDN
+	}
+	if l.URI != "" {
+		set++
+		w.Kind, w.Name = wire.LocatorURI, l.URI
+		if l.Port == 0 {
+			w.Port = wire.Null
+		}
+	}
+	if set > 1 {
+		return wire.Locator{}, fmt.Errorf("locator %v: more than one of IP, FQDN and URI", l)
+	}
+	if w.Protocol == 0 {
+		w.Protocol = TCP
+		if l.URI != "" {
+			w.Protocol = wire.Null
+		}
+	}
+	if l.Port < 0 || l.Port > 65535 || l.Protocol < 0 {
+		return wire.Locator{}, fmt.Errorf("locator %v: protocol or port out of range", l)
+	}
+	return w, nil
+}
+
+func encodeLocators(ls []Locator) ([]wire.Locator, error) {
+	var out []wire.Locator
+	for _, l := range ls {
+		w, err := l.encode()
+		if err != nil {
+			return nil, err
+		}
+		if w.Kind == 0 {
+			return nil, fmt.Errorf("locator without address")
+		}
+		out = append(out, w)
+	}
+	return out, nil
+}
+
+// decodeLocator returns a received locator as an ASA sees it. Link-local
+// addresses get the link as their zone.
+func decodeLocator(w wire.Locator, link int) Locator {
+	l := Locator{IfIndex: link, Protocol: max(w.Protocol, 0), Port: max(w.Port, 0)}
+	switch w.Kind {
+	case wire.LocatorIPv6, wire.LocatorIPv4:
+		l.IP = onLink(w.Addr, link)
+	case wire.LocatorFQDN:
+		l.FQDN = w.Name
+	case wire.LocatorURI:
+		l.URI = w.Name
+	}
+	return l
+}
+
+// onLink returns the address with the link as its zone if it is link-local.
+func onLink(a netip.Addr, link int) netip.Addr {
+	if a.Is6() && a.IsLinkLocalUnicast() && link != 0 {
+		return a.WithZone(strconv.Itoa(link))
+	}
+	return a
+}
+
+// isLinkLocal says that a locator is of use on one link only.
+func isLinkLocal(w wire.Locator) bool {
+	return w.Addr.IsValid() && (w.Addr.IsLinkLocalUnicast() || w.Addr.IsLoopback())
+}
+
+// ownLocator returns the locator of this instance for a peer on a link (0:
+// the instance itself or a peer beyond the link). local asks for the
+// link-local address. It is false if there is no address to give.
+func (g *Instance) ownLocator(link int, local bool) (wire.Locator, bool) {
+	addr := g.ep.Addr()
+	if links := g.ep.Links(); local || !addr.IsValid() {
+		i := slices.IndexFunc(links, func(l acp.Link) bool { return l.Index == link })
+		switch {
+		case i >= 0:
+			addr = links[i].Addr
+		case link == 0 && len(links) > 0:
+			addr = links[0].Addr
+		case link == 0:
+			addr = netip.IPv6Loopback()
+		default:
+			return wire.Locator{}, false
+		}
+	}
+	w, err := NewLocator(netip.AddrPortFrom(addr, g.ep.Port())).encode()
+	return w, err == nil
+}
+
+// isOwn says that an address and port are this instance's own.
+func (g *Instance) isOwn(at netip.AddrPort) bool {
+	if at.Port() != g.ep.Port() {
+		return false
+	}
+	addr := at.Addr()
+	return addr == g.ep.Addr() || addr.IsLoopback() ||
+		slices.ContainsFunc(g.ep.Links(), func(l acp.Link) bool { return l.Addr == addr })
+}
+
+// addrPort returns where to connect to, or why that cannot be done.
+func (l Locator) addrPort() (netip.AddrPort, error) {
+	switch {
+	case !l.IP.IsValid():
+		return netip.AddrPort{}, fmt.Errorf("%v: not an IP address", l)
+	case l.Protocol != 0 && l.Protocol != TCP:
+		return netip.AddrPort{}, fmt.Errorf("%v: not TCP", l)
+	case l.Port <= 0 || l.Port > 65535:
+		return netip.AddrPort{}, fmt.Errorf("%v: no port", l)
+	}
+	addr := l.IP
+	if addr.Is6() && addr.IsLinkLocalUnicast() && addr.Zone() == "" {
+		if l.IfIndex == 0 {
+			return netip.AddrPort{}, fmt.Errorf("%v: link-local without interface", l)
+		}
+		addr = onLink(addr, l.IfIndex)
+	}
+	return netip.AddrPortFrom(addr.Unmap(), uint16(l.Port)), nil
+}

@@ -1,0 +1,150 @@
+package grasp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/wire"
+)
+
+var netip6Unspecified = netip.IPv6Unspecified()
+
+// initiator returns the address that, with the session ID, tells the
+// multicasts of this instance from those of others (RFC 8990 section 2.8.4):
+// the one given to others, or else a link-local one.
+func (g *Instance) initiator() netip.Addr {
+	if addr := g.ep.Addr(); addr.IsValid() {
+		return addr
+	}
+	if links := g.ep.Links(); len(links) > 0 {
+		return links[0].Addr.WithZone("")
+	}
+	return netip6Unspecified // nothing leaves: there is no link
+}
+
+// encodeMulticast returns a message as it is sent. RFC 8990 section 2.5.3: one
+// that would need fragmentation is refused.
+func (g *Instance) encodeMulticast(m wire.Message) ([]byte, error) {
+	raw, err := m.Append(nil)
+	if err != nil {
+		return nil, &withCode{ErrUnspec, err}
+	}
+	if limit := g.ep.MaxMulticast(); len(raw) > limit {
+		return nil, &withCode{ErrTooLong, fmt.Errorf("%v of %d bytes, the limit is %d", m.Type(), len(raw), limit)}
+	}
+	return raw, nil
+}
+
+// multicast sends a message of this instance on every link. It returns an
+// error if that failed on all of them.
+func (g *Instance) multicast(m wire.Message, raw []byte) error {
+	switch m := m.(type) {
+	case *wire.Discovery:
+		g.relayed.addOwn(m.SessionID, m.Initiator)
+	case *wire.Flood:
+		g.relayed.addOwn(m.SessionID, m.Initiator)
+	}
+	links := g.ep.Links()
+	var errs []error
+	for _, l := range links {
+		if err := g.sendOn(l, m, raw); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return allFailed(errs, len(links))
+}
+
+// sendOn sends a multicast on one link.
+func (g *Instance) sendOn(l acp.Link, m wire.Message, raw []byte) error {
+	if err := g.ep.Send(l.Index, raw); err != nil {
+		g.drop(eventOf(m, Event{Reason: ReasonSendFailed, Link: l.Index, Err: err}))
+		return err
+	}
+	g.trace(Sent, m, raw, netip.AddrPort{}, l.Index)
+	return nil
+}
+
+// receiveMulticasts takes multicasts until the endpoint closes.
+func (g *Instance) receiveMulticasts() {
+	buf := make([]byte, g.limits.Bytes+1) // one more, to see what is too long
+	var pause backoff
+	for {
+		n, from, err := g.ep.Receive(buf)
+		if err != nil {
+			if g.ctx.Err() != nil || !pause.wait(g.ctx) {
+				return
+			}
+			g.log.Warn("receiving multicasts failed", "error", err)
+			continue
+		}
+		pause.reset()
+		g.takeMulticast(buf[:n], from)
+	}
+}
+
+// takeMulticast takes one multicast. RFC 8990 section 2.8.2: what is not valid
+// is dropped silently.
+func (g *Instance) takeMulticast(raw []byte, from acp.Origin) {
+	m, err := wire.Parse(raw, g.limits)
+	if err != nil {
+		e := Event{Reason: reasonOf(err), Peer: from.Addr, Link: from.Link, Raw: raw, Err: err}
+		var bad *wire.Error
+		if errors.As(err, &bad) && bad.HasType {
+			e.Message, e.SessionID = bad.Type.String(), bad.SessionID
+		}
+		g.drop(e)
+		return
+	}
+	drop := func(reason Reason) {
+		g.drop(eventOf(m, Event{Reason: reason, Peer: from.Addr, Link: from.Link, Raw: raw}))
+	}
+	switch m := m.(type) {
+	case *wire.Noop: // ignored silently (section 2.8.13)
+	case *wire.Discovery:
+		switch {
+		case g.relayed.isOwn(m.SessionID, m.Initiator):
+			drop(ReasonOwn)
+		case !g.cfg.Plane.Status().Secure:
+			drop(ReasonNoSecurity)
+		default:
+			g.trace(Received, m, raw, from.Addr, from.Link)
+			g.answerDiscovery(m, from)
+		}
+	case *wire.Flood:
+		switch {
+		case g.relayed.isOwn(m.SessionID, m.Initiator):
+			drop(ReasonOwn)
+		case !g.cfg.Plane.Status().Secure:
+			drop(ReasonNoSecurity)
+		default:
+			g.trace(Received, m, raw, from.Addr, from.Link)
+			g.takeFlood(m, from)
+		}
+	default:
+		drop(ReasonUnexpected)
+	}
+}
+
+// backoff paces a loop whose calls fail again and again.
+type backoff struct{ delay time.Duration }
+
+const maxBackoff = time.Second
+
+// wait waits for longer each time. It returns false if the context ended.
+func (b *backoff) wait(ctx context.Context) bool {
+	b.delay = min(max(2*b.delay, time.Millisecond), maxBackoff)
+	timer := time.NewTimer(b.delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (b *backoff) reset() { b.delay = 0 }

@@ -1,0 +1,615 @@
+package grasp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-grasp/grasp/internal/wire"
+)
+
+// DefaultTimeout is the timeout of every call that is given 0
+// (GRASP_DEF_TIMEOUT, RFC 8990 section 2.6). Discover has its own rule.
+const DefaultTimeout = 60 * time.Second
+
+// maxWaits is how many M_WAIT in a row a peer may send in one wait.
+const maxWaits = 100
+
+// Session is one negotiation with one peer: what RFC 8991 calls a
+// session_handle. ReqNegotiate gives one to the initiator, ListenNegotiate to
+// the responder; then each side in turn calls NegotiateStep, NegotiateWait or
+// EndNegotiate.
+//
+// A session ends with EndNegotiate, SendInvalid, with the peer's M_END or
+// M_INVALID, with a broken connection, a timeout or a cancelled context. Every
+// call after that returns [ErrNoSession], which a second EndNegotiate may well
+// get and ignore. The methods may be called from any goroutine, but only one
+// of NegotiateStep and Recv at a time.
+type Session struct {
+	g      *Instance
+	key    sessionKey
+	name   string // of the objective
+	dry    bool   // a session is dry from its first message to its last, or not at all
+	stream *stream
+
+	waiting atomic.Bool // a call waits for the peer
+
+	mu    sync.Mutex // guards all following fields
+	asa   *ASA       // nil until a listener takes it
+	ended bool
+}
+
+// Source returns the address of the peer: id_source in the Python API.
+func (s *Session) Source() netip.AddrPort { return s.stream.Peer }
+
+func (s *Session) owner() *ASA {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.asa
+}
+
+// finish ends the session on this side. It returns false if it had ended.
+func (s *Session) finish() bool {
+	s.mu.Lock()
+	ended := s.ended
+	s.ended = true
+	s.mu.Unlock()
+	if !ended {
+		s.g.sessions.end(s.key)
+		s.stream.close()
+	}
+	return !ended
+}
+
+// check does what every call on a session checks first.
+func (s *Session) check(op string) error {
+	s.mu.Lock()
+	asa, ended := s.asa, s.ended
+	s.mu.Unlock()
+	if err := asa.check(); err != nil {
+		return s.fail(op, ErrNoASA, err)
+	}
+	if st := s.g.cfg.Plane.Status(); !st.Secure {
+		return s.fail(op, ErrNoSecurity, errors.New(st.Reason))
+	}
+	if ended {
+		return s.fail(op, ErrNoSession, nil)
+	}
+	return nil
+}
+
+func (s *Session) fail(op string, code ErrorCode, cause error) error {
+	return failWith(op, s.name, s.stream.Peer, code, cause)
+}
+
+// ReqNegotiate asks a peer to agree to the value of an objective
+// (request_negotiate of RFC 8991 section 2.3.5, M_REQ_NEG). The objective must
+// be registered by the ASA, with Neg. If peer is nil one is discovered: the
+// first that answers, which takes a round trip or two, or one known already,
+// at once.
+//
+// It returns
+//   - nil, the objective, nil: the peer accepted, the session is over;
+//   - a session, the peer's counter-offer, nil: go on with that objective,
+//     whose loop count is the one received;
+//   - nil, the zero Objective and an error: [*DeclinedError] if the peer
+//     declined.
+//
+// It blocks until the peer answers, for at most the timeout (0: 60 s), which
+// an M_WAIT from the peer replaces, or until the context ends. Without a peer
+// the discovery comes on top, for at most the timeout (0: 700 ms per loop
+// count).
+//
+// Errors: [ErrNotBoth], [ErrNoASA], [ErrNotYourObj], [ErrNotNeg],
+// [ErrNoSecurity], [ErrCBORFail], [ErrTooLong], [ErrNoDiscReply],
+// [ErrUnusableLocator], [ErrSockErrNegRq], [ErrDeclined], [ErrNoPeer],
+// [ErrInvalidNeg], [ErrInvalidEnd], [ErrNoNegReply], [ErrNoValidStep],
+// [ErrCancelled].
+func (a *ASA) ReqNegotiate(ctx context.Context, o Objective, peer *Locator, timeout time.Duration) (*Session, Objective, error) {
+	s, sent, err := a.openSession(ctx, o, peer, timeout)
+	if err != nil {
+		return nil, Objective{}, err
+	}
+	return s.await(ctx, opNegotiate, timeout, sent)
+}
+
+// OpenSession is ReqNegotiate without waiting for the answer: the Python
+// API's req_negotiate with noloop=True. The session is meant for Send and
+// Recv; the peer gets it from ListenNegotiate, with the objective's value as a
+// first message. It blocks and fails like ReqNegotiate up to the sending of
+// the request.
+func (a *ASA) OpenSession(ctx context.Context, o Objective, peer *Locator, timeout time.Duration) (*Session, error) {
+	s, _, err := a.openSession(ctx, o, peer, timeout)
+	return s, err
+}
+
+const opNegotiate = "negotiate"
+
+func (a *ASA) openSession(ctx context.Context, o Objective, peer *Locator, timeout time.Duration) (*Session, wire.Objective, error) {
+	if err := a.checkNegotiation(opNegotiate, o); err != nil {
+		return nil, wire.Objective{}, err
+	}
+	asked, err := o.encode()
+	if err != nil {
+		return nil, wire.Objective{}, fail(opNegotiate, o.Name, ErrCBORFail, err)
+	}
+	s := &Session{g: a.g, asa: a, key: sessionKey{id: a.g.sessions.begin()}, name: o.Name, dry: o.Dry}
+	s.stream, err = a.request(ctx, &outgoing{
+		op: opNegotiate, objective: o, peer: peer, timeout: timeout,
+		message:   &wire.ReqNeg{SessionID: s.key.id, Objective: asked},
+		noneFound: ErrNoDiscReply, sockErr: ErrSockErrNegRq,
+	})
+	if err == nil && !a.g.sessions.attach(s) {
+		s.stream.close()
+		err = failWith(opNegotiate, o.Name, s.stream.Peer, ErrNoASA, errClosed)
+	}
+	if err != nil {
+		a.g.sessions.end(s.key)
+		return nil, wire.Objective{}, err
+	}
+	return s, asked, nil
+}
+
+// checkNegotiation does the checks of calls for negotiation, in order.
+func (a *ASA) checkNegotiation(op string, o Objective) error {
+	if err := a.checkNegotiable(op, o); err != nil {
+		return err
+	}
+	if st := a.g.cfg.Plane.Status(); !st.Secure {
+		return fail(op, o.Name, ErrNoSecurity, errors.New(st.Reason))
+	}
+	return nil
+}
+
+func (a *ASA) checkNegotiable(op string, o Objective) error {
+	if err := a.checkOwned(op, o); err != nil {
+		return err
+	}
+	if !o.Neg {
+		return fail(op, o.Name, ErrNotNeg, nil)
+	}
+	return nil
+}
+
+// checkOwned checks what every call on an objective of the ASA's own checks.
+func (a *ASA) checkOwned(op string, o Objective) error {
+	if err := o.check(); err != nil {
+		return fail(op, o.Name, Code(err), nil)
+	}
+	if err := a.check(); err != nil {
+		return fail(op, o.Name, ErrNoASA, err)
+	}
+	return wrap(op, o.Name, a.g.objectives.owned(a, o.Name, func(r *registration) error {
+		if o.Neg && r.flags&wire.FlagNeg == 0 {
+			return ErrNotNeg
+		}
+		if o.Synch && r.flags&wire.FlagSynch == 0 {
+			return ErrNotSynch
+		}
+		return nil
+	}))
+}
+
+// wrap names the call in an error that is an ErrorCode.
+func wrap(op, objective string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fail(op, objective, Code(err), nil)
+}
+
+// await waits for the peer's answer to what was sent last.
+func (s *Session) await(ctx context.Context, op string, timeout time.Duration, sent wire.Objective) (*Session, Objective, error) {
+	m, err := s.receive(ctx, op, timeout)
+	if err != nil {
+		return nil, Objective{}, err
+	}
+	switch m := m.(type) {
+	case *wire.Negotiate:
+		if m.Objective.Name != s.name || m.Objective.Flags&wire.FlagNeg == 0 {
+			break
+		}
+		o := decodeObjective(&m.Objective)
+		o.Dry = s.dry
+		return s, o, nil
+	case *wire.End:
+		s.finish()
+		if !m.Accept {
+			return nil, Objective{}, &DeclinedError{Objective: s.name, Peer: s.stream.Peer, Reason: m.Reason}
+		}
+		return nil, decodeObjective(&sent), nil
+	}
+	s.finish()
+	return nil, Objective{}, s.fail(op, ErrInvalidNeg, fmt.Errorf("the peer sent %v", m.Type()))
+}
+
+// receive waits for the next message of the session that is not M_WAIT. At
+// any error the session is over.
+func (s *Session) receive(ctx context.Context, op string, timeout time.Duration) (wire.Message, error) {
+	if !s.waiting.CompareAndSwap(false, true) {
+		return nil, s.fail(op, ErrUnspec, errBusy)
+	}
+	defer s.waiting.Store(false)
+	if timeout == 0 {
+		timeout = DefaultTimeout
+	}
+	deadline := time.Now().Add(timeout)
+	for waits := 0; ; {
+		m, err := s.stream.message(ctx, deadline)
+		if err != nil {
+			return nil, s.broken(op, err)
+		}
+		s.g.trace(Received, m, s.stream.raw(), s.stream.Peer, s.stream.Link)
+		wait, isWait := m.(*wire.Wait)
+		switch {
+		case sessionOf(m) != s.key.id:
+			return nil, s.broken(op, &wire.Error{Type: m.Type(), HasType: true, Err: errWrongSession})
+		case isWait:
+			// RFC 8990 section 2.8.9: the timer is restarted with the new value.
+			if waits++; waits > maxWaits {
+				return nil, s.broken(op, &wire.Error{Type: m.Type(), HasType: true, Err: errTooManyWaits})
+			}
+			deadline = time.Now().Add(time.Duration(wait.Wait) * time.Millisecond)
+		default:
+			return m, nil
+		}
+	}
+}
+
+var (
+	errBusy         = errors.New("another call waits for the peer")
+	errWrongSession = errors.New("wrong session ID")
+	errTooManyWaits = fmt.Errorf("more than %d in a row", maxWaits)
+)
+
+// broken ends a session that could not be read and says why.
+func (s *Session) broken(op string, err error) error {
+	code := readCode(err)
+	if code == ErrCBORFail || code == ErrNoValidStep || code == ErrInvalidEnd {
+		s.g.invalid(s.stream, err)
+	}
+	if !s.finish() && code != ErrCancelled {
+		code = ErrNoSession // ended by another call, or with its ASA
+	}
+	return s.fail(op, code, err)
+}
+
+// readCode returns the code of a failure to read an answer.
+func readCode(err error) ErrorCode {
+	var gone *cancelled
+	var bad *wire.Error
+	switch {
+	case errors.As(err, &gone):
+		return ErrCancelled
+	case errors.Is(err, io.EOF):
+		return ErrNoPeer
+	case errors.Is(err, wire.ErrNoOption):
+		return ErrInvalidEnd
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, wire.ErrMalformed), errors.Is(err, wire.ErrTruncated),
+		errors.Is(err, wire.ErrTooLong), errors.Is(err, wire.ErrTooDeep), errors.Is(err, wire.ErrTooMany):
+		return ErrCBORFail
+	case errors.As(err, &bad):
+		return ErrNoValidStep
+	case errors.Is(err, net.ErrClosed):
+		return ErrNoSession
+	default:
+		return ErrNoNegReply
+	}
+}
+
+// NegotiateStep sends the next offer (M_NEGOTIATE) and waits for the peer's
+// answer, like [ASA.ReqNegotiate] and with the same results. The objective
+// must be the one last received, with a new value: its loop count is sent less
+// one. Timeout 0 means 60 s.
+//
+// [ErrLoopExhausted] says that the loop count would be 0: nothing is sent, and
+// the session, which is returned, goes on until EndNegotiate or the peer's
+// timeout.
+//
+// Further errors: [ErrNotBoth], [ErrNoASA], [ErrNotYourObj], [ErrNotNeg],
+// [ErrNoSecurity], [ErrNoSession], [ErrInvalidNeg] (another objective than the
+// session's), [ErrCBORFail], [ErrTooLong], [ErrSockErrNegStep], and those of
+// ReqNegotiate's answers.
+func (s *Session) NegotiateStep(ctx context.Context, o Objective, timeout time.Duration) (*Session, Objective, error) {
+	const op = "negotiate step"
+	asa := s.owner()
+	if err := asa.checkNegotiation(op, o); err != nil {
+		return nil, Objective{}, err
+	}
+	if err := s.check(op); err != nil {
+		return nil, Objective{}, err
+	}
+	if o.Name != s.name {
+		return nil, Objective{}, s.fail(op, ErrInvalidNeg, fmt.Errorf("the session is about %q, not %q", s.name, o.Name))
+	}
+	// RFC 8990 section 2.8.7: the sender decrements the loop count, and MUST
+	// NOT send 0.
+	if o.LoopCount <= 1 {
+		return s, o, s.fail(op, ErrLoopExhausted, nil)
+	}
+	o.LoopCount--
+	o.Dry = s.dry
+	sent, err := o.encode()
+	if err != nil {
+		return nil, Objective{}, s.fail(op, ErrCBORFail, err)
+	}
+	if err := s.send(op, &wire.Negotiate{SessionID: s.key.id, Objective: sent}, ErrSockErrNegStep); err != nil {
+		return nil, Objective{}, err
+	}
+	return s.await(ctx, op, timeout, sent)
+}
+
+// send sends a message of the session. If it cannot be sent the session is
+// over.
+func (s *Session) send(op string, m wire.Message, sockErr ErrorCode) error {
+	raw, err := s.g.encode(m)
+	if err != nil {
+		return s.fail(op, Code(err), err)
+	}
+	if err := s.stream.send(raw, sendTimeout); err != nil {
+		if !s.finish() {
+			sockErr = ErrNoSession
+		}
+		return s.fail(op, sockErr, err)
+	}
+	s.g.trace(Sent, m, raw, s.stream.Peer, s.stream.Link)
+	return nil
+}
+
+// NegotiateWait asks the peer for more time (M_WAIT): its call that waits for
+// us will wait for this long from now (0: 60 s). It does not wait itself.
+//
+// Errors: [ErrNoASA], [ErrNoSecurity], [ErrNoSession], [ErrUnspec] (a time
+// that 32 bits of milliseconds cannot hold), [ErrSockErrWait].
+func (s *Session) NegotiateWait(timeout time.Duration) error {
+	const op = "negotiate wait"
+	if err := s.check(op); err != nil {
+		return err
+	}
+	if timeout == 0 {
+		timeout = DefaultTimeout
+	}
+	wait, err := milliseconds(timeout)
+	if err != nil {
+		return s.fail(op, ErrUnspec, err)
+	}
+	return s.send(op, &wire.Wait{SessionID: s.key.id, Wait: wait}, ErrSockErrWait)
+}
+
+// EndNegotiate ends the negotiation: the peer's last offer is accepted, or
+// declined with a reason, which may be empty and is ignored with accept
+// (M_END). It does not wait for the peer.
+//
+// A redundant call returns [ErrNoSession], which means no harm. Other errors:
+// [ErrNoASA], [ErrNoSecurity], [ErrTooLong], [ErrUnspec] (a reason that is not
+// UTF-8), [ErrSockErrEnd].
+func (s *Session) EndNegotiate(accept bool, reason string) error {
+	m := &wire.End{SessionID: s.key.id, Accept: accept}
+	if !accept {
+		m.Reason = reason
+	}
+	return s.sendLast("end negotiate", m)
+}
+
+// SendInvalid tells the peer that its last message made no sense, with info
+// for its diagnosis (M_INVALID), and ends the session. The peer's call fails
+// with [ErrNoValidStep].
+//
+// Errors: [ErrNoASA], [ErrNoSecurity], [ErrNoSession], [ErrCBORFail],
+// [ErrTooLong], [ErrSockErrEnd].
+func (s *Session) SendInvalid(info any) error {
+	const op = "send invalid"
+	raw, err := encodeValue(info)
+	if err != nil {
+		return s.fail(op, ErrCBORFail, err)
+	}
+	return s.sendLast(op, &wire.Invalid{SessionID: s.key.id, Info: raw})
+}
+
+// sendLast sends the message that ends the session. One that is refused
+// before it is sent leaves the session as it is.
+func (s *Session) sendLast(op string, m wire.Message) error {
+	if err := s.check(op); err != nil {
+		return err
+	}
+	if err := s.send(op, m, ErrSockErrEnd); err != nil {
+		return err
+	}
+	s.finish()
+	return nil
+}
+
+// maxTransfer is the largest item that Send and Recv carry.
+const maxTransfer = 1 << 20
+
+// Send sends any value as a bare CBOR item (gsend of the Python API), up to 1
+// MiB. It is for sessions that use Send and Recv by turns instead of
+// negotiation steps. It blocks while the peer does not read, for at most 60 s.
+//
+// Errors: [ErrNoASA], [ErrNoSecurity], [ErrNoSession], [ErrCBORFail],
+// [ErrTooLong], [ErrSockErr].
+func (s *Session) Send(v any) error {
+	const op = "send"
+	if err := s.check(op); err != nil {
+		return err
+	}
+	raw, err := encodeValue(v)
+	if err != nil {
+		return s.fail(op, ErrCBORFail, err)
+	}
+	if len(raw) > maxTransfer {
+		return s.fail(op, ErrTooLong, fmt.Errorf("%d bytes", len(raw)))
+	}
+	if err := s.stream.send(raw, DefaultTimeout); err != nil {
+		s.finish()
+		return s.fail(op, ErrSockErr, err)
+	}
+	return nil
+}
+
+// Recv waits for what the peer sends with Send (grecv of the Python API), for
+// at most the timeout (0: 60 s) or until the context ends. A failure ends the
+// session.
+//
+// Errors: [ErrNoASA], [ErrNoSecurity], [ErrNoSession], [ErrNoReply] (timeout),
+// [ErrNoPeer] (the peer closed), [ErrCBORFail], [ErrCancelled].
+func (s *Session) Recv(ctx context.Context, timeout time.Duration) (any, error) {
+	const op = "receive"
+	if err := s.check(op); err != nil {
+		return nil, err
+	}
+	if !s.waiting.CompareAndSwap(false, true) {
+		return nil, s.fail(op, ErrUnspec, errBusy)
+	}
+	defer s.waiting.Store(false)
+	if timeout == 0 {
+		timeout = DefaultTimeout
+	}
+	s.stream.lim = wire.Limits{Bytes: maxTransfer, Elements: maxTransfer}
+	defer func() { s.stream.lim = s.g.limits }()
+	raw, err := s.stream.next(ctx, time.Now().Add(timeout))
+	if err == nil {
+		return decodeValue(raw), nil
+	}
+	code := readCode(err)
+	if code == ErrNoNegReply {
+		code = ErrNoPeer
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			code = ErrNoReply
+		}
+	}
+	if !s.finish() && code != ErrCancelled {
+		code = ErrNoSession
+	}
+	return nil, s.fail(op, code, err)
+}
+
+// ListenNegotiate waits for a request to negotiate an objective that the ASA
+// has registered with Neg, and returns a session with what is asked for. From
+// the first call on the objective can be discovered. Call it again for the
+// next request: those that come meanwhile are queued, up to Config.Backlog,
+// then refused by closing. Several goroutines may wait for one objective.
+//
+// It blocks until a request comes, the context ends, StopNegotiate or
+// DeregisterObj is called ([ErrStopped]) or the ASA is gone ([ErrNoASA]).
+//
+// [ErrIDClash] tells a listener of a request that was dropped because its
+// session ID is in use; listening goes on with the next call. Further errors:
+// [ErrNotBoth], [ErrNotYourObj], [ErrNotNeg], [ErrNoSecurity], [ErrCancelled].
+func (a *ASA) ListenNegotiate(ctx context.Context, o Objective) (*Session, Objective, error) {
+	const op = "listen for negotiation of"
+	if err := a.checkNegotiation(op, o); err != nil {
+		return nil, Objective{}, err
+	}
+	var queue *backlog
+	err := a.g.objectives.owned(a, o.Name, func(r *registration) error {
+		if r.backlog == nil {
+			r.backlog = &backlog{limit: a.g.cfg.Backlog}
+		}
+		queue = r.backlog
+		queue.start()
+		return nil
+	})
+	if err != nil {
+		return nil, Objective{}, wrap(op, o.Name, err)
+	}
+	for {
+		r, err := queue.get(ctx, a.gone)
+		if err != nil {
+			var gone *cancelled
+			if errors.As(err, &gone) {
+				return nil, Objective{}, fail(op, o.Name, ErrCancelled, gone.cause)
+			}
+			return nil, Objective{}, fail(op, o.Name, Code(err), nil)
+		}
+		// Whoever asked longer ago than the default timeout has given up.
+		if time.Since(r.at) > DefaultTimeout {
+			a.g.drop(Event{Reason: ReasonStale, Peer: r.session.Source(), Objective: o.Name, SessionID: r.session.key.id})
+			r.session.finish()
+			continue
+		}
+		if err := r.session.take(a); err != nil {
+			return nil, Objective{}, fail(op, o.Name, ErrNoASA, err)
+		}
+		return r.session, r.objective, nil
+	}
+}
+
+// take gives a session that a listener got to its ASA.
+func (s *Session) take(a *ASA) error {
+	s.mu.Lock()
+	s.asa = a
+	s.mu.Unlock()
+	err := a.check()
+	if err != nil {
+		s.finish() // deregistered meanwhile
+	}
+	return err
+}
+
+// StopNegotiate ends listening for negotiation requests (stop_listen_negotiate
+// of RFC 8991): calls that wait return [ErrStopped], requests are refused by
+// closing, and sessions go on. ListenNegotiate starts it again. It does not
+// block.
+//
+// Errors: [ErrNotBoth], [ErrNoASA], [ErrNotYourObj].
+func (a *ASA) StopNegotiate(o Objective) error {
+	const op = "stop negotiation of"
+	if err := a.checkOwned(op, o); err != nil {
+		return err
+	}
+	a.g.objectives.backlogOf(o.Name).stop()
+	return nil
+}
+
+// incoming hands a request for negotiation to whoever listens. RFC 8990
+// section 2.8.6: if nobody does, the connection is closed at once.
+func (g *Instance) incoming(st *stream, m *wire.ReqNeg) {
+	drop := func(reason Reason) {
+		g.drop(Event{Reason: reason, Peer: st.Peer, Link: st.Link,
+			Message: m.Type().String(), SessionID: m.SessionID, Objective: m.Objective.Name})
+	}
+	queue := g.objectives.backlogOf(m.Objective.Name)
+	if !queue.listening() || m.Objective.Flags&wire.FlagNeg == 0 {
+		drop(ReasonNoListener)
+		st.close()
+		return
+	}
+	o := decodeObjective(&m.Objective)
+	s := &Session{
+		g: g, key: sessionKey{id: m.SessionID, initiator: st.Peer.Addr()},
+		name: o.Name, dry: o.Dry, stream: st,
+	}
+	switch err := g.sessions.accept(s); {
+	case errors.Is(err, ErrIDClash):
+		// The request is discarded, the peer runs into its timeout.
+		drop(ReasonIDClash)
+		queue.put(request{err: ErrIDClash})
+		g.linger(st)
+		return
+	case err != nil:
+		drop(ReasonTooManySessions)
+		st.close()
+		return
+	}
+	g.streams.decide(st)
+	if !queue.put(request{session: s, objective: o, at: time.Now()}) {
+		drop(ReasonBacklogFull)
+		s.finish()
+	}
+}
+
+// linger keeps a stream open, without heeding what comes, until the peer has
+// given up.
+func (g *Instance) linger(st *stream) {
+	defer st.close()
+	_ = st.SetReadDeadline(time.Now().Add(DefaultTimeout))
+	_, _ = io.Copy(io.Discard, st)
+}

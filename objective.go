@@ -1,0 +1,336 @@
+package grasp
+
+import (
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/go-grasp/grasp/internal/wire"
+)
+
+// DefaultLoopCount is the loop count of a new objective
+// (GRASP_DEF_LOOPCT, RFC 8990 section 2.6).
+const DefaultLoopCount = 6
+
+// DefaultTTL is the lifetime that discovery responses announce for an
+// objective registered without one. It is RFC 8991's; the Python prototype
+// says 600 s.
+const DefaultTTL = 60 * time.Second
+
+// Objective is a GRASP objective (RFC 8990 section 2.10, RFC 8991 section
+// 2.3.2.3): a named parameter or function that ASAs discover, negotiate or
+// synchronize. It is passed by value, and values are copied wherever they
+// enter or leave an instance: neither side can change the other's.
+type Objective struct {
+	// Name tells objectives apart, byte by byte. A private name has a colon
+	// after a string that is globally unique, such as a domain name.
+	Name string
+	// Neg says that the objective is for negotiation, Dry that what is
+	// negotiated is a dry run, Synch that it is for synchronization. Synch
+	// goes with neither of the others, Dry only with Neg.
+	Neg, Dry, Synch bool
+	// LoopCount limits the relays a discovery or flood passes, and the steps
+	// of a negotiation.
+	LoopCount uint8
+	// Value is any value that CBOR can hold. Received values are of Go's
+	// plain types: nil, bool, int64, float64, string, []byte, []any,
+	// map[any]any, time.Time (tags 0 and 1), *big.Int, [EncodedCBOR] (tag
+	// 24), cbor.Tag (other tags), or cbor.RawMessage for what none of these
+	// can hold, such as a map with an array as key.
+	Value any
+}
+
+// NewObjective returns an objective with the default loop count and without
+// flags or value.
+func NewObjective(name string) Objective {
+	return Objective{Name: name, LoopCount: DefaultLoopCount}
+}
+
+// Decode puts the value into the variable that v points to, by way of CBOR
+// and with the rules of fxamacker/cbor. An [EncodedCBOR] value is decoded
+// itself unless v is one. The error matches [ErrCBORFail].
+func (o Objective) Decode(v any) error {
+	raw, err := encodeValue(o.Value)
+	if err == nil {
+		if inner, ok := o.Value.(EncodedCBOR); ok {
+			if _, same := v.(*EncodedCBOR); !same {
+				raw = inner
+			}
+		}
+		err = decoding.Unmarshal(raw, v)
+	}
+	if err != nil {
+		return fail("decode", o.Name, ErrCBORFail, err)
+	}
+	return nil
+}
+
+// check returns the code of the first rule of section 2.3.2.3 of RFC 8991
+// that the flags break.
+func (o Objective) check() error {
+	if o.Synch && (o.Neg || o.Dry) {
+		return ErrNotBoth
+	}
+	return nil
+}
+
+func (o Objective) flags() wire.Flags {
+	flags := wire.FlagDisc
+	if o.Neg {
+		flags |= wire.FlagNeg
+	}
+	if o.Dry {
+		flags |= wire.FlagNegDry
+	}
+	if o.Synch {
+		flags |= wire.FlagSynch
+	}
+	return flags
+}
+
+// encode returns the objective as it is sent. A missing value is sent as
+// null: some peers cannot do without.
+func (o Objective) encode() (wire.Objective, error) {
+	value, err := encodeValue(o.Value)
+	if err != nil {
+		return wire.Objective{}, err
+	}
+	return wire.Objective{Name: o.Name, Flags: o.flags(), LoopCount: o.LoopCount, Value: value}, nil
+}
+
+// withoutValue returns the objective as it is sent where no value is meant.
+func (o Objective) withoutValue() wire.Objective {
+	return wire.Objective{Name: o.Name, Flags: o.flags(), LoopCount: o.LoopCount, Value: null}
+}
+
+// decodeObjective returns a received objective as an ASA sees it.
+func decodeObjective(w *wire.Objective) Objective {
+	return Objective{
+		Name:      w.Name,
+		Neg:       w.Flags&wire.FlagNeg != 0,
+		Dry:       w.Flags&wire.FlagNegDry != 0,
+		Synch:     w.Flags&wire.FlagSynch != 0,
+		LoopCount: w.LoopCount,
+		Value:     decodeValue(w.Value),
+	}
+}
+
+// RegisterOptions are the settings of RegisterObj. The zero value is the
+// default.
+type RegisterOptions struct {
+	// TTL is the lifetime that discovery responses announce; 0 means
+	// [DefaultTTL]. It is sent in milliseconds, 32 bits.
+	TTL time.Duration
+	// Discoverable has discovery answered from now on. Else it is answered
+	// while an ASA listens for the objective.
+	Discoverable bool
+	// Overlap lets other ASAs of the instance register the objective too, if
+	// all of them say so. The first registration's settings hold, each
+	// request goes to one of those who listen, and the last value given to
+	// ListenSynchronize counts.
+	Overlap bool
+	// Local has responses give the link-local address of the link that the
+	// discovery came by.
+	Local bool
+	// Rapid has responses carry the value given to ListenSynchronize, so that
+	// the initiator need not ask for it.
+	Rapid bool
+	// Locators are sent in responses, all of them and in order, instead of
+	// the instance's own.
+	Locators []Locator
+}
+
+// registration is an entry of the objective registry.
+type registration struct {
+	flags   wire.Flags
+	loops   uint8
+	ttl     uint32
+	opt     RegisterOptions
+	owners  map[*ASA]bool
+	backlog *backlog       // requests for negotiation; nil before the first listener
+	value   []byte         // answer to M_REQ_SYN; nil when nobody listens
+	replies []wire.Locator // opt.Locators as they are sent
+}
+
+// objectiveTable is the objective registry.
+type objectiveTable struct {
+	limit int
+
+	mu     sync.Mutex // guards all following fields
+	byName map[string]*registration
+}
+
+func newObjectiveTable(limit int) *objectiveTable {
+	return &objectiveTable{limit: limit, byName: make(map[string]*registration)}
+}
+
+// add registers an objective for an ASA.
+func (t *objectiveTable) add(asa *ASA, name string, r *registration) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	old := t.byName[name]
+	switch {
+	case old == nil && len(t.byName) >= t.limit:
+		return ErrObjFull
+	case old == nil:
+		r.owners = map[*ASA]bool{asa: true}
+		t.byName[name] = r
+	case old.owners[asa] || !old.opt.Overlap || !r.opt.Overlap || old.flags&kinds != r.flags&kinds:
+		return ErrObjReg
+	default:
+		old.owners[asa] = true
+	}
+	return nil
+}
+
+// kinds are the flags in which registrations that overlap must agree.
+const kinds = wire.FlagNeg | wire.FlagSynch
+
+// remove ends an ASA's share of an objective. The backlog of one that is
+// gone for good is returned, to be closed.
+func (t *objectiveTable) remove(asa *ASA, name string) (*backlog, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r := t.byName[name]
+	switch {
+	case r == nil:
+		return nil, ErrNotObj
+	case !r.owners[asa]:
+		return nil, ErrNotYourObj
+	}
+	delete(r.owners, asa)
+	if len(r.owners) > 0 {
+		return nil, nil
+	}
+	delete(t.byName, name)
+	return r.backlog, nil
+}
+
+// owned calls f with the registration of an objective that the ASA has
+// registered. f runs under the table's lock.
+func (t *objectiveTable) owned(asa *ASA, name string, f func(*registration) error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r := t.byName[name]
+	if r == nil || !r.owners[asa] {
+		return ErrNotYourObj
+	}
+	return f(r)
+}
+
+// offer is what discovery may say of an objective.
+type offer struct {
+	objective wire.Objective // with the value, if it is rapid
+	ttl       uint32
+	local     bool
+	rapid     bool
+	locators  []wire.Locator
+}
+
+// offered returns what discovery may say of an objective: that of ASAs other
+// than the one given, which may be nil. RFC 8990 section 2.5.4.3: a node
+// answers if an ASA supports the objective.
+func (t *objectiveTable) offered(name string, but *ASA) (offer, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r := t.byName[name]
+	if r == nil || !r.opt.Discoverable && r.value == nil && !r.backlog.listening() ||
+		r.owners[but] && len(r.owners) == 1 {
+		return offer{}, false
+	}
+	return offer{
+		objective: wire.Objective{Name: name, Flags: r.flags, LoopCount: r.loops, Value: r.value},
+		ttl:       r.ttl,
+		local:     r.opt.Local,
+		rapid:     r.opt.Rapid && r.value != nil,
+		locators:  r.replies,
+	}, true
+}
+
+// backlogOf returns the queue for negotiation requests, nil if there never
+// was a listener.
+func (t *objectiveTable) backlogOf(name string) *backlog {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if r := t.byName[name]; r != nil {
+		return r.backlog
+	}
+	return nil
+}
+
+// answer returns the answer to M_REQ_SYN, if somebody listens.
+func (t *objectiveTable) answer(name string) (wire.Objective, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r := t.byName[name]
+	if r == nil || r.value == nil {
+		return wire.Objective{}, false
+	}
+	return wire.Objective{Name: name, Flags: r.flags, LoopCount: r.loops, Value: r.value}, true
+}
+
+// RegisterObj registers an objective: what the ASA negotiates, answers or
+// floods (RFC 8991 section 2.3.3). Reading a flooded or synchronized value
+// and discovery need no registration. It does not block.
+//
+// Errors: [ErrNoASA], [ErrNotBoth], [ErrNotDry], [ErrUnspec] (a name that is
+// not UTF-8, a TTL out of range), [ErrInvalidLoc], [ErrObjFull] and
+// [ErrObjReg], the last also for an ASA that registers a name twice.
+func (a *ASA) RegisterObj(o Objective, opt RegisterOptions) error {
+	const op = "register"
+	if err := a.check(); err != nil {
+		return fail(op, o.Name, ErrNoASA, err)
+	}
+	if err := o.check(); err != nil {
+		return fail(op, o.Name, ErrNotBoth, nil)
+	}
+	if o.Dry && !o.Neg {
+		return fail(op, o.Name, ErrNotDry, nil)
+	}
+	if !utf8.ValidString(o.Name) {
+		return fail(op, o.Name, ErrUnspec, errNotUTF8)
+	}
+	if opt.TTL == 0 {
+		opt.TTL = DefaultTTL
+	}
+	ttl, err := milliseconds(opt.TTL)
+	if err != nil {
+		return fail(op, o.Name, ErrUnspec, err)
+	}
+	replies, err := encodeLocators(opt.Locators)
+	if err != nil {
+		return fail(op, o.Name, ErrInvalidLoc, err)
+	}
+	r := &registration{
+		flags: o.flags(), loops: o.LoopCount, ttl: ttl, opt: opt, replies: replies,
+	}
+	if err := a.g.objectives.add(a, o.Name, r); err != nil {
+		return fail(op, o.Name, Code(err), nil)
+	}
+	if err := a.own(o.Name); err != nil {
+		// The ASA was deregistered meanwhile: nothing of it may stay.
+		_, _ = a.g.objectives.remove(a, o.Name)
+		return fail(op, o.Name, ErrNoASA, err)
+	}
+	return nil
+}
+
+// DeregisterObj ends the registration of the objective with o's name. With
+// overlap only this ASA's share ends. Once nobody is left, listeners wake up
+// with [ErrStopped] and discovery no longer finds the objective; sessions go
+// on. It does not block.
+//
+// Errors: [ErrNoASA], [ErrNotYourObj], [ErrNotObj].
+func (a *ASA) DeregisterObj(o Objective) error {
+	const op = "deregister"
+	if err := a.check(); err != nil {
+		return fail(op, o.Name, ErrNoASA, err)
+	}
+	queue, err := a.g.objectives.remove(a, o.Name)
+	if err != nil {
+		return fail(op, o.Name, Code(err), nil)
+	}
+	a.disown(o.Name)
+	queue.stop()
+	return nil
+}

@@ -1,0 +1,111 @@
+package grasp
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"unicode"
+)
+
+// Dialogue is how an instance talks to people: what the Python prototype asks
+// on the terminal when it starts. A library does not read standard input
+// unasked; a program may call [AskDialogue].
+type Dialogue struct {
+	// Testing turns on test mode: Ttprint prints.
+	Testing bool
+	// Diagnosing prints why messages were dropped.
+	Diagnosing bool
+	// Silent has nothing printed, whatever else is set.
+	Silent bool
+	// Output is where to print; nil means standard output.
+	Output io.Writer
+}
+
+// AskDialogue asks the questions of the Python prototype on out and reads the
+// answers, a line each, from in. Only an answer that begins with y means yes;
+// at the end of the input the rest is no. It blocks while in does.
+func AskDialogue(in io.Reader, out io.Writer) (Dialogue, error) {
+	var d Dialogue
+	lines := bufio.NewScanner(in)
+	for _, q := range []struct {
+		text string
+		set  *bool
+	}{
+		{"Test mode (many extra diagnostics)? Y/N: ", &d.Testing},
+		{"Print message syntax diagnostics? Y/N: ", &d.Diagnosing},
+		{"Run silently? Y/N: ", &d.Silent},
+	} {
+		if _, err := io.WriteString(out, q.text); err != nil {
+			return d, err
+		}
+		if !lines.Scan() {
+			break
+		}
+		answer := strings.TrimSpace(lines.Text())
+		*q.set = strings.HasPrefix(answer, "y") || strings.HasPrefix(answer, "Y")
+	}
+	return d, lines.Err()
+}
+
+// printer prints lines, each with one write.
+type printer struct {
+	dialogue Dialogue
+	mu       sync.Mutex // keeps lines apart
+}
+
+func newPrinter(d Dialogue) *printer {
+	if d.Output == nil {
+		d.Output = os.Stdout
+	}
+	return &printer{dialogue: d}
+}
+
+// line prints things, separated by spaces, after the name of who says it.
+func (p *printer) line(who string, things []any) {
+	if p.dialogue.Silent {
+		return
+	}
+	text := printable(fmt.Sprintln(things...))
+	if who != "" {
+		text = printable(who) + ": " + text
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, _ = io.WriteString(p.dialogue.Output, text)
+}
+
+// test prints in test mode only.
+func (p *printer) test(who string, things []any) {
+	if p.dialogue.Testing {
+		p.line(who, things)
+	}
+}
+
+// printable returns text that no terminal takes for a command: it may hold
+// what a peer said.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, strings.ToValidUTF8(s, string(unicode.ReplacementChar)))
+}
+
+// Tprint prints things, separated by spaces, on a line of their own that
+// begins with the ASA's name. It is safe for concurrent use, and for whatever a
+// peer said: control characters and what is not UTF-8 are replaced. Where it
+// prints, and whether, is set by Config.Dialogue.
+func (a *ASA) Tprint(things ...any) { a.g.print.line(a.name, things) }
+
+// Ttprint prints like Tprint, in test mode only.
+func (a *ASA) Ttprint(things ...any) { a.g.print.test(a.name, things) }
+
+// DumpAll prints what the instance knows, from a [Snapshot]: all of it, or
+// with partial the objectives and flooded values only.
+func (g *Instance) DumpAll(partial bool) {
+	g.print.line("", []any{strings.TrimSuffix(g.Snapshot().text(partial), "\n")})
+}

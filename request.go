@@ -1,0 +1,114 @@
+package grasp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-grasp/grasp/internal/wire"
+)
+
+// dialTimeout is how long connecting to one locator may take.
+const dialTimeout = 5 * time.Second
+
+// outgoing is a request to a peer, for negotiation or synchronization.
+type outgoing struct {
+	op        string
+	objective Objective
+	peer      *Locator // nil: to be discovered
+	timeout   time.Duration
+	message   wire.Message
+	noneFound ErrorCode // nobody was discovered
+	sockErr   ErrorCode // connecting or sending failed
+}
+
+// request connects to the peer, or to one that is discovered, and sends the
+// message. Nothing is sent before the message is known to be a valid one.
+func (a *ASA) request(ctx context.Context, c *outgoing) (*stream, error) {
+	raw, err := a.g.encode(c.message)
+	if err != nil {
+		return nil, fail(c.op, c.objective.Name, Code(err), err)
+	}
+	if c.peer != nil {
+		return a.sendTo(ctx, c, *c.peer, raw)
+	}
+	// What is cached may be out of date: then the network is asked once more.
+	for fresh := false; ; fresh = true {
+		found, asked, err := a.discoverFirst(ctx, c, fresh)
+		if err != nil {
+			return nil, err
+		}
+		if len(found) == 0 {
+			return nil, fail(c.op, c.objective.Name, c.noneFound, nil)
+		}
+		for _, peer := range found {
+			var s *stream
+			if s, err = a.sendTo(ctx, c, peer, raw); err == nil || ctx.Err() != nil {
+				return s, err
+			}
+			a.g.locators.forget(c.objective.Name, peer)
+		}
+		if asked {
+			return nil, err
+		}
+	}
+}
+
+// discoverFirst returns the first locators to be had, and whether the network
+// was asked for them.
+func (a *ASA) discoverFirst(ctx context.Context, c *outgoing, flush bool) ([]Locator, bool, error) {
+	timeout := c.timeout
+	if timeout == 0 {
+		timeout = 7 * discoveryTime(c.objective) // three rounds, each twice as long
+	}
+	found, asked, err := a.g.discover(ctx, a, c.objective, timeout, DiscoverOptions{First: true, Flush: flush})
+	if err != nil {
+		return nil, asked, fail(c.op, c.objective.Name, Code(err), err)
+	}
+	return found, asked, nil
+}
+
+// sendTo connects to a locator and sends the message.
+func (a *ASA) sendTo(ctx context.Context, c *outgoing, peer Locator, raw []byte) (*stream, error) {
+	to, err := peer.addrPort()
+	if err != nil {
+		return nil, fail(c.op, c.objective.Name, ErrUnusableLocator, err)
+	}
+	timeout := dialTimeout
+	if c.timeout > 0 {
+		timeout = min(timeout, c.timeout)
+	}
+	dialing, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	s, err := a.g.dial(dialing, to)
+	if err == nil {
+		if err = s.send(raw, sendTimeout); err != nil {
+			s.close()
+		}
+	}
+	switch {
+	case err == nil:
+		a.g.trace(Sent, c.message, raw, s.Peer, s.Link)
+		return s, nil
+	case ctx.Err() != nil:
+		return nil, failWith(c.op, c.objective.Name, to, ErrCancelled, context.Cause(ctx))
+	case errors.Is(err, errClosed):
+		return nil, failWith(c.op, c.objective.Name, to, ErrNoASA, err)
+	default:
+		return nil, failWith(c.op, c.objective.Name, to, c.sockErr, err)
+	}
+}
+
+// encode returns a unicast message as it is sent. The error has a code:
+// ErrTooLong for one longer than Config.MaxMessage, else ErrUnspec.
+func (g *Instance) encode(m wire.Message) ([]byte, error) {
+	raw, err := m.Append(nil)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnspec, err)
+	}
+	if len(raw) > g.limits.Bytes {
+		return nil, fmt.Errorf("%w: %v of %d bytes, the limit is %d", ErrTooLong, m.Type(), len(raw), g.limits.Bytes)
+	}
+	return raw, nil
+}

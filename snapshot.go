@@ -1,0 +1,238 @@
+package grasp
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/wire"
+)
+
+// Snapshot is what an instance knows at one moment. It can be encoded as JSON.
+// Values are in CBOR's diagnostic notation.
+type Snapshot struct {
+	Status     acp.Status
+	Port       uint16
+	Address    netip.Addr // given to others; the zero Addr if there is none
+	Links      []acp.Link
+	ASAs       []string
+	Objectives []ObjectiveState
+	Locators   []LocatorState // the discovery cache
+	Floods     []FloodState   // the flood cache
+	Sessions   []SessionState // negotiations
+	Streams    int            // open connections
+	// Sent and Received count messages by type, Dropped what was dropped by
+	// reason.
+	Sent, Received, Dropped map[string]uint64
+}
+
+// ObjectiveState is a registered objective.
+type ObjectiveState struct {
+	Name            string
+	ASAs            []string
+	Neg, Dry, Synch bool
+	LoopCount       uint8
+	TTL             time.Duration
+	Discoverable    bool   // discovery is answered
+	Negotiating     bool   // an ASA listens for negotiation
+	Synchronizing   bool   // an ASA listens for synchronization
+	Waiting         int    // requests that wait for a listener
+	Value           string // answered to synchronization
+}
+
+// LocatorState is a cached locator.
+type LocatorState struct {
+	Objective string
+	Locator   Locator
+}
+
+// FloodState is a flooded value.
+type FloodState struct {
+	Objective string
+	LoopCount uint8
+	Source    Locator
+	Value     string
+}
+
+// SessionState is a negotiation under way.
+type SessionState struct {
+	ID        uint32
+	Objective string
+	ASA       string // empty until a listener takes it
+	Peer      netip.AddrPort
+	Initiator bool // this side asked
+}
+
+// Snapshot returns what the instance knows now. Its parts are taken one after
+// the other: each is consistent in itself.
+func (g *Instance) Snapshot() Snapshot {
+	s := Snapshot{
+		Status:     g.cfg.Plane.Status(),
+		Port:       g.ep.Port(),
+		Address:    g.ep.Addr(),
+		Links:      slices.Clone(g.ep.Links()),
+		ASAs:       g.names(),
+		Objectives: g.objectives.states(),
+		Locators:   g.locators.states(),
+		Streams:    g.streams.len(),
+		Sent:       make(map[string]uint64),
+		Received:   make(map[string]uint64),
+		Dropped:    make(map[string]uint64),
+	}
+	for _, e := range g.floods.all() {
+		source := decodeLocator(e.tag.locator, e.link)
+		source.Expire = e.expire
+		s.Floods = append(s.Floods, FloodState{e.objective.Name, e.objective.LoopCount, source, diagnose(e.objective.Value)})
+	}
+	for _, n := range g.sessions.sessions(nil) {
+		state := SessionState{ID: n.key.id, Objective: n.name, Peer: n.Source(), Initiator: !n.key.initiator.IsValid()}
+		if asa := n.owner(); asa != nil {
+			state.ASA = asa.name
+		}
+		s.Sessions = append(s.Sessions, state)
+	}
+	slices.SortFunc(s.Sessions, func(a, b SessionState) int { return cmp.Compare(a.ID, b.ID) })
+	for t := range g.counters.sent {
+		if n := g.counters.sent[t].Load(); n > 0 {
+			s.Sent[wire.Type(t).String()] = n
+		}
+		if n := g.counters.received[t].Load(); n > 0 {
+			s.Received[wire.Type(t).String()] = n
+		}
+	}
+	for r := range g.counters.dropped {
+		if n := g.counters.dropped[r].Load(); n > 0 {
+			s.Dropped[Reason(r).String()] = n
+		}
+	}
+	return s
+}
+
+// names returns the names of the ASAs in order.
+func (g *Instance) names() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var out []string
+	for name := range g.asas {
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// states returns the registered objectives in order of their names.
+func (t *objectiveTable) states() []ObjectiveState {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var out []ObjectiveState
+	for name, r := range t.byName {
+		s := ObjectiveState{
+			Name: name,
+			Neg:  r.flags&wire.FlagNeg != 0, Dry: r.flags&wire.FlagNegDry != 0, Synch: r.flags&wire.FlagSynch != 0,
+			LoopCount: r.loops, TTL: r.opt.TTL,
+			Negotiating: r.backlog.listening(), Synchronizing: r.value != nil, Waiting: r.backlog.len(),
+		}
+		s.Discoverable = r.opt.Discoverable || s.Negotiating || s.Synchronizing
+		if r.value != nil {
+			s.Value = diagnose(r.value)
+		}
+		for a := range r.owners {
+			s.ASAs = append(s.ASAs, a.name)
+		}
+		slices.Sort(s.ASAs)
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b ObjectiveState) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+// states returns the living locators in order of their objectives.
+func (c *locatorCache) states() []LocatorState {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	var out []LocatorState
+	for e := c.used.Front(); e != nil; e = e.Next() {
+		o := e.Value.(*cachedObjective)
+		for _, l := range o.locators {
+			if l.Expire.After(now) {
+				out = append(out, LocatorState{o.name, l.Locator})
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(a, b LocatorState) int { return cmp.Compare(a.Objective, b.Objective) })
+	return out
+}
+
+// len returns how many requests wait.
+func (b *backlog) len() int {
+	if b == nil {
+		return 0
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.queue)
+}
+
+// diagnose returns a value in diagnostic notation.
+func diagnose(value []byte) string {
+	text, err := cbor.Diagnose(value)
+	if err != nil {
+		return fmt.Sprintf("h'%x'", value)
+	}
+	return text
+}
+
+// text returns the snapshot for people, or with partial its objectives and
+// floods.
+func (s Snapshot) text(partial bool) string {
+	var b strings.Builder
+	if !partial {
+		fmt.Fprintf(&b, "Plane: secure %v: %s\n", s.Status.Secure, s.Status.Reason)
+		address := "none but link-local"
+		if s.Address.IsValid() {
+			address = s.Address.String()
+		}
+		fmt.Fprintf(&b, "Address: %s, port %d\n", address, s.Port)
+		for _, l := range s.Links {
+			fmt.Fprintf(&b, "Link: %d %s %v\n", l.Index, l.Name, l.Addr)
+		}
+		fmt.Fprintf(&b, "ASAs: %s\n", strings.Join(s.ASAs, ", "))
+	}
+	fmt.Fprintf(&b, "Objective registry: %d\n", len(s.Objectives))
+	for _, o := range s.Objectives {
+		fmt.Fprintf(&b, "  %s ASAs: %s Neg: %v Dry: %v Synch: %v Count: %d Discoverable: %v Waiting: %d Value: %s\n",
+			o.Name, strings.Join(o.ASAs, ", "), o.Neg, o.Dry, o.Synch, o.LoopCount, o.Discoverable, o.Waiting, o.Value)
+	}
+	fmt.Fprintf(&b, "Flood cache: %d\n", len(s.Floods))
+	for _, f := range s.Floods {
+		fmt.Fprintf(&b, "  %s count: %d value: %s source: %v%s\n", f.Objective, f.LoopCount, f.Value, f.Source, left(f.Source.Expire))
+	}
+	if partial {
+		return b.String()
+	}
+	fmt.Fprintf(&b, "Discovery cache: %d\n", len(s.Locators))
+	for _, l := range s.Locators {
+		fmt.Fprintf(&b, "  %s %v diverted: %v%s\n", l.Objective, l.Locator, l.Locator.Diverted, left(l.Locator.Expire))
+	}
+	fmt.Fprintf(&b, "Sessions: %d\n", len(s.Sessions))
+	for _, n := range s.Sessions {
+		fmt.Fprintf(&b, "  %d %s ASA: %s peer: %v initiator: %v\n", n.ID, n.Objective, n.ASA, n.Peer, n.Initiator)
+	}
+	fmt.Fprintf(&b, "Connections: %d\nSent: %v\nReceived: %v\nDropped: %v\n", s.Streams, s.Sent, s.Received, s.Dropped)
+	return b.String()
+}
+
+// left says how long something lives.
+func left(expire time.Time) string {
+	if expire.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf(" expires in %v", time.Until(expire).Round(time.Second))
+}

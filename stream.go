@@ -1,0 +1,336 @@
+package grasp
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/wire"
+)
+
+// How long a peer may take to say what it wants, and to read what it is sent.
+const (
+	firstMessageTimeout = 10 * time.Second
+	sendTimeout         = 10 * time.Second
+)
+
+// stream is a connection on which messages are read by CBOR's own
+// boundaries, whatever the segmentation (RFC 8990 section 2.5.3).
+type stream struct {
+	*acp.Stream
+	table *streamTable
+	lim   wire.Limits
+	local bool // both ends are this instance
+	buf   []byte
+	taken int // bytes of buf that the last message took
+}
+
+// cancelled is the cause of ErrCancelled.
+type cancelled struct{ cause error }
+
+func (c *cancelled) Error() string { return c.cause.Error() }
+func (c *cancelled) Unwrap() error { return c.cause }
+
+// next returns the next CBOR item of the stream, in a slice that is valid
+// until the call after. It waits until the deadline or the end of the
+// context. A stream that ends between items gives io.EOF.
+func (s *stream) next(ctx context.Context, deadline time.Time) ([]byte, error) {
+	s.buf = append(s.buf[:0], s.buf[s.taken:]...)
+	s.taken = 0
+	if err := s.SetReadDeadline(deadline); err != nil {
+		return nil, err
+	}
+	if ctx.Done() != nil {
+		stop := context.AfterFunc(ctx, func() { _ = s.SetReadDeadline(time.Unix(1, 0)) })
+		defer stop()
+	}
+	for {
+		if len(s.buf) > 0 {
+			n, err := wire.Scan(s.buf, s.lim)
+			if err == nil {
+				s.taken = n
+				return s.buf[:n], nil
+			}
+			if !errors.Is(err, wire.ErrTruncated) {
+				s.taken = len(s.buf)
+				return s.buf, err
+			}
+		}
+		if err := s.fill(); err != nil {
+			switch {
+			case ctx.Err() != nil:
+				return nil, &cancelled{context.Cause(ctx)}
+			case errors.Is(err, io.EOF) && len(s.buf) > 0:
+				return nil, io.ErrUnexpectedEOF
+			}
+			return nil, err
+		}
+	}
+}
+
+// raw returns the message read last.
+func (s *stream) raw() []byte { return s.buf[:s.taken] }
+
+// fill reads once, into a buffer that grows with what comes.
+func (s *stream) fill() error {
+	if cap(s.buf) == 0 {
+		s.buf = make([]byte, 0, 512)
+	}
+	if len(s.buf) == cap(s.buf) {
+		s.buf = append(make([]byte, 0, min(2*cap(s.buf), s.lim.Bytes+512)), s.buf...)
+	}
+	n, err := s.Read(s.buf[len(s.buf):cap(s.buf)])
+	s.buf = s.buf[:len(s.buf)+n]
+	if n > 0 {
+		return nil
+	}
+	return err
+}
+
+// message reads and parses the next message. M_NOOP is passed over (RFC 8990
+// section 2.8.13).
+func (s *stream) message(ctx context.Context, deadline time.Time) (wire.Message, error) {
+	for {
+		raw, err := s.next(ctx, deadline)
+		if err != nil && raw == nil {
+			return nil, err
+		}
+		m, err := wire.Parse(raw, s.lim)
+		if err != nil {
+			return nil, err
+		}
+		if m.Type() != wire.TypeNoop {
+			return m, nil
+		}
+	}
+}
+
+// send writes a message, with one write: some peers take a segment for a
+// message.
+func (s *stream) send(msg []byte, timeout time.Duration) error {
+	if err := s.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
+		return err
+	}
+	_, err := s.Write(msg)
+	return err
+}
+
+// close closes the connection. It may be called more than once.
+func (s *stream) close() {
+	s.table.remove(s)
+	_ = s.Close()
+}
+
+// streamTable holds the open streams of an instance. Those that have not
+// said what they want are bounded: the oldest gives way to a new one.
+type streamTable struct {
+	limit int
+
+	mu        sync.Mutex                // guards all following fields
+	open      map[*stream]*list.Element // its place in undecided, or nil
+	undecided *list.List
+	closed    bool
+}
+
+func newStreamTable(limit int) *streamTable {
+	return &streamTable{limit: limit, open: make(map[*stream]*list.Element), undecided: list.New()}
+}
+
+// add enters a stream. If that makes too many undecided ones, the oldest is
+// returned, to be closed. It returns false if the table is closed.
+func (t *streamTable) add(s *stream, undecided bool) (oldest *stream, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil, false
+	}
+	t.open[s] = nil
+	if undecided {
+		t.open[s] = t.undecided.PushBack(s)
+		if t.undecided.Len() > t.limit {
+			oldest = t.undecided.Front().Value.(*stream)
+		}
+	}
+	return oldest, true
+}
+
+// decide takes a stream out of the undecided.
+func (t *streamTable) decide(s *stream) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e := t.open[s]; e != nil {
+		t.undecided.Remove(e)
+		t.open[s] = nil
+	}
+}
+
+func (t *streamTable) remove(s *stream) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e := t.open[s]; e != nil {
+		t.undecided.Remove(e)
+	}
+	delete(t.open, s)
+}
+
+// close closes all streams and lets no further one in.
+func (t *streamTable) close() {
+	t.mu.Lock()
+	t.closed = true
+	var all []*stream
+	for s := range t.open {
+		all = append(all, s)
+	}
+	t.mu.Unlock()
+	for _, s := range all {
+		s.close()
+	}
+}
+
+func (t *streamTable) len() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.open)
+}
+
+func (g *Instance) newStream(c *acp.Stream, local bool) *stream {
+	return &stream{Stream: c, table: g.streams, lim: g.limits, local: local}
+}
+
+// dial connects to a peer; to this instance itself without the network.
+func (g *Instance) dial(ctx context.Context, to netip.AddrPort) (*stream, error) {
+	if g.isOwn(to) {
+		return g.dialSelf(to)
+	}
+	c, err := g.ep.Dial(ctx, to)
+	if err != nil {
+		if ctx.Err() != nil && !errors.Is(err, context.Cause(ctx)) {
+			err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		}
+		return nil, err
+	}
+	s := g.newStream(c, false)
+	if _, ok := g.streams.add(s, false); !ok {
+		s.close()
+		return nil, errClosed
+	}
+	return s, nil
+}
+
+func (g *Instance) dialSelf(to netip.AddrPort) (*stream, error) {
+	near, far, err := acp.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	near.Peer, far.Peer = to, to
+	s, served := g.newStream(near, true), g.newStream(far, true)
+	if _, ok := g.streams.add(s, false); !ok {
+		_ = near.Close()
+		_ = far.Close()
+		return nil, errClosed
+	}
+	if !g.spawn(func() { g.serve(served) }) {
+		s.close()
+		_ = far.Close()
+		return nil, errClosed
+	}
+	return s, nil
+}
+
+// acceptStreams takes the streams that peers open until the endpoint closes.
+func (g *Instance) acceptStreams() {
+	var pause backoff
+	for {
+		c, err := g.ep.Accept()
+		if err != nil {
+			if g.ctx.Err() != nil || !pause.wait(g.ctx) {
+				return
+			}
+			g.log.Warn("accepting a connection failed", "error", err)
+			continue
+		}
+		pause.reset()
+		if !g.spawn(func() { g.serve(g.newStream(c, false)) }) {
+			_ = c.Close()
+		}
+	}
+}
+
+// serve reads the first message of a stream and does what it asks for. Who
+// does not ask within a bounded time is closed.
+func (g *Instance) serve(s *stream) {
+	oldest, ok := g.streams.add(s, true)
+	if !ok {
+		_ = s.Close()
+		return
+	}
+	if oldest != nil {
+		g.drop(Event{Reason: ReasonTooManyIdle, Peer: oldest.Peer})
+		oldest.close()
+	}
+	m, err := s.message(g.ctx, time.Now().Add(firstMessageTimeout))
+	if err != nil {
+		g.refuse(s, err)
+		return
+	}
+	if !g.cfg.Plane.Status().Secure {
+		g.drop(eventOf(m, Event{Reason: ReasonNoSecurity, Peer: s.Peer, Link: s.Link}))
+		s.close()
+		return
+	}
+	g.trace(Received, m, s.raw(), s.Peer, s.Link)
+	switch m := m.(type) {
+	case *wire.ReqNeg:
+		g.incoming(s, m)
+	case *wire.ReqSyn:
+		g.answerSynch(s, m)
+	case *wire.Response:
+		g.found(m, s.Link, s.Peer)
+		s.close()
+	case *wire.Discovery:
+		g.answerOnStream(s, m)
+	default:
+		g.refuse(s, &wire.Error{Type: m.Type(), HasType: true, Err: errUnexpected})
+	}
+}
+
+var (
+	errUnexpected = errors.New("not a message to begin with")
+	errTooMany    = errors.New("too many sessions")
+)
+
+// refuse closes a stream whose message could not be read or made no sense.
+func (g *Instance) refuse(s *stream, err error) {
+	defer s.close()
+	if g.ctx.Err() != nil || errors.Is(err, io.EOF) {
+		return // a peer may close without asking anything
+	}
+	g.invalid(s, err)
+}
+
+// invalid counts a message that is not valid and tells the peer, if it could
+// be read whose it was (RFC 8990 section 2.8.12: MAY; never about M_INVALID).
+func (g *Instance) invalid(s *stream, err error) {
+	e := Event{Reason: reasonOf(err), Peer: s.Peer, Link: s.Link, Err: err}
+	var bad *wire.Error
+	if !errors.As(err, &bad) {
+		g.drop(e)
+		return
+	}
+	e.Message, e.SessionID = bad.Type.String(), bad.SessionID
+	g.drop(e)
+	if !bad.HasSession || bad.HasType && bad.Type == wire.TypeInvalid || !g.cfg.Plane.Status().Secure {
+		return
+	}
+	info, _ := encodeValue(err.Error()) // text always encodes
+	msg := &wire.Invalid{SessionID: bad.SessionID, Info: info}
+	if raw, err := msg.Append(nil); err == nil && s.send(raw, sendTimeout) == nil {
+		g.trace(Sent, msg, raw, s.Peer, s.Link)
+	}
+}

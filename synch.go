@@ -1,0 +1,208 @@
+package grasp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-grasp/grasp/internal/wire"
+)
+
+const opSynchronize = "synchronize"
+
+// Synchronize returns an objective with its value (RFC 8991 section 2.3.6). It
+// need not be registered by the ASA; Synch must be set. The value comes from
+// the first of these that has one:
+//
+//  1. without a peer, the flooded values that are cached;
+//  2. without a peer, discovery: the first locator that is known or found;
+//  3. a value that came with a discovery response from that locator (rapid
+//     mode), while it lives;
+//  4. a request to the peer (M_REQ_SYN).
+//
+// The first and third do not block; the others do, for at most the timeout
+// each (0: 60 s, for discovery 700 ms per loop count), or until the context
+// ends. A flooded value needs no secure plane.
+//
+// Errors: [ErrNoASA], [ErrNotBoth], [ErrNotSynch], [ErrNoSecurity],
+// [ErrNotFloodDisc], [ErrUnusableLocator], [ErrSockErrSynRq],
+// [ErrNoListener], [ErrNoSynchReply], [ErrNoValidSynch], [ErrCBORFail],
+// [ErrCancelled].
+func (a *ASA) Synchronize(ctx context.Context, o Objective, peer *Locator, timeout time.Duration) (Objective, error) {
+	if err := a.checkSynch(opSynchronize, o); err != nil {
+		return Objective{}, err
+	}
+	if peer == nil {
+		if flooded := a.g.floods.get(o.Name); len(flooded) > 0 {
+			return decodeObjective(&flooded[0].objective), nil
+		}
+	}
+	if st := a.g.cfg.Plane.Status(); !st.Secure {
+		return Objective{}, fail(opSynchronize, o.Name, ErrNoSecurity, errors.New(st.Reason))
+	}
+	c := &outgoing{
+		op: opSynchronize, objective: o, peer: peer, timeout: timeout,
+		noneFound: ErrNotFloodDisc, sockErr: ErrSockErrSynRq,
+	}
+	if peer == nil {
+		found, _, err := a.discoverFirst(ctx, c, false)
+		if err != nil {
+			return Objective{}, err
+		}
+		if len(found) == 0 {
+			return Objective{}, fail(opSynchronize, o.Name, ErrNotFloodDisc, nil)
+		}
+		peer = &found[0]
+	}
+	if rapid := a.g.locators.rapidValue(o.Name, *peer); rapid != nil {
+		return decodeObjective(rapid), nil
+	}
+	return a.reqSynch(ctx, c)
+}
+
+// reqSynch asks a peer for the value: M_REQ_SYN, and M_SYNCH back.
+func (a *ASA) reqSynch(ctx context.Context, c *outgoing) (Objective, error) {
+	id := a.g.sessions.begin()
+	defer a.g.sessions.end(sessionKey{id: id})
+	c.message = &wire.ReqSyn{SessionID: id, Objective: c.objective.withoutValue()}
+	s, err := a.request(ctx, c)
+	if err != nil {
+		return Objective{}, err
+	}
+	defer s.close()
+	failed := func(code ErrorCode, err error) (Objective, error) {
+		return Objective{}, failWith(opSynchronize, c.objective.Name, s.Peer, code, err)
+	}
+	if c.timeout == 0 {
+		c.timeout = DefaultTimeout
+	}
+	m, err := s.message(ctx, time.Now().Add(c.timeout))
+	if err != nil {
+		code := synchCodes[readCode(err)]
+		if code == ErrCBORFail || code == ErrNoValidSynch {
+			a.g.invalid(s, err)
+		}
+		return failed(code, err)
+	}
+	a.g.trace(Received, m, s.raw(), s.Peer, s.Link)
+	answer, ok := m.(*wire.Synch)
+	switch {
+	case !ok:
+		return failed(ErrNoValidSynch, fmt.Errorf("the peer sent %v", m.Type()))
+	case answer.SessionID != id:
+		return failed(ErrNoValidSynch, errWrongSession)
+	case answer.Objective.Name != c.objective.Name:
+		return failed(ErrNoValidSynch, fmt.Errorf("the peer sent %q", answer.Objective.Name))
+	}
+	return decodeObjective(&answer.Objective), nil
+}
+
+// synchCodes are the codes of a failed synchronization for those of a failed
+// negotiation.
+var synchCodes = map[ErrorCode]ErrorCode{
+	ErrCancelled:   ErrCancelled,
+	ErrCBORFail:    ErrCBORFail,
+	ErrNoPeer:      ErrNoListener,
+	ErrNoNegReply:  ErrNoSynchReply,
+	ErrNoValidStep: ErrNoValidSynch,
+	ErrInvalidEnd:  ErrNoValidSynch,
+	ErrNoSession:   ErrNoASA, // only Close closes the connection under a call
+}
+
+// checkSynch checks that the ASA is there and the objective is for
+// synchronization.
+func (a *ASA) checkSynch(op string, o Objective) error {
+	if err := a.check(); err != nil {
+		return fail(op, o.Name, ErrNoASA, err)
+	}
+	if err := o.check(); err != nil {
+		return fail(op, o.Name, Code(err), nil)
+	}
+	if !o.Synch {
+		return fail(op, o.Name, ErrNotSynch, nil)
+	}
+	return nil
+}
+
+// checkListen does the checks of the calls for listening, in order.
+func (a *ASA) checkListen(op string, o Objective) error {
+	if err := o.check(); err != nil {
+		return fail(op, o.Name, Code(err), nil)
+	}
+	if !o.Synch {
+		return fail(op, o.Name, ErrNotSynch, nil)
+	}
+	return a.checkOwned(op, o)
+}
+
+// ListenSynchronize answers requests for the objective with its value from
+// now on (RFC 8991 section 2.3.6). Called again it replaces the value. From
+// the first call on the objective can be discovered. The objective must be
+// registered by the ASA, with Synch. It does not block.
+//
+// Errors: [ErrNotBoth], [ErrNotSynch], [ErrNoASA], [ErrNotYourObj],
+// [ErrNoSecurity], [ErrCBORFail], [ErrTooLong].
+func (a *ASA) ListenSynchronize(o Objective) error {
+	const op = "listen for synchronization of"
+	if err := a.checkListen(op, o); err != nil {
+		return err
+	}
+	if st := a.g.cfg.Plane.Status(); !st.Secure {
+		return fail(op, o.Name, ErrNoSecurity, errors.New(st.Reason))
+	}
+	w, err := o.encode()
+	if err != nil {
+		return fail(op, o.Name, ErrCBORFail, err)
+	}
+	if _, err := a.g.encode(&wire.Synch{Objective: w}); err != nil {
+		return fail(op, o.Name, Code(err), err)
+	}
+	return wrap(op, o.Name, a.g.objectives.owned(a, o.Name, func(r *registration) error {
+		r.value = w.Value
+		r.loops = w.LoopCount
+		return nil
+	}))
+}
+
+// StopSynchronize ends the answering of requests for the objective
+// (stop_listen_synchronize of RFC 8991): they are refused by closing.
+// ListenSynchronize starts it again. It does not block.
+//
+// Errors: [ErrNotBoth], [ErrNotSynch], [ErrNoASA], [ErrNotYourObj].
+func (a *ASA) StopSynchronize(o Objective) error {
+	const op = "stop synchronization of"
+	if err := a.checkListen(op, o); err != nil {
+		return err
+	}
+	return wrap(op, o.Name, a.g.objectives.owned(a, o.Name, func(r *registration) error {
+		r.value = nil
+		return nil
+	}))
+}
+
+// answerSynch answers M_REQ_SYN with the value of this moment. RFC 8990
+// section 2.8.6: if nobody listens, the connection is closed at once.
+func (g *Instance) answerSynch(s *stream, m *wire.ReqSyn) {
+	defer s.close()
+	o, ok := g.objectives.answer(m.Objective.Name)
+	if !ok {
+		g.drop(Event{Reason: ReasonNoListener, Peer: s.Peer, Link: s.Link,
+			Message: m.Type().String(), SessionID: m.SessionID, Objective: m.Objective.Name})
+		return
+	}
+	g.reply(s, &wire.Synch{SessionID: m.SessionID, Objective: o})
+}
+
+// reply sends the only answer a stream gets.
+func (g *Instance) reply(s *stream, m wire.Message) {
+	raw, err := g.encode(m)
+	if err == nil {
+		err = s.send(raw, sendTimeout)
+	}
+	if err != nil {
+		g.drop(Event{Reason: ReasonSendFailed, Peer: s.Peer, Link: s.Link, Message: m.Type().String(), Err: err})
+		return
+	}
+	g.trace(Sent, m, raw, s.Peer, s.Link)
+}

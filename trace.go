@@ -1,0 +1,213 @@
+package grasp
+
+import (
+	"errors"
+	"io"
+	"net/netip"
+	"os"
+	"sync/atomic"
+
+	"github.com/go-grasp/grasp/internal/wire"
+)
+
+// EventKind says what happened to a message.
+type EventKind uint8
+
+// The kinds of events.
+const (
+	Sent EventKind = iota + 1
+	Received
+	Dropped
+)
+
+var kindNames = [...]string{Sent: "sent", Received: "received", Dropped: "dropped"}
+
+func (k EventKind) String() string {
+	if int(k) < len(kindNames) && kindNames[k] != "" {
+		return kindNames[k]
+	}
+	return "unknown"
+}
+
+// Reason says why a message, a request or a connection was dropped.
+type Reason uint8
+
+// The reasons.
+const (
+	ReasonMalformed        Reason = iota + 1 // not well-formed CBOR, or cut short
+	ReasonInvalid                            // CBOR, but not a GRASP message
+	ReasonUnknownType                        // of a type that is not assigned
+	ReasonTooLong                            // longer than Config.MaxMessage, nested too deep, too many items
+	ReasonUnexpected                         // a message that does not belong there
+	ReasonIdle                               // a connection that did not say in time what it wants
+	ReasonTooManyIdle                        // the oldest of too many such connections
+	ReasonBroken                             // a connection that broke
+	ReasonNoSecurity                         // came while the plane was not secure
+	ReasonOwn                                // our own multicast, come back
+	ReasonUnknownObjective                   // a discovery that this node cannot answer
+	ReasonUnsolicited                        // a response to a discovery that is over or never was
+	ReasonBadLocator                         // a locator that must not be used
+	ReasonLinkLocalSource                    // a flood with link-local source that claims to go further
+	ReasonNoListener                         // a request that nobody listens for
+	ReasonBacklogFull                        // a request beyond Config.Backlog
+	ReasonStale                              // a request that waited for longer than its timeout
+	ReasonIDClash                            // a request whose session ID is in use
+	ReasonTooManySessions                    // a request beyond Config.MaxSessions
+	ReasonTooManyResponses                   // a discovery while too many are being answered
+	ReasonSendFailed                         // a message of ours that could not be sent
+	reasonCount
+)
+
+var reasonNames = [reasonCount]string{
+	ReasonMalformed:        "malformed",
+	ReasonInvalid:          "invalid",
+	ReasonUnknownType:      "unknown type",
+	ReasonTooLong:          "too long",
+	ReasonUnexpected:       "unexpected",
+	ReasonIdle:             "idle",
+	ReasonTooManyIdle:      "too many idle",
+	ReasonBroken:           "broken",
+	ReasonNoSecurity:       "no security",
+	ReasonOwn:              "own multicast",
+	ReasonUnknownObjective: "unknown objective",
+	ReasonUnsolicited:      "unsolicited",
+	ReasonBadLocator:       "bad locator",
+	ReasonLinkLocalSource:  "link-local source",
+	ReasonNoListener:       "no listener",
+	ReasonBacklogFull:      "backlog full",
+	ReasonStale:            "stale",
+	ReasonIDClash:          "ID clash",
+	ReasonTooManySessions:  "too many sessions",
+	ReasonTooManyResponses: "too many responses",
+	ReasonSendFailed:       "send failed",
+}
+
+func (r Reason) String() string {
+	if r < reasonCount && reasonNames[r] != "" {
+		return reasonNames[r]
+	}
+	return "unknown"
+}
+
+// Event is what Config.Trace is told of a message. Which fields are set
+// depends on what is known of it.
+type Event struct {
+	Kind      EventKind
+	Reason    Reason         // why it was dropped
+	Message   string         // its type, such as "M_DISCOVERY"
+	SessionID uint32         // of the message
+	Objective string         // the name of its first objective
+	Peer      netip.AddrPort // where it came from or went to; zero for a multicast sent
+	Link      int            // the link's index, 0 if not known
+	Raw       []byte         // the message; valid during the call only
+	Err       error          // the cause
+}
+
+// counters count events.
+type counters struct {
+	sent, received [256]atomic.Uint64 // by message type
+	dropped        [reasonCount]atomic.Uint64
+}
+
+// drop counts and traces something that was dropped. A drop without this is a
+// bug.
+func (g *Instance) drop(e Event) {
+	e.Kind = Dropped
+	g.counters.dropped[e.Reason].Add(1)
+	if g.cfg.Trace != nil {
+		g.cfg.Trace(e)
+	}
+}
+
+// trace counts and traces a message that was sent or received.
+func (g *Instance) trace(kind EventKind, m wire.Message, raw []byte, peer netip.AddrPort, link int) {
+	if kind == Sent {
+		g.counters.sent[m.Type()].Add(1)
+	} else {
+		g.counters.received[m.Type()].Add(1)
+	}
+	if g.cfg.Trace != nil {
+		g.cfg.Trace(eventOf(m, Event{Kind: kind, Raw: raw, Peer: peer, Link: link}))
+	}
+}
+
+// eventOf completes an event with what a message says of itself.
+func eventOf(m wire.Message, e Event) Event {
+	e.Message = m.Type().String()
+	e.SessionID = sessionOf(m)
+	if o := objectiveOf(m); o != nil && e.Objective == "" {
+		e.Objective = o.Name
+	}
+	return e
+}
+
+// sessionOf returns the session ID of a message, 0 for M_NOOP.
+func sessionOf(m wire.Message) uint32 {
+	switch m := m.(type) {
+	case *wire.Discovery:
+		return m.SessionID
+	case *wire.Response:
+		return m.SessionID
+	case *wire.ReqNeg:
+		return m.SessionID
+	case *wire.ReqSyn:
+		return m.SessionID
+	case *wire.Negotiate:
+		return m.SessionID
+	case *wire.End:
+		return m.SessionID
+	case *wire.Wait:
+		return m.SessionID
+	case *wire.Synch:
+		return m.SessionID
+	case *wire.Flood:
+		return m.SessionID
+	case *wire.Invalid:
+		return m.SessionID
+	}
+	return 0
+}
+
+// objectiveOf returns the first objective of a message, nil if it has none.
+func objectiveOf(m wire.Message) *wire.Objective {
+	switch m := m.(type) {
+	case *wire.Discovery:
+		return &m.Objective
+	case *wire.Response:
+		return m.Objective
+	case *wire.ReqNeg:
+		return &m.Objective
+	case *wire.ReqSyn:
+		return &m.Objective
+	case *wire.Negotiate:
+		return &m.Objective
+	case *wire.Synch:
+		return &m.Objective
+	case *wire.Flood:
+		if len(m.Objectives) > 0 {
+			return &m.Objectives[0].Objective
+		}
+	}
+	return nil
+}
+
+// reasonOf returns the reason that stands for an error of reading a message.
+func reasonOf(err error) Reason {
+	var bad *wire.Error
+	switch {
+	case errors.Is(err, wire.ErrTooLong), errors.Is(err, wire.ErrTooDeep), errors.Is(err, wire.ErrTooMany):
+		return ReasonTooLong
+	case errors.Is(err, wire.ErrMalformed), errors.Is(err, wire.ErrTruncated), errors.Is(err, io.ErrUnexpectedEOF):
+		return ReasonMalformed
+	case errors.Is(err, wire.ErrUnknownType):
+		return ReasonUnknownType
+	case errors.Is(err, wire.ErrInvalid):
+		return ReasonInvalid
+	case errors.As(err, &bad):
+		return ReasonUnexpected
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return ReasonIdle
+	default:
+		return ReasonBroken
+	}
+}
