@@ -89,7 +89,7 @@ func (b *backlog) get(ctx context.Context, gone <-chan struct{}) (request, error
 	case r := <-slot:
 		return r, r.err
 	case <-ctx.Done():
-		err = &cancelled{context.Cause(ctx)}
+		err = &withCode{ErrCancelled, context.Cause(ctx)}
 	case <-gone:
 		err = ErrNoASA
 	}

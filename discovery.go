@@ -54,7 +54,7 @@ func (a *ASA) Discover(ctx context.Context, o Objective, timeout time.Duration, 
 		return nil, fail(op, o.Name, ErrNoASA, err)
 	}
 	if err := o.check(); err != nil {
-		return nil, fail(op, o.Name, Code(err), nil)
+		return nil, wrap(op, o.Name, err)
 	}
 	if st := a.g.cfg.Plane.Status(); !st.Secure {
 		return nil, fail(op, o.Name, ErrNoSecurity, errors.New(st.Reason))
@@ -64,7 +64,7 @@ func (a *ASA) Discover(ctx context.Context, o Objective, timeout time.Duration, 
 	}
 	found, _, err := a.g.discover(ctx, a, o, timeout, opt)
 	if err != nil {
-		return nil, fail(op, o.Name, Code(err), err)
+		return nil, wrap(op, o.Name, err)
 	}
 	return found, nil
 }

@@ -187,14 +187,26 @@ func (e *opError) Unwrap() []error {
 // Timeout makes the error a timeout in the sense of net.Error.
 func (e *opError) Timeout() bool { return errors.Is(e.err, os.ErrDeadlineExceeded) }
 
-// fail returns an opError without a peer.
+// fail returns an opError without a peer. The cause may be nil.
 func fail(op, objective string, code ErrorCode, cause error) error {
+	if cause == code { //nolint:errorlint // the code itself, not an error that wraps it
+		cause = nil
+	}
 	return &opError{op: op, objective: objective, code: code, err: cause}
 }
 
 // failWith returns an opError that names the peer.
 func failWith(op, objective string, peer fmt.Stringer, code ErrorCode, cause error) error {
 	return &opError{op: op, objective: objective, peer: peer.String(), code: code, err: cause}
+}
+
+// wrap names the call in an error that is or has an ErrorCode. It returns nil
+// for nil.
+func wrap(op, objective string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fail(op, objective, Code(err), err)
 }
 
 // withCode gives an internal error its code.

@@ -65,7 +65,7 @@ func (a *ASA) Flood(ttl time.Duration, objs ...TaggedObjective) error {
 	m.SessionID = a.g.sessions.begin()
 	defer a.g.sessions.end(sessionKey{id: m.SessionID})
 	if err := a.g.flood(m); err != nil {
-		return fail(op, name, Code(err), err)
+		return wrap(op, name, err)
 	}
 	return nil
 }
@@ -74,7 +74,7 @@ func (a *ASA) Flood(ttl time.Duration, objs ...TaggedObjective) error {
 func (a *ASA) flooded(op string, t TaggedObjective) (wire.Flooded, error) {
 	o := t.Objective
 	if err := o.check(); err != nil {
-		return wire.Flooded{}, fail(op, o.Name, Code(err), nil)
+		return wire.Flooded{}, wrap(op, o.Name, err)
 	}
 	if !o.Synch {
 		return wire.Flooded{}, fail(op, o.Name, ErrNotSynch, nil)

@@ -146,13 +146,14 @@ func (a *ASA) openSession(ctx context.Context, o Objective, peer *Locator, timeo
 		message:   &wire.ReqNeg{SessionID: s.key.id, Objective: asked},
 		noneFound: ErrNoDiscReply, sockErr: ErrSockErrNegRq,
 	})
-	if err == nil && !a.g.sessions.attach(s) {
-		s.stream.close()
-		err = failWith(opNegotiate, o.Name, s.stream.Peer, ErrNoASA, errClosed)
-	}
 	if err != nil {
 		a.g.sessions.end(s.key)
 		return nil, wire.Objective{}, err
+	}
+	a.g.sessions.attach(s)
+	if err := a.check(); err != nil {
+		s.finish() // deregistered meanwhile
+		return nil, wire.Objective{}, failWith(opNegotiate, o.Name, s.stream.Peer, ErrNoASA, err)
 	}
 	return s, asked, nil
 }
@@ -181,7 +182,7 @@ func (a *ASA) checkNegotiable(op string, o Objective) error {
 // checkOwned checks what every call on an objective of the ASA's own checks.
 func (a *ASA) checkOwned(op string, o Objective) error {
 	if err := o.check(); err != nil {
-		return fail(op, o.Name, Code(err), nil)
+		return wrap(op, o.Name, err)
 	}
 	if err := a.check(); err != nil {
 		return fail(op, o.Name, ErrNoASA, err)
@@ -197,37 +198,34 @@ func (a *ASA) checkOwned(op string, o Objective) error {
 	}))
 }
 
-// wrap names the call in an error that is an ErrorCode.
-func wrap(op, objective string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fail(op, objective, Code(err), nil)
-}
-
 // await waits for the peer's answer to what was sent last.
 func (s *Session) await(ctx context.Context, op string, timeout time.Duration, sent wire.Objective) (*Session, Objective, error) {
 	m, err := s.receive(ctx, op, timeout)
 	if err != nil {
 		return nil, Objective{}, err
 	}
+	code, cause := ErrNoValidStep, fmt.Errorf("the peer sent %v", m.Type())
 	switch m := m.(type) {
 	case *wire.Negotiate:
-		if m.Objective.Name != s.name || m.Objective.Flags&wire.FlagNeg == 0 {
-			break
+		if m.Objective.Name == s.name && m.Objective.Flags&wire.FlagNeg != 0 {
+			o := decodeObjective(&m.Objective)
+			o.Dry = s.dry
+			return s, o, nil
 		}
-		o := decodeObjective(&m.Objective)
-		o.Dry = s.dry
-		return s, o, nil
+		code, cause = ErrInvalidNeg, fmt.Errorf("it is about %q with flags %#x", m.Objective.Name, uint64(m.Objective.Flags))
 	case *wire.End:
 		s.finish()
 		if !m.Accept {
 			return nil, Objective{}, &DeclinedError{Objective: s.name, Peer: s.stream.Peer, Reason: m.Reason}
 		}
 		return nil, decodeObjective(&sent), nil
+	case *wire.Invalid:
+		cause = fmt.Errorf("the peer sent %v: %s", m.Type(), diagnose(m.Info))
+	default:
+		s.g.drop(eventOf(m, Event{Reason: ReasonUnexpected, Peer: s.stream.Peer, Link: s.stream.Link}))
 	}
 	s.finish()
-	return nil, Objective{}, s.fail(op, ErrInvalidNeg, fmt.Errorf("the peer sent %v", m.Type()))
+	return nil, Objective{}, s.fail(op, code, cause)
 }
 
 // receive waits for the next message of the session that is not M_WAIT. At
@@ -283,10 +281,9 @@ func (s *Session) broken(op string, err error) error {
 
 // readCode returns the code of a failure to read an answer.
 func readCode(err error) ErrorCode {
-	var gone *cancelled
 	var bad *wire.Error
 	switch {
-	case errors.As(err, &gone):
+	case errors.Is(err, ErrCancelled):
 		return ErrCancelled
 	case errors.Is(err, io.EOF):
 		return ErrNoPeer
@@ -523,11 +520,7 @@ func (a *ASA) ListenNegotiate(ctx context.Context, o Objective) (*Session, Objec
 	for {
 		r, err := queue.get(ctx, a.gone)
 		if err != nil {
-			var gone *cancelled
-			if errors.As(err, &gone) {
-				return nil, Objective{}, fail(op, o.Name, ErrCancelled, gone.cause)
-			}
-			return nil, Objective{}, fail(op, o.Name, Code(err), nil)
+			return nil, Objective{}, wrap(op, o.Name, err)
 		}
 		// Whoever asked longer ago than the default timeout has given up.
 		if time.Since(r.at) > DefaultTimeout {

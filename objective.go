@@ -305,7 +305,7 @@ func (a *ASA) RegisterObj(o Objective, opt RegisterOptions) error {
 		flags: o.flags(), loops: o.LoopCount, ttl: ttl, opt: opt, replies: replies,
 	}
 	if err := a.g.objectives.add(a, o.Name, r); err != nil {
-		return fail(op, o.Name, Code(err), nil)
+		return wrap(op, o.Name, err)
 	}
 	if err := a.own(o.Name); err != nil {
 		// The ASA was deregistered meanwhile: nothing of it may stay.
@@ -328,7 +328,7 @@ func (a *ASA) DeregisterObj(o Objective) error {
 	}
 	queue, err := a.g.objectives.remove(a, o.Name)
 	if err != nil {
-		return fail(op, o.Name, Code(err), nil)
+		return wrap(op, o.Name, err)
 	}
 	a.disown(o.Name)
 	queue.stop()

@@ -28,7 +28,7 @@ type outgoing struct {
 func (a *ASA) request(ctx context.Context, c *outgoing) (*stream, error) {
 	raw, err := a.g.encode(c.message)
 	if err != nil {
-		return nil, fail(c.op, c.objective.Name, Code(err), err)
+		return nil, wrap(c.op, c.objective.Name, err)
 	}
 	if c.peer != nil {
 		return a.sendTo(ctx, c, *c.peer, raw)
@@ -64,7 +64,7 @@ func (a *ASA) discoverFirst(ctx context.Context, c *outgoing, flush bool) ([]Loc
 	}
 	found, asked, err := a.g.discover(ctx, a, c.objective, timeout, DiscoverOptions{First: true, Flush: flush})
 	if err != nil {
-		return nil, asked, fail(c.op, c.objective.Name, Code(err), err)
+		return nil, asked, wrap(c.op, c.objective.Name, err)
 	}
 	return found, asked, nil
 }
@@ -105,10 +105,10 @@ func (a *ASA) sendTo(ctx context.Context, c *outgoing, peer Locator, raw []byte)
 func (g *Instance) encode(m wire.Message) ([]byte, error) {
 	raw, err := m.Append(nil)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnspec, err)
+		return nil, &withCode{ErrUnspec, err}
 	}
 	if len(raw) > g.limits.Bytes {
-		return nil, fmt.Errorf("%w: %v of %d bytes, the limit is %d", ErrTooLong, m.Type(), len(raw), g.limits.Bytes)
+		return nil, &withCode{ErrTooLong, fmt.Errorf("%v of %d bytes, the limit is %d", m.Type(), len(raw), g.limits.Bytes)}
 	}
 	return raw, nil
 }

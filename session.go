@@ -67,16 +67,11 @@ func (t *sessionTable) accept(s *Session) error {
 	return nil
 }
 
-// attach connects an ID from begin with its session. It returns false if the
-// table is closed.
-func (t *sessionTable) attach(s *Session) bool {
+// attach connects an ID from begin with its session.
+func (t *sessionTable) attach(s *Session) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed {
-		return false
-	}
 	t.active[s.key] = s
-	return true
 }
 
 // end forgets a session; its ID stays among the recent ones.

@@ -31,12 +31,6 @@ type stream struct {
 	taken int // bytes of buf that the last message took
 }
 
-// cancelled is the cause of ErrCancelled.
-type cancelled struct{ cause error }
-
-func (c *cancelled) Error() string { return c.cause.Error() }
-func (c *cancelled) Unwrap() error { return c.cause }
-
 // next returns the next CBOR item of the stream, in a slice that is valid
 // until the call after. It waits until the deadline or the end of the
 // context. A stream that ends between items gives io.EOF.
@@ -65,7 +59,7 @@ func (s *stream) next(ctx context.Context, deadline time.Time) ([]byte, error) {
 		if err := s.fill(); err != nil {
 			switch {
 			case ctx.Err() != nil:
-				return nil, &cancelled{context.Cause(ctx)}
+				return nil, &withCode{ErrCancelled, context.Cause(ctx)}
 			case errors.Is(err, io.EOF) && len(s.buf) > 0:
 				return nil, io.ErrUnexpectedEOF
 			}

@@ -117,7 +117,7 @@ func (a *ASA) checkSynch(op string, o Objective) error {
 		return fail(op, o.Name, ErrNoASA, err)
 	}
 	if err := o.check(); err != nil {
-		return fail(op, o.Name, Code(err), nil)
+		return wrap(op, o.Name, err)
 	}
 	if !o.Synch {
 		return fail(op, o.Name, ErrNotSynch, nil)
@@ -128,7 +128,7 @@ func (a *ASA) checkSynch(op string, o Objective) error {
 // checkListen does the checks of the calls for listening, in order.
 func (a *ASA) checkListen(op string, o Objective) error {
 	if err := o.check(); err != nil {
-		return fail(op, o.Name, Code(err), nil)
+		return wrap(op, o.Name, err)
 	}
 	if !o.Synch {
 		return fail(op, o.Name, ErrNotSynch, nil)
@@ -156,7 +156,7 @@ func (a *ASA) ListenSynchronize(o Objective) error {
 		return fail(op, o.Name, ErrCBORFail, err)
 	}
 	if _, err := a.g.encode(&wire.Synch{Objective: w}); err != nil {
-		return fail(op, o.Name, Code(err), err)
+		return wrap(op, o.Name, err)
 	}
 	return wrap(op, o.Name, a.g.objectives.owned(a, o.Name, func(r *registration) error {
 		r.value = w.Value
