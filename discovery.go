@@ -161,13 +161,24 @@ func (g *Instance) multicastDiscovery(s *search, o Objective) error {
 const defaultResponseTTL = 600 * time.Second
 
 // found takes a response to a discovery: its locators go to the cache and to
-// the search they are for. Responses nobody asked for are dropped.
+// the search they are for, or back to where a relayed discovery came from.
+// Responses nobody asked for are dropped.
 func (g *Instance) found(m *wire.Response, link int, peer netip.AddrPort) {
 	s := g.searches.get(m.SessionID, m.Initiator)
 	if s == nil {
-		g.drop(eventOf(m, Event{Reason: ReasonUnsolicited, Peer: peer, Link: link}))
+		if !g.passBack(m, link, peer) {
+			g.drop(eventOf(m, Event{Reason: ReasonUnsolicited, Peer: peer, Link: link}))
+		}
 		return
 	}
+	if all := g.takeLocators(s.name, m, link, peer); len(all) > 0 {
+		g.locators.put(s.name, all)
+		s.put(all)
+	}
+}
+
+// takeLocators returns the locators of a response about an objective.
+func (g *Instance) takeLocators(name string, m *wire.Response, link int, peer netip.AddrPort) []cachedLocator {
 	ttl := time.Duration(m.TTL) * time.Millisecond
 	if m.TTL == 0 {
 		ttl = defaultResponseTTL
@@ -179,7 +190,7 @@ func (g *Instance) found(m *wire.Response, link int, peer netip.AddrPort) {
 		// nobody but this host can be reached by a loopback address.
 		if a := w.Addr; diverted && isLinkLocal(w) || a.IsLoopback() && !peer.Addr().IsLoopback() ||
 			a.IsValid() && (a.IsUnspecified() || a.IsMulticast()) {
-			g.drop(eventOf(m, Event{Reason: ReasonBadLocator, Peer: peer, Link: link, Objective: s.name}))
+			g.drop(eventOf(m, Event{Reason: ReasonBadLocator, Peer: peer, Link: link, Objective: name}))
 			return
 		}
 		l := decodeLocator(w, link)
@@ -194,39 +205,46 @@ func (g *Instance) found(m *wire.Response, link int, peer netip.AddrPort) {
 	}
 	// A response with the objective and its value is rapid synchronization
 	// as the Python prototype does it.
-	if o := m.Objective; o != nil && o.Name == s.name && o.Flags&wire.FlagSynch != 0 &&
-		len(m.Locators) > 0 && len(all) > 0 && !isNull(o.Value) {
+	if o := m.Objective; o != nil && o.Name == name && o.Flags&wire.FlagSynch != 0 &&
+		len(all) > 0 && !all[0].Diverted && !isNull(o.Value) {
 		all[0].rapid = o
 	}
-	if len(all) > 0 {
-		g.locators.put(s.name, all)
-		s.put(all)
-	}
+	return all
 }
 
 func isNull(value []byte) bool { return len(value) == 0 || len(value) == 1 && value[0] == null[0] }
 
-// answerDiscovery answers a multicast M_DISCOVERY if this node can: by a
-// connection to where it came from (RFC 8990 section 2.8.5).
-func (g *Instance) answerDiscovery(m *wire.Discovery, from acp.Origin) {
-	response := g.response(m, from.Link)
-	if response == nil {
-		g.drop(eventOf(m, Event{Reason: ReasonUnknownObjective, Peer: from.Addr, Link: from.Link}))
+// takeDiscovery takes a multicast M_DISCOVERY: it is answered if this node
+// can, else relayed (RFC 8990 section 2.5.4.4).
+func (g *Instance) takeDiscovery(m *wire.Discovery, raw []byte, from acp.Origin) {
+	if response := g.response(m, from.Link); response != nil {
+		g.respond(response, from)
 		return
+	}
+	if reason, ok := g.relay(m, keyOf(m), raw, from); !ok {
+		g.drop(eventOf(m, Event{Reason: reason, Peer: from.Addr, Link: from.Link, Raw: raw}))
+	}
+}
+
+// respond sends a response to where the discovery came from, by a connection
+// of its own (RFC 8990 section 2.8.5).
+func (g *Instance) respond(response *wire.Response, to acp.Origin) {
+	drop := func(reason Reason, err error) {
+		g.drop(eventOf(response, Event{Reason: reason, Peer: to.Addr, Link: to.Link, Err: err}))
 	}
 	select {
 	case g.responders <- struct{}{}:
 	default:
-		g.drop(eventOf(m, Event{Reason: ReasonTooManyResponses, Peer: from.Addr, Link: from.Link}))
+		drop(ReasonTooManyResponses, nil)
 		return
 	}
 	started := g.spawn(func() {
 		defer func() { <-g.responders }()
 		ctx, cancel := context.WithTimeout(g.ctx, dialTimeout)
 		defer cancel()
-		c, err := g.ep.Dial(ctx, from.Addr)
+		c, err := g.ep.Dial(ctx, to.Addr)
 		if err != nil {
-			g.drop(eventOf(response, Event{Reason: ReasonSendFailed, Peer: from.Addr, Link: from.Link, Err: err}))
+			drop(ReasonSendFailed, err)
 			return
 		}
 		s := g.newStream(c, false)

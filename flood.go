@@ -115,7 +115,7 @@ func (g *Instance) flood(m *wire.Flood) error {
 		g.cacheFlood(m, 0)
 		return g.multicast(m, raw)
 	}
-	g.relayed.addOwn(m.SessionID, m.Initiator)
+	g.relayed.addOwn(keyOf(m))
 	var errs []error
 	links := g.ep.Links()
 	for _, l := range links {
@@ -146,20 +146,21 @@ func allFailed(errs []error, links int) error {
 	return fmt.Errorf("%w: %w", ErrSockErr, errors.Join(errs...))
 }
 
-// takeFlood takes a flood that came by a link.
-func (g *Instance) takeFlood(m *wire.Flood, from acp.Origin) {
+// takeFlood takes a flood that came by a link: it is cached and relayed.
+func (g *Instance) takeFlood(m *wire.Flood, raw []byte, from acp.Origin) {
 	// RFC 8990 section 2.5.6.2: a flood with a link-local source and a loop
 	// count other than 1 is discarded. The IP source of a multicast is always
 	// link-local: it is the initiator that must not be.
-	first := objectiveOf(m)
-	if first == nil {
-		return // all that it had to say was of unknown kinds
-	}
-	if m.Initiator.IsLinkLocalUnicast() && first.LoopCount != 1 {
+	if first := objectiveOf(m); first != nil && m.Initiator.IsLinkLocalUnicast() && first.LoopCount != 1 {
 		g.drop(eventOf(m, Event{Reason: ReasonLinkLocalSource, Peer: from.Addr, Link: from.Link}))
 		return
 	}
 	g.cacheFlood(m, from.Link)
+	switch reason, ok := g.relay(m, keyOf(m), raw, from); {
+	case ok, reason == ReasonNoOtherLink, reason == ReasonLoopCount: // it was meant to end here
+	default:
+		g.drop(eventOf(m, Event{Reason: reason, Peer: from.Addr, Link: from.Link, Raw: raw}))
+	}
 }
 
 // cacheFlood puts the objectives of a flood into the cache, whoever may want

@@ -54,7 +54,7 @@ type Config struct {
 	Plane acp.Plane
 	// Logger gets what an operator must know; nil means silence.
 	Logger *slog.Logger
-	// Trace is called for every message sent, received or dropped. It is
+	// Trace is called for every message sent, received, relayed or dropped. It is
 	// called from the goroutine that handles the message: it must be quick,
 	// safe for concurrent use, and must not call the instance. nil: none.
 	Trace func(Event)
@@ -81,6 +81,10 @@ type Config struct {
 	// Backlog bounds the requests for one objective that wait for a call of
 	// ListenNegotiate; 0 means 256. Requests beyond it are refused by closing.
 	Backlog int
+	// RelayRate bounds the discoveries, and apart from that the floods, that
+	// are relayed to each link in a second; 0 means 200. A quarter of it is for
+	// what comes from one neighbour. What is beyond it is dropped.
+	RelayRate int
 }
 
 // maxResponders bounds the discoveries that are answered at the same time.
@@ -107,6 +111,7 @@ func (c Config) withDefaults() (Config, error) {
 		{"MaxSessions", &c.MaxSessions, 20_000, 1},
 		{"MaxIdle", &c.MaxIdle, 16_384, 1},
 		{"Backlog", &c.Backlog, 256, 1},
+		{"RelayRate", &c.RelayRate, defaultRelayRate, 1},
 	} {
 		if *f.value == 0 {
 			*f.value = f.def
@@ -132,7 +137,8 @@ type Instance struct {
 	searches   *searchTable
 	locators   *locatorCache
 	floods     *floodCache
-	relayed    *seenTable
+	relayed    *relayTable
+	rates      *relayRates
 	streams    *streamTable
 	responders chan struct{} // a token for each discovery being answered
 	counters   counters
@@ -173,7 +179,8 @@ func New(cfg Config) (*Instance, error) {
 		sessions:   newSessionTable(cfg.MaxSessions),
 		locators:   newLocatorCache(cfg.MaxCached),
 		floods:     newFloodCache(cfg.MaxCached),
-		relayed:    newSeenTable(maxSeen),
+		relayed:    newRelayTable(maxRelayed),
+		rates:      newRelayRates(cfg.RelayRate),
 		streams:    newStreamTable(cfg.MaxIdle),
 		responders: make(chan struct{}, maxResponders),
 		print:      newPrinter(cfg.Dialogue),
@@ -190,8 +197,8 @@ func New(cfg Config) (*Instance, error) {
 	return g, nil
 }
 
-// maxSeen bounds the multicasts that are remembered.
-const maxSeen = 16_384
+// maxRelayed bounds the multicasts that are remembered.
+const maxRelayed = 32_768
 
 // spawn runs f in a goroutine that Close waits for. It returns false, and
 // does nothing, once the instance is closed.

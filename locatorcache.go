@@ -25,6 +25,13 @@ func (l cachedLocator) same(other cachedLocator) bool {
 	return l.wire == other.wire && (!isLinkLocal(l.wire) || l.IfIndex == other.IfIndex)
 }
 
+// mayDivert says that the locator may be told on a link: no link-local address
+// (RFC 8990 section 2.9.5.1), no name, which may mean nothing elsewhere
+// (2.9.5.3, 2.9.5.4), and nothing that was learned on that link (2.5.4.3).
+func (l cachedLocator) mayDivert(link int) bool {
+	return l.wire.Addr.IsValid() && !isLinkLocal(l.wire) && l.IfIndex != link
+}
+
 // locatorCache is the discovery cache. It is bounded in objectives, of which
 // the least recently used gives way, and in locators for each.
 type locatorCache struct {
@@ -111,9 +118,7 @@ func (c *locatorCache) get(name string) []Locator {
 }
 
 // divert returns what may be said of an objective on a link, and how long it
-// lives: no link-local address (RFC 8990 section 2.9.5.1), no name, which may
-// mean nothing elsewhere (2.9.5.3, 2.9.5.4), and nothing that was learned on
-// that link (2.5.4.3).
+// lives.
 func (c *locatorCache) divert(name string, link int) ([]wire.Locator, time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -121,7 +126,7 @@ func (c *locatorCache) divert(name string, link int) ([]wire.Locator, time.Durat
 	var out []wire.Locator
 	var left time.Duration
 	for _, l := range c.lookLocked(name, now) {
-		if !l.wire.Addr.IsValid() || isLinkLocal(l.wire) || l.IfIndex == link {
+		if !l.mayDivert(link) {
 			continue
 		}
 		out = append(out, l.wire)

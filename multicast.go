@@ -42,12 +42,7 @@ func (g *Instance) encodeMulticast(m wire.Message) ([]byte, error) {
 // multicast sends a message of this instance on every link. It returns an
 // error if that failed on all of them.
 func (g *Instance) multicast(m wire.Message, raw []byte) error {
-	switch m := m.(type) {
-	case *wire.Discovery:
-		g.relayed.addOwn(m.SessionID, m.Initiator)
-	case *wire.Flood:
-		g.relayed.addOwn(m.SessionID, m.Initiator)
-	}
+	g.relayed.addOwn(keyOf(m))
 	links := g.ep.Links()
 	var errs []error
 	for _, l := range links {
@@ -102,31 +97,40 @@ func (g *Instance) takeMulticast(raw []byte, from acp.Origin) {
 	drop := func(reason Reason) {
 		g.drop(eventOf(m, Event{Reason: reason, Peer: from.Addr, Link: from.Link, Raw: raw}))
 	}
-	switch m := m.(type) {
-	case *wire.Noop: // ignored silently (section 2.8.13)
-	case *wire.Discovery:
-		switch {
-		case g.relayed.isOwn(m.SessionID, m.Initiator):
-			drop(ReasonOwn)
-		case !g.cfg.Plane.Status().Secure:
-			drop(ReasonNoSecurity)
-		default:
-			g.trace(Received, m, raw, from.Addr, from.Link)
-			g.answerDiscovery(m, from)
-		}
-	case *wire.Flood:
-		switch {
-		case g.relayed.isOwn(m.SessionID, m.Initiator):
-			drop(ReasonOwn)
-		case !g.cfg.Plane.Status().Secure:
-			drop(ReasonNoSecurity)
-		default:
-			g.trace(Received, m, raw, from.Addr, from.Link)
-			g.takeFlood(m, from)
-		}
+	switch m.(type) {
+	case *wire.Noop:
+		return // ignored silently (section 2.8.13)
+	case *wire.Discovery, *wire.Flood:
 	default:
 		drop(ReasonUnexpected)
+		return
 	}
+	switch key := keyOf(m); {
+	case g.relayed.isOwn(key):
+		drop(ReasonOwn)
+		return
+	case !g.cfg.Plane.Status().Secure:
+		drop(ReasonNoSecurity)
+		return
+	}
+	g.trace(Received, m, raw, from.Addr, from.Link)
+	switch m := m.(type) {
+	case *wire.Discovery:
+		g.takeDiscovery(m, raw, from)
+	case *wire.Flood:
+		g.takeFlood(m, raw, from)
+	}
+}
+
+// keyOf returns what tells a multicast from others.
+func keyOf(m wire.Message) sessionKey {
+	switch m := m.(type) {
+	case *wire.Discovery:
+		return sessionKey{m.SessionID, m.Initiator}
+	case *wire.Flood:
+		return sessionKey{m.SessionID, m.Initiator}
+	}
+	return sessionKey{}
 }
 
 // backoff paces a loop whose calls fail again and again.

@@ -1,53 +1,202 @@
 package grasp
 
 import (
+	"errors"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/wire"
 )
 
-// seenTime is how long a multicast is remembered: twice the default timeout
-// (RFC 8990 section 2.5.6.2 asks for that at least).
-const seenTime = 2 * DefaultTimeout
+// How much is relayed. RFC 8990 demands a limit (sections 2.5.4.4, 2.5.6.2)
+// and leaves it open. RFC 8085 section 4.1 allows multicast without congestion
+// control about a datagram per round trip: on links of 5 ms that is 200 a
+// second, 2 Mbit/s of the longest messages. A single neighbour gets a quarter
+// of it, so that one that floods cannot silence the others.
+const (
+	defaultRelayRate = 200
+	neighbourShare   = 4
+	burstTime        = 2 // seconds' worth of messages at once
+)
 
-// seenTable remembers multicasts by session ID and initiator, for a time and
+// relayMemory is how long a relayed message is remembered: twice the default
+// timeout (RFC 8990 section 2.5.6.2 asks for that at least).
+const relayMemory = 2 * DefaultTimeout
+
+// relay passes a discovery or flood on to all links but the one it came by,
+// bit for bit but for the loop count. It returns why it did not.
+//
+// It is called by one goroutine only.
+func (g *Instance) relay(m wire.Message, key sessionKey, raw []byte, from acp.Origin) (Reason, bool) {
+	links := slices.DeleteFunc(slices.Clone(g.ep.Links()), func(l acp.Link) bool { return l.Index == from.Link })
+	if len(links) == 0 {
+		return ReasonNoOtherLink, false
+	}
+	copied, err := wire.AppendRelayed(nil, raw)
+	if errors.Is(err, wire.ErrLoopExhausted) {
+		return ReasonLoopCount, false
+	} else if err != nil {
+		return ReasonInvalid, false
+	}
+	// RFC 8990 sections 2.5.4.4 and 2.5.6.2: the same session ID and initiator
+	// MUST NOT be relayed twice.
+	if g.relayed.has(key) {
+		return ReasonRelayedBefore, false
+	}
+	if !g.rates.allowFrom(m.Type(), from) {
+		return ReasonRate, false
+	}
+	name := ""
+	if o := objectiveOf(m); o != nil {
+		name = o.Name
+	}
+	g.relayed.add(key, &relayed{name: name, from: from})
+	for _, l := range links {
+		if !g.rates.allowOn(m.Type(), l.Index) {
+			g.drop(eventOf(m, Event{Reason: ReasonRate, Peer: from.Addr, Link: l.Index, Raw: copied}))
+			continue
+		}
+		if err := g.ep.Send(l.Index, copied); err != nil {
+			g.drop(eventOf(m, Event{Reason: ReasonSendFailed, Link: l.Index, Raw: copied, Err: err}))
+			continue
+		}
+		g.trace(Relayed, m, copied, from.Addr, l.Index)
+	}
+	return 0, true
+}
+
+// passBack sends what a relayed discovery found to where the discovery came
+// from (RFC 8990 section 2.5.4.4), each result as it comes, as a Divert. It
+// returns false if the response is not for a discovery that was relayed.
+func (g *Instance) passBack(m *wire.Response, link int, peer netip.AddrPort) bool {
+	r := g.relayed.get(sessionKey{m.SessionID, m.Initiator})
+	if r == nil || r.own || time.Since(r.at) > relayTimeout {
+		return false
+	}
+	all := g.takeLocators(r.name, m, link, peer)
+	if len(all) == 0 {
+		return true
+	}
+	g.locators.put(r.name, all)
+	back := &wire.Response{SessionID: m.SessionID, Initiator: m.Initiator, TTL: m.TTL}
+	for _, l := range all {
+		if l.mayDivert(r.from.Link) {
+			back.Diverted = append(back.Diverted, l.wire)
+		}
+	}
+	if len(back.Diverted) > 0 {
+		g.respond(back, r.from)
+	}
+	return true
+}
+
+// relayTimeout is how long the results of a relayed discovery are passed back.
+// RFC 8990 section 2.5.4.4 suggests 100 ms for each loop count; initiators may
+// wait for longer.
+const relayTimeout = DefaultTimeout
+
+// relayed is a multicast that this instance relayed or sent.
+type relayed struct {
+	own  bool
+	name string     // of its first objective
+	from acp.Origin // where it came from
+	at   time.Time
+	key  sessionKey
+}
+
+// relayTable remembers multicasts by session ID and initiator, for a time and
 // up to a number of them: the oldest gives way.
-type seenTable struct {
+type relayTable struct {
 	limit int
 
 	mu    sync.Mutex // guards all following fields
-	own   map[sessionKey]struct{}
-	order []seenEntry // a queue, oldest first
+	byKey map[sessionKey]*relayed
+	order []*relayed // oldest first
 }
 
-type seenEntry struct {
-	key sessionKey
-	at  time.Time
+func newRelayTable(limit int) *relayTable {
+	return &relayTable{limit: limit, byKey: make(map[sessionKey]*relayed)}
 }
 
-func newSeenTable(limit int) *seenTable {
-	return &seenTable{limit: limit, own: make(map[sessionKey]struct{})}
+// add remembers a multicast.
+func (t *relayTable) add(key sessionKey, r *relayed) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r.key, r.at = key, time.Now()
+	for len(t.order) > 0 && (len(t.order) >= t.limit || r.at.Sub(t.order[0].at) > relayMemory) {
+		delete(t.byKey, t.order[0].key)
+		t.order[0] = nil
+		t.order = t.order[1:]
+	}
+	t.byKey[key] = r
+	t.order = append(t.order, r)
 }
 
 // addOwn remembers a multicast that this instance sends, so as to know it
 // when it comes back.
-func (t *seenTable) addOwn(id uint32, initiator netip.Addr) {
+func (t *relayTable) addOwn(key sessionKey) { t.add(key, &relayed{own: true}) }
+
+// get returns a multicast that is remembered.
+func (t *relayTable) get(key sessionKey) *relayed {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	now := time.Now()
-	for len(t.order) > 0 && (len(t.order) >= t.limit || now.Sub(t.order[0].at) > seenTime) {
-		delete(t.own, t.order[0].key)
-		t.order = t.order[1:]
+	r := t.byKey[key]
+	if r == nil || time.Since(r.at) > relayMemory {
+		return nil
 	}
-	key := sessionKey{id, initiator}
-	t.own[key] = struct{}{}
-	t.order = append(t.order, seenEntry{key, now})
+	return r
 }
 
-// isOwn says that a multicast is one that this instance sent.
-func (t *seenTable) isOwn(id uint32, initiator netip.Addr) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	_, own := t.own[sessionKey{id, initiator}]
-	return own
+func (t *relayTable) has(key sessionKey) bool { return t.get(key) != nil }
+
+func (t *relayTable) isOwn(key sessionKey) bool {
+	r := t.get(key)
+	return r != nil && r.own
+}
+
+// relayRates limit what is relayed: for each type of message, from each
+// neighbour and on each link. They are used by one goroutine only.
+type relayRates struct {
+	perSecond int
+	links     map[rateKey]*rate.Limiter
+	sources   map[rateKey]*rate.Limiter
+}
+
+type rateKey struct {
+	kind wire.Type
+	link int
+	from netip.Addr // a neighbour, or the zero Addr for the link
+}
+
+// maxRates bounds the neighbours and links of which the rate is watched. With
+// more, all start afresh.
+const maxRates = 1024
+
+func newRelayRates(perSecond int) *relayRates {
+	return &relayRates{perSecond, make(map[rateKey]*rate.Limiter), make(map[rateKey]*rate.Limiter)}
+}
+
+func (r *relayRates) allowFrom(kind wire.Type, from acp.Origin) bool {
+	return allow(r.sources, rateKey{kind, from.Link, from.Addr.Addr()}, max(1, r.perSecond/neighbourShare))
+}
+
+func (r *relayRates) allowOn(kind wire.Type, link int) bool {
+	return allow(r.links, rateKey{kind: kind, link: link}, r.perSecond)
+}
+
+func allow(limiters map[rateKey]*rate.Limiter, key rateKey, perSecond int) bool {
+	l := limiters[key]
+	if l == nil {
+		if len(limiters) >= maxRates {
+			clear(limiters)
+		}
+		l = rate.NewLimiter(rate.Limit(perSecond), burstTime*perSecond)
+		limiters[key] = l
+	}
+	return l.Allow()
 }

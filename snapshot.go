@@ -27,9 +27,9 @@ type Snapshot struct {
 	Floods     []FloodState   // the flood cache
 	Sessions   []SessionState // negotiations
 	Streams    int            // open connections
-	// Sent and Received count messages by type, Dropped what was dropped by
-	// reason.
-	Sent, Received, Dropped map[string]uint64
+	// Sent, Received and Relayed count messages by type (relayed ones for each
+	// link), Dropped what was dropped by reason.
+	Sent, Received, Relayed, Dropped map[string]uint64
 }
 
 // ObjectiveState is a registered objective.
@@ -83,6 +83,7 @@ func (g *Instance) Snapshot() Snapshot {
 		Streams:    g.streams.len(),
 		Sent:       make(map[string]uint64),
 		Received:   make(map[string]uint64),
+		Relayed:    make(map[string]uint64),
 		Dropped:    make(map[string]uint64),
 	}
 	for _, e := range g.floods.all() {
@@ -104,6 +105,9 @@ func (g *Instance) Snapshot() Snapshot {
 		}
 		if n := g.counters.received[t].Load(); n > 0 {
 			s.Received[wire.Type(t).String()] = n
+		}
+		if n := g.counters.relayed[t].Load(); n > 0 {
+			s.Relayed[wire.Type(t).String()] = n
 		}
 	}
 	for r := range g.counters.dropped {
@@ -225,7 +229,8 @@ func (s Snapshot) text(partial bool) string {
 	for _, n := range s.Sessions {
 		fmt.Fprintf(&b, "  %d %s ASA: %s peer: %v initiator: %v\n", n.ID, n.Objective, n.ASA, n.Peer, n.Initiator)
 	}
-	fmt.Fprintf(&b, "Connections: %d\nSent: %v\nReceived: %v\nDropped: %v\n", s.Streams, s.Sent, s.Received, s.Dropped)
+	fmt.Fprintf(&b, "Connections: %d\nSent: %v\nReceived: %v\nRelayed: %v\nDropped: %v\n",
+		s.Streams, s.Sent, s.Received, s.Relayed, s.Dropped)
 	return b.String()
 }
 

@@ -17,10 +17,11 @@ type EventKind uint8
 const (
 	Sent EventKind = iota + 1
 	Received
+	Relayed
 	Dropped
 )
 
-var kindNames = [...]string{Sent: "sent", Received: "received", Dropped: "dropped"}
+var kindNames = [...]string{Sent: "sent", Received: "received", Relayed: "relayed", Dropped: "dropped"}
 
 func (k EventKind) String() string {
 	if int(k) < len(kindNames) && kindNames[k] != "" {
@@ -44,7 +45,10 @@ const (
 	ReasonBroken                             // a connection that broke
 	ReasonNoSecurity                         // came while the plane was not secure
 	ReasonOwn                                // our own multicast, come back
-	ReasonUnknownObjective                   // a discovery that this node cannot answer
+	ReasonNoOtherLink                        // a discovery that this node cannot answer, nor relay for want of links
+	ReasonLoopCount                          // a discovery that its loop count forbids to relay
+	ReasonRelayedBefore                      // a discovery or flood that was relayed before
+	ReasonRate                               // a discovery or flood beyond Config.RelayRate
 	ReasonUnsolicited                        // a response to a discovery that is over or never was
 	ReasonBadLocator                         // a locator that must not be used
 	ReasonLinkLocalSource                    // a flood with link-local source that claims to go further
@@ -69,7 +73,10 @@ var reasonNames = [reasonCount]string{
 	ReasonBroken:           "broken",
 	ReasonNoSecurity:       "no security",
 	ReasonOwn:              "own multicast",
-	ReasonUnknownObjective: "unknown objective",
+	ReasonNoOtherLink:      "no other link",
+	ReasonLoopCount:        "loop count",
+	ReasonRelayedBefore:    "relayed before",
+	ReasonRate:             "relay rate",
 	ReasonUnsolicited:      "unsolicited",
 	ReasonBadLocator:       "bad locator",
 	ReasonLinkLocalSource:  "link-local source",
@@ -97,7 +104,7 @@ type Event struct {
 	Message   string         // its type, such as "M_DISCOVERY"
 	SessionID uint32         // of the message
 	Objective string         // the name of its first objective
-	Peer      netip.AddrPort // where it came from or went to; zero for a multicast sent
+	Peer      netip.AddrPort // where it came from or, by unicast, went to
 	Link      int            // the link's index, 0 if not known
 	Raw       []byte         // the message; valid during the call only
 	Err       error          // the cause
@@ -105,8 +112,8 @@ type Event struct {
 
 // counters count events.
 type counters struct {
-	sent, received [256]atomic.Uint64 // by message type
-	dropped        [reasonCount]atomic.Uint64
+	sent, received, relayed [256]atomic.Uint64 // by message type
+	dropped                 [reasonCount]atomic.Uint64
 }
 
 // drop counts and traces something that was dropped. A drop without this is a
@@ -119,12 +126,15 @@ func (g *Instance) drop(e Event) {
 	}
 }
 
-// trace counts and traces a message that was sent or received.
+// trace counts and traces a message that was sent, received or relayed.
 func (g *Instance) trace(kind EventKind, m wire.Message, raw []byte, peer netip.AddrPort, link int) {
-	if kind == Sent {
+	switch kind {
+	case Sent:
 		g.counters.sent[m.Type()].Add(1)
-	} else {
+	case Received:
 		g.counters.received[m.Type()].Add(1)
+	case Relayed:
+		g.counters.relayed[m.Type()].Add(1)
 	}
 	if g.cfg.Trace != nil {
 		g.cfg.Trace(eventOf(m, Event{Kind: kind, Raw: raw, Peer: peer, Link: link}))

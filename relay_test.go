@@ -1,0 +1,86 @@
+package grasp
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-grasp/grasp/acp"
+)
+
+// chain returns instances on a chain of links: each has two, but the ends.
+func chain(t *testing.T, nodes int, cfg acp.LinkConfig) []*Instance {
+	n := acp.NewNetwork(1)
+	var out []*Instance
+	var left *acp.MemoryLink
+	for i := range nodes {
+		var links []*acp.MemoryLink
+		if left != nil {
+			links = append(links, left)
+		}
+		if i < nodes-1 {
+			left = n.NewLink(cfg)
+			links = append(links, left)
+		}
+		out = append(out, newInstance(t, n.NewNode(string(rune('a'+i)), links...)))
+	}
+	return out
+}
+
+// Sections 2.5.4.4 and 2.8.5: the results of a relayed discovery come back in
+// Diverts, hop by hop, and the peer is then reached through the routed path.
+func TestR02R08DiscoveryAcrossAChain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nodes := chain(t, 5, acp.LinkConfig{Delay: time.Millisecond})
+		far, near := newASA(t, nodes[4], "far"), newASA(t, nodes[0], "near")
+		o := Objective{Name: "EX3", Neg: true, LoopCount: 6}
+		require.NoError(t, far.RegisterObj(o, RegisterOptions{Discoverable: true}))
+		found, err := near.Discover(t.Context(), o, 0, DiscoverOptions{})
+		require.NoError(t, err)
+		require.Len(t, found, 1)
+		require.True(t, found[0].Diverted)
+		require.Equal(t, nodes[4].ep.Addr(), found[0].IP)
+
+		// A loop count of 3 gets no further than three links.
+		o.LoopCount = 3
+		found, err = near.Discover(t.Context(), o, 0, DiscoverOptions{Flush: true})
+		require.NoError(t, err)
+		require.Len(t, found, 1, "the second node has it in its cache by now")
+		nodes[1].locators.flush("EX3")
+		nodes[2].locators.flush("EX3")
+		found, err = near.Discover(t.Context(), o, 0, DiscoverOptions{Flush: true})
+		require.NoError(t, err)
+		require.Len(t, found, 1, "the fourth node has it in its cache by now")
+		for _, g := range nodes[1:4] {
+			g.locators.flush("EX3")
+		}
+		found, err = near.Discover(t.Context(), o, 0, DiscoverOptions{Flush: true})
+		require.NoError(t, err)
+		require.Empty(t, found)
+		require.NotZero(t, nodes[3].Snapshot().Dropped["loop count"])
+	})
+}
+
+// Section 2.5.6.2: a flood reaches every node of the chain within its loop
+// count, and each node once.
+func TestF08F10FloodAcrossAChain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nodes := chain(t, 5, acp.LinkConfig{Delay: time.Millisecond})
+		source := newASA(t, nodes[0], "source")
+		o := Objective{Name: "EX1", Synch: true, LoopCount: 3, Value: "x"}
+		require.NoError(t, source.RegisterObj(o, RegisterOptions{}))
+		require.NoError(t, source.Flood(time.Minute, TaggedObjective{Objective: o}))
+		time.Sleep(time.Second)
+		for i, g := range nodes {
+			flooded, err := newASA(t, g, "reader").GetFlood(o)
+			require.NoError(t, err)
+			if i <= 3 {
+				require.Len(t, flooded, 1, "node %d", i)
+			} else {
+				require.Empty(t, flooded, "node %d", i)
+			}
+		}
+	})
+}
