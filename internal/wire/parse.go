@@ -1,0 +1,172 @@
+package wire
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"net/netip"
+)
+
+// Parse decodes b, which must be exactly one message. What is accepted is in the
+// package comment. The error is always an *Error.
+func Parse(b []byte, lim Limits) (Message, error) {
+	if err := wellFormed(b, lim.withDefaults()); err != nil {
+		return nil, unreadable(b, err)
+	}
+	r := reader{b: b}
+	m := r.anyMessage()
+	if r.err != nil {
+		return nil, unreadable(b, r.err)
+	}
+	return m, nil
+}
+
+// anyMessage reads a message, which is of no use if r.err is set then. Items left
+// over at its end are not looked at, RFC 8990 section 2.8.2.
+func (r *reader) anyMessage() Message {
+	a := r.open("message")
+	at := r.i
+	t := r.uint(&a, "message type", math.MaxUint64)
+	if r.err != nil {
+		return nil
+	}
+	if t > math.MaxUint8 {
+		r.err = &fault{class: ErrUnknownType, what: fmt.Sprint(t), at: at}
+		return nil
+	}
+	switch Type(t) {
+	case TypeNoop:
+		return &Noop{}
+	case TypeDiscovery:
+		m := &Discovery{SessionID: r.session(&a)}
+		m.Initiator = r.initiator(&a)
+		m.Objective = r.objective(&a)
+		return m
+	case TypeResponse:
+		m := &Response{SessionID: r.session(&a)}
+		m.Initiator = r.initiator(&a)
+		m.TTL = r.uint32(&a, "ttl")
+		r.responseOptions(&a, m)
+		return m
+	case TypeReqNeg:
+		m := &ReqNeg{SessionID: r.session(&a)}
+		m.Objective = r.objective(&a)
+		return m
+	case TypeReqSyn:
+		m := &ReqSyn{SessionID: r.session(&a)}
+		m.Objective = r.objective(&a)
+		return m
+	case TypeNegotiate:
+		m := &Negotiate{SessionID: r.session(&a)}
+		m.Objective = r.objective(&a)
+		return m
+	case TypeEnd:
+		m := &End{SessionID: r.session(&a)}
+		r.endOptions(&a, m)
+		return m
+	case TypeWait:
+		m := &Wait{SessionID: r.session(&a)}
+		m.Wait = r.uint32(&a, "waiting time")
+		return m
+	case TypeSynch:
+		m := &Synch{SessionID: r.session(&a)}
+		m.Objective = r.objective(&a)
+		return m
+	case TypeFlood:
+		m := &Flood{SessionID: r.session(&a)}
+		m.Initiator = r.initiator(&a)
+		m.TTL = r.uint32(&a, "ttl")
+		m.Objectives = r.flooded(&a)
+		return m
+	case TypeInvalid:
+		m := &Invalid{SessionID: r.session(&a)}
+		if r.more(&a) {
+			m.Info = bytes.Clone(r.raw())
+		}
+		return m
+	default:
+		r.err = &fault{class: ErrUnknownType, what: fmt.Sprint(t), at: at}
+		return nil
+	}
+}
+
+// session reads a session ID, which has 32 bits, RFC 8990 section 2.7.
+func (r *reader) session(a *array) uint32 { return r.uint32(a, "session ID") }
+
+func (r *reader) uint32(a *array, what string) uint32 {
+	return uint32(r.uint(a, what, math.MaxUint32))
+}
+
+// initiator reads the initiator of a message: an address of either family, whatever
+// it came by (C-03).
+func (r *reader) initiator(a *array) netip.Addr { return r.addr(a, "initiator") }
+
+// toFlooded goes to the next item of a that is an objective with its locator. What is
+// none, by its first item, is an option that has no place there, or meaningless.
+func (r *reader) toFlooded(a *array) bool {
+	for r.more(a) {
+		if s, _ := r.peek(); s == shapePair {
+			return true
+		}
+		r.raw()
+	}
+	return false
+}
+
+// flooded reads the objectives of an M_FLOOD. RFC 8990 section 4:
+//
+//	flood-message = [M_FLOOD, session-id, initiator, ttl,
+//	                 +[objective, (locator-option / [])]]
+func (r *reader) flooded(a *array) []Flooded {
+	const least = 6 // bytes of the shortest: [["", 0, 0], []]
+	var all []Flooded
+	at := r.i
+	any := false
+	for r.toFlooded(a) {
+		any = true
+		pair := r.open("objective with locator")
+		var f Flooded
+		f.Objective = r.objective(&pair)
+		known := r.floodedLocator(&pair, &f.Locator)
+		r.end(&pair, "objective with locator")
+		if r.err != nil {
+			return nil
+		}
+		if !known {
+			continue
+		}
+		if all == nil {
+			all = make([]Flooded, 0, 1+min(max(a.left, 0), (len(r.b)-r.i)/least))
+		}
+		all = append(all, f)
+	}
+	if !any {
+		r.fail(at, "no objective")
+	}
+	return all
+}
+
+// floodedLocator reads the tag of a flooded objective. It reports false if that is an
+// option which is no locator known here: then the objective cannot be told from others
+// of its name, and must not stand for one without locator.
+func (r *reader) floodedLocator(pair *array, l *Locator) bool {
+	if !r.need(pair, "locator") {
+		return false
+	}
+	at := r.i
+	s, number := r.peek()
+	switch {
+	case s == shapeEmpty:
+		r.raw()
+		return true
+	case s == shapeOption && isLocator(number):
+		*l = r.locator()
+		return true
+	case s == shapeOption:
+		r.raw()
+		return false
+	default:
+		r.fail(at, "neither locator nor empty array")
+		return false
+	}
+}

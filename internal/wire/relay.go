@@ -1,0 +1,63 @@
+package wire
+
+import (
+	"fmt"
+	"math"
+)
+
+// AppendRelayed appends to dst the form in which a relay passes on msg, a whole
+// M_DISCOVERY or M_FLOOD that Parse accepts. All of it stays bit for bit as it is,
+// unusual encodings, unknown flags and surplus items included, but for the loop count
+// of its objective, which is one less, in its shortest encoding. Of an M_FLOOD that is
+// its first objective, also if Parse leaves that one out (RFC 8990 section 2.5.6.2).
+// The error, an *Error, is ErrLoopExhausted if the loop count is 0 or would be it; dst
+// is then returned as it was. The capacity of dst must not be a part of msg.
+func AppendRelayed(dst, msg []byte) ([]byte, error) {
+	at, end, count, err := findLoopCount(msg)
+	if err != nil {
+		return dst, unreadable(msg, err)
+	}
+	// RFC 8990 sections 2.5.4.4 and 2.5.6.2: a message is not relayed if the
+	// decremented loop count is zero.
+	if count <= 1 {
+		return dst, unreadable(msg, fmt.Errorf("%w: it is %d", ErrLoopExhausted, count))
+	}
+	dst = append(dst, msg[:at]...)
+	dst = appendHead(dst, majorUint, count-1)
+	return append(dst, msg[end:]...), nil
+}
+
+// findLoopCount returns the loop count that a relay decrements; it is msg[at:end].
+func findLoopCount(msg []byte) (at, end int, count uint64, err error) {
+	if err := wellFormed(msg, noLimits); err != nil {
+		return 0, 0, 0, err
+	}
+	r := reader{b: msg}
+	a := r.open("message")
+	t := r.uint(&a, "message type", math.MaxUint64)
+	r.session(&a)
+	r.initiator(&a)
+	switch {
+	case r.err != nil:
+	case t == uint64(TypeDiscovery):
+	case t == uint64(TypeFlood):
+		r.uint32(&a, "ttl")
+		if !r.toFlooded(&a) {
+			r.fail(r.i, "no objective")
+		}
+		a = r.open("objective with locator")
+	default:
+		r.fail(0, "a message of this type is not relayed")
+	}
+	if r.err == nil && r.toObjective(&a) {
+		o := r.open("objective")
+		if r.need(&o, "name of the objective") {
+			r.str("name of the objective", majorText, "text")
+		}
+		r.uint(&o, "flags", math.MaxUint64)
+		at = r.i
+		count = r.uint(&o, "loop count", math.MaxUint8)
+		end = r.i
+	}
+	return at, end, count, r.err
+}

@@ -1,0 +1,240 @@
+package wire
+
+import (
+	"fmt"
+	"unicode/utf8"
+)
+
+// The limits that hold where Limits has a zero.
+const (
+	// DefaultBytes is GRASP_DEF_MAX_SIZE, RFC 8990 section 2.6.
+	DefaultBytes = 2048
+	// DefaultDepth is how deep arrays, maps, tags and strings of indefinite length
+	// may nest, counted from the message itself.
+	DefaultDepth = 32
+	// DefaultElements is how many items a message may have, those in its values, the
+	// message itself and the pieces of its strings included.
+	DefaultElements = 2048
+)
+
+// Limits bounds what is accepted. Fields of zero or less stand for the defaults.
+type Limits struct {
+	Bytes    int // length of the message
+	Depth    int // nesting of the whole message
+	Elements int // items in the whole message
+}
+
+// unlimited is more than any message has, and small enough for sums in an int of 32
+// bits.
+const unlimited = 1 << 28
+
+var noLimits = Limits{Bytes: unlimited, Depth: unlimited, Elements: unlimited}
+
+func (l Limits) withDefaults() Limits {
+	set := func(v, def int) int {
+		if v <= 0 {
+			return def
+		}
+		return min(v, unlimited)
+	}
+	return Limits{
+		Bytes:    set(l.Bytes, DefaultBytes),
+		Depth:    set(l.Depth, DefaultDepth),
+		Elements: set(l.Elements, DefaultElements),
+	}
+}
+
+// Scan returns the length of the first CBOR item in b, which may be followed by
+// anything. It is how messages are told apart in a stream: RFC 8990 section 2.5.3
+// has no framing but CBOR's own. The error is ErrTruncated if b has only a part of
+// the item yet. It is ErrTooLong, ErrTooDeep, ErrTooMany or ErrMalformed as soon as
+// that is clear, without the rest: an item that declares more than fits is not waited
+// for.
+func Scan(b []byte, lim Limits) (n int, err error) {
+	return scan(b, lim.withDefaults())
+}
+
+// WellFormed returns an error unless item is exactly one CBOR item, well-formed and
+// within the limits, its text being UTF-8. What the item means is not looked at: it
+// may have equal keys in a map, and any tag or simple value.
+func WellFormed(item []byte, lim Limits) error {
+	return wellFormed(item, lim.withDefaults())
+}
+
+func wellFormed(item []byte, lim Limits) error {
+	n, err := scan(item, lim)
+	if err != nil {
+		return err
+	}
+	if n < len(item) {
+		if len(item) > lim.Bytes {
+			return &fault{class: ErrTooLong, what: fmt.Sprintf("%d bytes, the limit being %d,", len(item), lim.Bytes), at: lim.Bytes}
+		}
+		return &fault{class: ErrMalformed, what: fmt.Sprintf("%d bytes after the item", len(item)-n), at: n}
+	}
+	return nil
+}
+
+// frame is an item that holds others.
+type frame struct {
+	left int // items still to come if counted, else -1
+	kind frameKind
+}
+
+type frameKind uint8
+
+const (
+	counted   frameKind = iota // array, map or tag that says how many items it has
+	openArray                  // those that end with a break
+	openMap
+	openEntry // openMap, of which the value for a key is to come
+	openBytes
+	openText
+)
+
+// scan is Scan with all limits set. It allocates nothing unless it fails, or the
+// nesting is both above DefaultDepth and allowed.
+func scan(b []byte, lim Limits) (int, error) {
+	var room [DefaultDepth]frame
+	stack := room[:0]         // the frames around top
+	top := frame{left: 1}     // a place for one item
+	i, items, owed := 0, 0, 1 // owed: the bytes that must still come at least
+	fail := func(class error, what string, at int) (int, error) {
+		return 0, &fault{class: class, what: what, at: at}
+	}
+	for {
+		for top.left == 0 {
+			if len(stack) == 0 {
+				return i, nil
+			}
+			top = stack[len(stack)-1]
+			stack = stack[:len(stack)-1]
+		}
+		if i == len(b) {
+			return 0, ErrTruncated
+		}
+		first := b[i]
+		if first == breakByte {
+			if top.kind == counted || top.kind == openEntry {
+				return fail(ErrMalformed, "unexpected break", i)
+			}
+			top = frame{}
+			i++
+			owed--
+			continue
+		}
+
+		major, info := first>>5, first&infoMask
+		switch top.kind {
+		case counted:
+			top.left--
+			owed--
+		case openMap:
+			top.kind = openEntry
+		case openEntry:
+			top.kind = openMap
+		case openBytes, openText:
+			// RFC 8949 section 3.2.3: the pieces are definite-length strings of the
+			// same major type.
+			if info == infoOpen || (major == majorBytes) != (top.kind == openBytes) ||
+				(major == majorText) != (top.kind == openText) {
+				return fail(ErrMalformed, "wrong piece of a string", i)
+			}
+		case openArray:
+		}
+		if items++; items > lim.Elements {
+			return fail(ErrTooMany, fmt.Sprintf("more than %d", lim.Elements), i)
+		}
+
+		at, arg := i, uint64(info)
+		if info >= 24 {
+			if info > infoUint64 && (info < infoOpen || major < majorBytes || major > majorMap) {
+				return fail(ErrMalformed, "reserved first byte", i)
+			}
+			if info < infoOpen {
+				h, n := readHead(b, i)
+				if n == 0 {
+					if i+1+1<<(info-24)+owed > lim.Bytes {
+						return fail(ErrTooLong, fmt.Sprintf("more than %d bytes", lim.Bytes), at)
+					}
+					return 0, ErrTruncated
+				}
+				arg = h.arg
+				i += n - 1
+			}
+		}
+		i++
+
+		var held int // items in this one
+		kind := counted
+		switch major {
+		case majorBytes, majorText:
+			if info == infoOpen {
+				held, kind = -1, openBytes
+				if major == majorText {
+					kind = openText
+				}
+				break
+			}
+			if i+owed > lim.Bytes || arg > uint64(lim.Bytes-i-owed) {
+				return fail(ErrTooLong, fmt.Sprintf("string of %d bytes, the limit for the whole being %d,", arg, lim.Bytes), at)
+			}
+			if arg > uint64(len(b)-i) {
+				return 0, ErrTruncated
+			}
+			end := i + int(arg)
+			if major == majorText && !utf8.Valid(b[i:end]) {
+				return fail(ErrMalformed, "text that is not UTF-8", at)
+			}
+			i = end
+		case majorArray, majorMap:
+			if info == infoOpen {
+				held, kind = -1, openArray
+				if major == majorMap {
+					kind = openMap
+				}
+				break
+			}
+			if arg > uint64(lim.Bytes) {
+				return fail(ErrTooLong, fmt.Sprintf("%d items in %d bytes", arg, lim.Bytes), at)
+			}
+			held = int(arg)
+			if major == majorMap {
+				held *= 2
+			}
+			if i+owed+held > lim.Bytes {
+				return fail(ErrTooLong, fmt.Sprintf("%d items in %d bytes", held, lim.Bytes), at)
+			}
+			if held > lim.Elements-items {
+				return fail(ErrTooMany, fmt.Sprintf("%d more than %d", held-(lim.Elements-items), lim.Elements), at)
+			}
+		case majorTag:
+			held = 1
+		case majorSimple:
+			// RFC 8949 section 3.3: simple values below 32 MUST NOT be in two bytes;
+			// that is not well-formed.
+			if info == infoUint8 && arg < 32 {
+				return fail(ErrMalformed, "simple value in the wrong form", at)
+			}
+		}
+		if i+owed > lim.Bytes {
+			return fail(ErrTooLong, fmt.Sprintf("more than %d bytes", lim.Bytes), at)
+		}
+		if major < majorArray && kind == counted || major == majorSimple {
+			continue
+		}
+		if len(stack) >= lim.Depth {
+			return fail(ErrTooDeep, fmt.Sprintf("more than %d levels", lim.Depth), at)
+		}
+		if kind == counted {
+			owed += held
+		} else {
+			owed++ // the break
+		}
+		if i+owed > lim.Bytes {
+			return fail(ErrTooLong, fmt.Sprintf("more than %d bytes", lim.Bytes), at)
+		}
+		stack = append(stack, top)
+		top = frame{left: held, kind: kind}
+	}
+}
