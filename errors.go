@@ -1,6 +1,7 @@
 package grasp
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -185,7 +186,9 @@ func (e *opError) Unwrap() []error {
 }
 
 // Timeout makes the error a timeout in the sense of net.Error.
-func (e *opError) Timeout() bool { return errors.Is(e.err, os.ErrDeadlineExceeded) }
+func (e *opError) Timeout() bool {
+	return errors.Is(e.err, os.ErrDeadlineExceeded) || errors.Is(e.err, context.DeadlineExceeded)
+}
 
 // fail returns an opError without a peer. The cause may be nil.
 func fail(op, objective string, code ErrorCode, cause error) error {

@@ -77,6 +77,7 @@ func (c *locatorCache) keepLocked(e *list.Element, keep func(cachedLocator) bool
 func (c *locatorCache) put(name string, all []cachedLocator) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.lookLocked(name, time.Now()) // what has expired does not come back
 	e := c.byName[name]
 	if e == nil {
 		if len(c.byName) >= c.limit {

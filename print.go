@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"unicode"
@@ -82,6 +83,28 @@ func (p *printer) test(who string, things []any) {
 	if p.dialogue.Testing {
 		p.line(who, things)
 	}
+}
+
+// diagnose prints why something was dropped, if that is wanted. Our own
+// multicasts come back all the time.
+func (p *printer) diagnose(e Event) {
+	if !p.dialogue.Diagnosing || e.Reason == ReasonOwn {
+		return
+	}
+	things := []any{"Dropped:", e.Reason}
+	if e.Message != "" {
+		things = append(things, e.Message)
+	}
+	if e.Objective != "" {
+		things = append(things, strconv.Quote(e.Objective))
+	}
+	if e.Peer.IsValid() {
+		things = append(things, "from", e.Peer)
+	}
+	if e.Err != nil {
+		things = append(things, e.Err)
+	}
+	p.line("", things)
 }
 
 // printable returns text that no terminal takes for a command: it may hold

@@ -53,10 +53,7 @@ func (t *sessionTable) begin() uint32 {
 func (t *sessionTable) accept(s *Session) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if _, own := t.active[sessionKey{id: s.key.id}]; own && !s.stream.local {
-		return ErrIDClash
-	}
-	if _, theirs := t.active[s.key]; theirs {
+	if t.inUseLocked(s.key, s.stream.local) {
 		return ErrIDClash
 	}
 	if t.closed || len(t.active) >= t.limit {
@@ -65,6 +62,22 @@ func (t *sessionTable) accept(s *Session) error {
 	t.recent.add(s.key.id)
 	t.active[s.key] = s
 	return nil
+}
+
+// inUse says that the ID of a request is in use: by a session of this instance,
+// unless it is the one that it has with itself, or by another of the peer's.
+func (t *sessionTable) inUse(key sessionKey, local bool) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.inUseLocked(key, local)
+}
+
+func (t *sessionTable) inUseLocked(key sessionKey, local bool) bool {
+	if _, own := t.active[sessionKey{id: key.id}]; own && !local {
+		return true
+	}
+	_, theirs := t.active[key]
+	return theirs
 }
 
 // attach connects an ID from begin with its session.

@@ -182,13 +182,21 @@ func (a *ASA) StopSynchronize(o Objective) error {
 }
 
 // answerSynch answers M_REQ_SYN with the value of this moment. RFC 8990
-// section 2.8.6: if nobody listens, the connection is closed at once.
+// section 2.8.6: if nobody listens, the connection is closed at once; a
+// request whose session ID is in use is discarded.
 func (g *Instance) answerSynch(s *stream, m *wire.ReqSyn) {
 	defer s.close()
+	drop := func(reason Reason) {
+		g.drop(eventOf(m, Event{Reason: reason, Peer: s.Peer, Link: s.Link}))
+	}
 	o, ok := g.objectives.answer(m.Objective.Name)
 	if !ok {
-		g.drop(Event{Reason: ReasonNoListener, Peer: s.Peer, Link: s.Link,
-			Message: m.Type().String(), SessionID: m.SessionID, Objective: m.Objective.Name})
+		drop(ReasonNoListener)
+		return
+	}
+	if g.sessions.inUse(sessionKey{id: m.SessionID, initiator: s.Peer.Addr()}, s.local) {
+		drop(ReasonIDClash)
+		g.linger(s)
 		return
 	}
 	g.reply(s, &wire.Synch{SessionID: m.SessionID, Objective: o})

@@ -121,6 +121,7 @@ type counters struct {
 func (g *Instance) drop(e Event) {
 	e.Kind = Dropped
 	g.counters.dropped[e.Reason].Add(1)
+	g.print.diagnose(e)
 	if g.cfg.Trace != nil {
 		g.cfg.Trace(e)
 	}

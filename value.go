@@ -39,6 +39,7 @@ func codecs() (cbor.EncMode, cbor.DecMode) {
 	dec, err := cbor.DecOptions{
 		DupMapKey:       cbor.DupMapKeyEnforcedAPF,
 		IntDec:          cbor.IntDecConvertSignedOrBigInt,
+		BigIntDec:       cbor.BigIntDecodePointer,
 		MaxNestedLevels: maxNesting,
 	}.DecModeWithTags(tags)
 	must(err)
@@ -85,9 +86,8 @@ func decodeValue(raw []byte) any {
 // milliseconds returns a duration as it is sent: at least 1 ms, at most what
 // 32 bits hold.
 func milliseconds(d time.Duration) (uint32, error) {
-	ms := (d + time.Millisecond - 1) / time.Millisecond
-	if d <= 0 || ms > math.MaxUint32 {
+	if d <= 0 || d > math.MaxUint32*time.Millisecond {
 		return 0, fmt.Errorf("%v is not from 1 ms to %d ms", d, uint32(math.MaxUint32))
 	}
-	return uint32(ms), nil
+	return uint32((d + time.Millisecond - 1) / time.Millisecond), nil
 }
