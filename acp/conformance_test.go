@@ -1,0 +1,416 @@
+package acp_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-grasp/grasp/acp"
+)
+
+// testPlane checks what every Plane has to do. The planes share a link, and
+// may be one and the same. It does not need to be the only user of the link.
+func testPlane(t *testing.T, a, b acp.Plane) {
+	for _, test := range planeTests {
+		t.Run(test.name, func(t *testing.T) { test.run(t, a, b) })
+	}
+}
+
+// planeTests are the parts of testPlane, for those who can't use t.Run.
+var planeTests = []struct {
+	name string
+	run  func(t *testing.T, a, b acp.Plane)
+}{
+	{"MulticastIsHeardByAllOnTheLink", testMulticastIsHeardByAll},
+	{"OriginCanBeDialed", testOriginCanBeDialed},
+	{"LargestMessageIsHeardWhole", testLargestMessage},
+	{"TooLargeMessageIsRefused", testTooLargeMessage},
+	{"UnknownLinkIsAnErrorOfThatLink", testUnknownLink},
+	{"ShortBufferGetsTheBeginning", testShortBuffer},
+	{"EndpointsHavePortsOfTheirOwn", testPorts},
+	{"NobodyListens", testNobodyListens},
+	{"DialHeedsItsContext", testDialContext},
+	{"CloseUnblocks", testCloseUnblocks},
+	{"NothingWorksAfterClose", testAfterClose},
+	{"CloseConcurrently", testCloseConcurrently},
+	{"CloseDuringUse", testCloseDuringUse},
+	{"StreamsOutliveEndpoints", testStreamsOutliveEndpoints},
+}
+
+// patience is for what has to happen at once.
+const patience = 10 * time.Second
+
+// open opens an endpoint and waits for its first link.
+func open(t *testing.T, p acp.Plane) acp.Endpoint {
+	t.Helper()
+	e, err := p.Open()
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = e.Close() })
+	for deadline := time.Now().Add(patience); len(e.Links()) == 0; {
+		require.True(t, time.Now().Before(deadline), "no link")
+		select {
+		case <-e.Changed():
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return e
+}
+
+// received is a result of Receive.
+type received struct {
+	msg  string
+	from acp.Origin
+}
+
+// receive receives everything in the background, until the endpoint is closed.
+func receive(t *testing.T, e acp.Endpoint) <-chan received {
+	t.Helper()
+	c := make(chan received, 4096)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		buf := make([]byte, 2*acp.MaxMulticast)
+		for {
+			n, from, err := e.Receive(buf)
+			if err != nil {
+				assert.ErrorIs(t, err, net.ErrClosed)
+				return
+			}
+			select {
+			case c <- received{string(buf[:n]), from}:
+			default:
+				assert.Fail(t, "nobody takes what is received")
+			}
+		}
+	})
+	t.Cleanup(func() {
+		_ = e.Close()
+		wg.Wait()
+	})
+	return c
+}
+
+// hear waits until a message is received, ignoring others.
+func hear(t *testing.T, c <-chan received, msg string) acp.Origin {
+	t.Helper()
+	timeout := time.After(patience)
+	for {
+		select {
+		case r := <-c:
+			if r.msg == msg {
+				return r.from
+			}
+		case <-timeout:
+			require.Fail(t, "not heard", "%.40q", msg)
+		}
+	}
+}
+
+// nonce returns a message that nobody else sends.
+func nonce() string { return fmt.Sprintf("test %016x", rand.Uint64()) }
+
+// member is an endpoint that receives in the background.
+type member struct {
+	acp.Endpoint
+	heard <-chan received
+}
+
+func join(t *testing.T, p acp.Plane) member {
+	t.Helper()
+	e := open(t, p)
+	return member{e, receive(t, e)}
+}
+
+// meet has b hear from a, and returns the origin and the link's index at a.
+func meet(t *testing.T, a acp.Endpoint, b member) (from acp.Origin, link int) {
+	t.Helper()
+	byMsg := make(map[string]int)
+	for _, l := range a.Links() {
+		msg := nonce()
+		byMsg[msg] = l.Index
+		require.NoError(t, a.Send(l.Index, []byte(msg)))
+	}
+	timeout := time.After(patience)
+	for {
+		select {
+		case r := <-b.heard:
+			if l, ok := byMsg[r.msg]; ok {
+				return r.from, l
+			}
+		case <-timeout:
+			require.Fail(t, "not on the same link")
+		}
+	}
+}
+
+// connect has b dial a where a's multicasts come from.
+func connect(t *testing.T, a acp.Endpoint, b member) (dialed, accepted *acp.Stream) {
+	t.Helper()
+	from, _ := meet(t, a, b)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	dialed, err := b.Dial(ctx, from.Addr)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = dialed.Close() })
+	accepted, err = a.Accept()
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = accepted.Close() })
+	return dialed, accepted
+}
+
+// say writes a message at one end of a stream and reads it at the other.
+func say(t *testing.T, from, to net.Conn, msg string) {
+	t.Helper()
+	_, err := from.Write([]byte(msg))
+	require.NoError(t, err)
+	require.NoError(t, to.SetReadDeadline(time.Now().Add(patience)))
+	buf := make([]byte, len(msg))
+	_, err = io.ReadFull(to, buf)
+	require.NoError(t, err)
+	require.Equal(t, msg, string(buf))
+}
+
+// within fails if f takes too long.
+func within(t *testing.T, what string, f func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	select {
+	case <-done:
+	case <-time.After(patience):
+		require.Fail(t, "takes too long", what)
+	}
+}
+
+func linkIndexes(e acp.Endpoint) []int {
+	var indexes []int
+	for _, l := range e.Links() {
+		indexes = append(indexes, l.Index)
+	}
+	return indexes
+}
+
+func testMulticastIsHeardByAll(t *testing.T, a, b acp.Plane) {
+	e, other, far := join(t, a), join(t, a), join(t, b)
+	_, link := meet(t, e, far)
+	msg := nonce()
+	require.NoError(t, e.Send(link, []byte(msg)))
+	for _, c := range []struct {
+		who string
+		member
+	}{{"the sender", e}, {"its neighbor on the node", other}, {"the far node", far}} {
+		from := hear(t, c.heard, msg)
+		addr := from.Addr.Addr()
+		assert.Contains(t, linkIndexes(c), from.Link, c.who)
+		assert.Equal(t, strconv.Itoa(from.Link), addr.Zone(), c.who)
+		assert.True(t, addr.IsLinkLocalUnicast() || addr.IsLoopback(), "%s: %v", c.who, addr)
+		assert.Equal(t, e.Port(), from.Addr.Port(), c.who)
+	}
+}
+
+func testOriginCanBeDialed(t *testing.T, a, b acp.Plane) {
+	ea, eb := open(t, a), join(t, b)
+	from, link := meet(t, ea, eb)
+	dialed, accepted := connect(t, ea, eb)
+
+	assert.Equal(t, from.Addr, dialed.Peer)
+	assert.Equal(t, from.Link, dialed.Link)
+	assert.Equal(t, link, accepted.Link)
+	assert.Equal(t, strconv.Itoa(link), accepted.Peer.Addr().Zone())
+	assert.Equal(t, int(ea.Port()), accepted.LocalAddr().(*net.TCPAddr).Port)
+	assert.Equal(t, int(ea.Port()), dialed.RemoteAddr().(*net.TCPAddr).Port)
+	assert.Equal(t, dialed.LocalAddr().(*net.TCPAddr).Port, int(accepted.Peer.Port()))
+
+	say(t, dialed, accepted, "a question")
+	say(t, accepted, dialed, "an answer")
+	require.NoError(t, dialed.Close())
+	_, err := accepted.Read(make([]byte, 1))
+	assert.ErrorIs(t, err, io.EOF)
+}
+
+func testLargestMessage(t *testing.T, a, b acp.Plane) {
+	ea, eb := open(t, a), join(t, b)
+	_, link := meet(t, ea, eb)
+	msg := make([]byte, ea.MaxMulticast())
+	copy(msg, nonce())
+	require.NoError(t, ea.Send(link, msg))
+	hear(t, eb.heard, string(msg))
+}
+
+func testTooLargeMessage(t *testing.T, a, _ acp.Plane) {
+	e := open(t, a)
+	err := e.Send(e.Links()[0].Index, make([]byte, e.MaxMulticast()+1))
+	require.Error(t, err)
+	assert.NotErrorIs(t, err, net.ErrClosed)
+	assert.NoError(t, e.Send(e.Links()[0].Index, []byte(nonce())))
+}
+
+func testUnknownLink(t *testing.T, a, _ acp.Plane) {
+	e := open(t, a)
+	for _, link := range []int{0, -1, 1 << 30} {
+		err := e.Send(link, []byte(nonce()))
+		require.Error(t, err, link)
+		assert.NotErrorIs(t, err, net.ErrClosed, link)
+	}
+	assert.NoError(t, e.Send(e.Links()[0].Index, []byte(nonce())))
+}
+
+func testShortBuffer(t *testing.T, a, _ acp.Plane) {
+	e := open(t, a)
+	msg := nonce()
+	require.NoError(t, e.Send(e.Links()[0].Index, []byte(msg)))
+	within(t, "Receive", func() {
+		buf := make([]byte, 10)
+		for {
+			n, _, err := e.Receive(buf)
+			if !assert.NoError(t, err) || string(buf[:n]) == msg[:10] {
+				return
+			}
+		}
+	})
+}
+
+func testPorts(t *testing.T, a, _ acp.Plane) {
+	first, second := open(t, a), open(t, a)
+	assert.NotZero(t, first.Port())
+	assert.NotZero(t, second.Port())
+	assert.NotEqual(t, first.Port(), second.Port())
+	require.NoError(t, first.Close())
+	assert.NoError(t, second.Send(second.Links()[0].Index, []byte(nonce())))
+}
+
+func testNobodyListens(t *testing.T, a, b acp.Plane) {
+	ea, eb := open(t, a), join(t, b)
+	from, _ := meet(t, ea, eb)
+	require.NoError(t, ea.Close())
+	within(t, "Dial", func() {
+		_, err := eb.Dial(t.Context(), from.Addr)
+		assert.Error(t, err)
+		assert.NotErrorIs(t, err, net.ErrClosed)
+	})
+}
+
+func testDialContext(t *testing.T, a, b acp.Plane) {
+	ea, eb := open(t, a), join(t, b)
+	from, _ := meet(t, ea, eb)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := eb.Dial(ctx, from.Addr)
+	assert.ErrorIs(t, err, context.Canceled)
+}
+
+func testCloseUnblocks(t *testing.T, a, _ acp.Plane) {
+	e := open(t, a)
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			for {
+				if _, _, err := e.Receive(make([]byte, 1)); err != nil {
+					assert.ErrorIs(t, err, net.ErrClosed)
+					return
+				}
+			}
+		})
+		wg.Go(func() {
+			_, err := e.Accept()
+			assert.ErrorIs(t, err, net.ErrClosed)
+		})
+	}
+	time.Sleep(50 * time.Millisecond)
+	within(t, "Close", func() { assert.NoError(t, e.Close()) })
+	within(t, "Receive and Accept", wg.Wait)
+}
+
+func testAfterClose(t *testing.T, a, _ acp.Plane) {
+	e := open(t, a)
+	link := e.Links()[0]
+	require.NoError(t, e.Close())
+	assert.ErrorIs(t, e.Send(link.Index, []byte(nonce())), net.ErrClosed)
+	_, _, err := e.Receive(make([]byte, 1))
+	assert.ErrorIs(t, err, net.ErrClosed)
+	_, err = e.Accept()
+	assert.ErrorIs(t, err, net.ErrClosed)
+	_, err = e.Dial(t.Context(), netip.AddrPortFrom(link.Addr, e.Port()))
+	assert.ErrorIs(t, err, net.ErrClosed)
+}
+
+func testCloseConcurrently(t *testing.T, a, _ acp.Plane) {
+	e := open(t, a)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if err := e.Close(); err != nil {
+				assert.ErrorIs(t, err, net.ErrClosed)
+			}
+		})
+	}
+	within(t, "Close", wg.Wait)
+}
+
+// testCloseDuringUse is for the race detector.
+func testCloseDuringUse(t *testing.T, a, b acp.Plane) {
+	e, far := open(t, a), open(t, b)
+	link := e.Links()[0]
+	var wg sync.WaitGroup
+	until := func(f func() error) {
+		wg.Go(func() {
+			for {
+				if err := f(); err != nil {
+					assert.ErrorIs(t, err, net.ErrClosed)
+					return
+				}
+				time.Sleep(time.Millisecond)
+			}
+		})
+	}
+	for range 2 {
+		until(func() error { return e.Send(link.Index, []byte(nonce())) })
+		until(func() error { _, _, err := e.Receive(make([]byte, 64)); return err })
+		until(func() error {
+			s, err := e.Accept()
+			if err == nil {
+				err = s.Close()
+			}
+			return err
+		})
+		until(func() error {
+			s, err := e.Dial(t.Context(), netip.AddrPortFrom(link.Addr, far.Port()))
+			if err == nil {
+				return s.Close()
+			}
+			// On the own address there may be nobody.
+			if e.Send(link.Index, []byte(nonce())) == nil {
+				return nil
+			}
+			return net.ErrClosed
+		})
+		until(func() error {
+			_, _, _, _ = e.Links(), e.Addr(), e.Port(), e.MaxMulticast()
+			return e.Send(link.Index, []byte(nonce()))
+		})
+	}
+	time.Sleep(50 * time.Millisecond)
+	within(t, "Close", func() { assert.NoError(t, e.Close()) })
+	within(t, "the others", wg.Wait)
+}
+
+func testStreamsOutliveEndpoints(t *testing.T, a, b acp.Plane) {
+	ea, eb := open(t, a), join(t, b)
+	dialed, accepted := connect(t, ea, eb)
+	require.NoError(t, ea.Close())
+	require.NoError(t, eb.Close())
+	say(t, dialed, accepted, "still there?")
+	say(t, accepted, dialed, "of course")
+}

@@ -1,0 +1,278 @@
+package acp
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	queueLen   = 512  // multicasts that an endpoint keeps until they are received
+	backlogLen = 4096 // streams that an endpoint keeps until they are accepted
+)
+
+// memEndpoint is the Endpoint of a Node. It has no goroutine.
+type memEndpoint struct {
+	node *Node
+	port uint16
+	done chan struct{} // closed with the endpoint
+	// changed has room for one value.
+	changed chan struct{}
+
+	// Guarded by Network.mu.
+	closed  bool
+	heard   fifo[heard]
+	hear    sync.Cond
+	backlog fifo[*Stream]
+	accept  sync.Cond
+}
+
+// heard is a multicast and the interface it came by.
+type heard struct {
+	by *attachment
+	m  *memPacket
+}
+
+func (e *memEndpoint) Port() uint16             { return e.port }
+func (e *memEndpoint) Addr() netip.Addr         { return e.node.Addr() }
+func (e *memEndpoint) Changed() <-chan struct{} { return e.changed }
+func (e *memEndpoint) MaxMulticast() int        { return MaxMulticast }
+
+func (e *memEndpoint) Links() []Link {
+	e.node.n.mu.Lock()
+	defer e.node.n.mu.Unlock()
+	return e.node.links
+}
+
+// Send fails with EMSGSIZE if the message is too large, ENODEV if the node is
+// not on the link, and ENETUNREACH if the link is down.
+func (e *memEndpoint) Send(link int, msg []byte) error {
+	if err := e.send(link, msg); err != nil {
+		return fmt.Errorf("acp: send on link %d: %w", link, err)
+	}
+	return nil
+}
+
+func (e *memEndpoint) send(link int, msg []byte) error {
+	if len(msg) > MaxMulticast {
+		return syscall.EMSGSIZE
+	}
+	data := bytes.Clone(msg)
+	taps, p, err := e.tapped(link, data)
+	if err != nil {
+		return err
+	}
+	for _, tap := range taps {
+		(*tap)(p)
+	}
+	return e.transmit(link, data)
+}
+
+// tapped returns the taps of a link, and what they get.
+func (e *memEndpoint) tapped(link int, data []byte) ([]*func(Packet), Packet, error) {
+	e.node.n.mu.Lock()
+	defer e.node.n.mu.Unlock()
+	from, err := e.senderLocked(link)
+	if err != nil || len(from.link.taps) == 0 {
+		return nil, Packet{}, err
+	}
+	return from.link.taps, Packet{
+		Time:   time.Now(),
+		Link:   from.link,
+		From:   e.node,
+		Source: netip.AddrPortFrom(from.addr, e.port),
+		Data:   data,
+	}, nil
+}
+
+func (e *memEndpoint) transmit(link int, data []byte) error {
+	e.node.n.mu.Lock()
+	defer e.node.n.mu.Unlock()
+	from, err := e.senderLocked(link)
+	if err != nil {
+		return err
+	}
+	from.link.transmitLocked(from, &memPacket{src: netip.AddrPortFrom(from.addr, e.port), data: data})
+	return nil
+}
+
+// senderLocked returns the interface to send by.
+func (e *memEndpoint) senderLocked(link int) (*attachment, error) {
+	if e.closed {
+		return nil, net.ErrClosed
+	}
+	a := e.node.attachmentLocked(link)
+	if a == nil {
+		return nil, syscall.ENODEV
+	}
+	if a.link.down {
+		return nil, syscall.ENETUNREACH
+	}
+	return a, nil
+}
+
+func (e *memEndpoint) Receive(buf []byte) (int, Origin, error) {
+	h, err := e.receive()
+	if err != nil {
+		return 0, Origin{}, fmt.Errorf("acp: receive: %w", err)
+	}
+	src := netip.AddrPortFrom(h.m.src.Addr().WithZone(h.by.zone), h.m.src.Port())
+	return copy(buf, h.m.data), Origin{Link: h.by.index, Addr: src}, nil
+}
+
+func (e *memEndpoint) receive() (heard, error) {
+	e.node.n.mu.Lock()
+	defer e.node.n.mu.Unlock()
+	for {
+		if e.closed {
+			return heard{}, net.ErrClosed
+		}
+		if e.heard.len() > 0 {
+			return e.heard.pop(), nil
+		}
+		e.hear.Wait()
+	}
+}
+
+func (e *memEndpoint) Accept() (*Stream, error) {
+	e.node.n.mu.Lock()
+	defer e.node.n.mu.Unlock()
+	for {
+		if e.closed {
+			return nil, fmt.Errorf("acp: accept: %w", net.ErrClosed)
+		}
+		if e.backlog.len() > 0 {
+			return e.backlog.pop(), nil
+		}
+		e.accept.Wait()
+	}
+}
+
+// Dial takes a round trip, unless it fails at once: with EINVAL for a
+// link-local address without the index of a link as its zone, ENODEV if the
+// node is not on that link, ENETUNREACH if the link is down or the node has no
+// link, EHOSTUNREACH if there is no path to the address or nobody has it, and
+// EADDRNOTAVAIL if the node is out of ports. ECONNREFUSED takes a round trip,
+// too: nobody listens on the port, or too many streams wait to be accepted.
+// When ctx is done the error wraps its cause.
+func (e *memEndpoint) Dial(ctx context.Context, to netip.AddrPort) (*Stream, error) {
+	s, err := e.dial(ctx, to)
+	if err != nil {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(to), Err: err}
+	}
+	return s, nil
+}
+
+func (e *memEndpoint) dial(ctx context.Context, to netip.AddrPort) (*Stream, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	delay, err := e.reach(to.Addr())
+	if err != nil {
+		return nil, err
+	}
+	if err := e.sleep(ctx, delay); err != nil {
+		return nil, err
+	}
+	s, err := e.connect(to)
+	if serr := e.sleep(ctx, delay); serr != nil {
+		if s != nil {
+			_ = s.Close() // never fails
+		}
+		return nil, serr
+	}
+	return s, err
+}
+
+// reach returns how far it is to an address.
+func (e *memEndpoint) reach(to netip.Addr) (time.Duration, error) {
+	e.node.n.mu.Lock()
+	defer e.node.n.mu.Unlock()
+	_, delay, err := e.wayLocked(to)
+	return delay, err
+}
+
+func (e *memEndpoint) wayLocked(to netip.Addr) (way, time.Duration, error) {
+	if e.closed {
+		return way{}, 0, net.ErrClosed
+	}
+	w, err := e.node.wayLocked(to)
+	if err != nil {
+		return way{}, 0, err
+	}
+	delay, ok := w.delayLocked()
+	if !ok {
+		return way{}, 0, syscall.EHOSTUNREACH
+	}
+	return w, delay, nil
+}
+
+// sleep waits until d has passed or there is no use in waiting on.
+func (e *memEndpoint) sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-e.done:
+		return net.ErrClosed
+	}
+}
+
+// connect is the arrival of a stream at the listener.
+func (e *memEndpoint) connect(to netip.AddrPort) (*Stream, error) {
+	n := e.node.n
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	w, _, err := e.wayLocked(to.Addr())
+	if err != nil {
+		return nil, err
+	}
+	listener := w.to.ports[to.Port()]
+	if listener == nil || listener.backlog.len() == backlogLen {
+		return nil, syscall.ECONNREFUSED
+	}
+	port, err := e.node.takePortLocked(nil)
+	if err != nil {
+		return nil, err
+	}
+	mine, theirs := newConnsLocked(w, port, to.Port())
+	listener.backlog.push(theirs)
+	listener.accept.Signal()
+	return mine, nil
+}
+
+// Close resets the streams that nobody accepted. It never fails.
+func (e *memEndpoint) Close() error {
+	e.node.n.mu.Lock()
+	defer e.node.n.mu.Unlock()
+	if !e.closed {
+		e.closeLocked()
+	}
+	return nil
+}
+
+func (e *memEndpoint) closeLocked() {
+	e.closed = true
+	close(e.done)
+	e.heard = fifo[heard]{}
+	e.hear.Broadcast()
+	e.accept.Broadcast()
+	for e.backlog.len() > 0 {
+		e.backlog.pop().Conn.(*memConn).abortLocked()
+	}
+	h := e.node
+	delete(h.ports, e.port)
+	h.endpoints = slices.DeleteFunc(h.endpoints, func(o *memEndpoint) bool { return o == e })
+}
