@@ -105,7 +105,10 @@ func (b *backlog) get(ctx context.Context, gone <-chan struct{}) (request, error
 
 // stop closes the queue: listeners wake up with ErrStopped, what is queued is
 // refused by closing. start opens it again.
-func (b *backlog) stop() {
+func (b *backlog) stop() { b.stopWith(ErrStopped) }
+
+// stopWith is stop with another error.
+func (b *backlog) stopWith(err error) {
 	if b == nil {
 		return
 	}
@@ -114,7 +117,7 @@ func (b *backlog) stop() {
 	b.open, b.queue, b.waiting = false, nil, nil
 	b.mu.Unlock()
 	for _, slot := range waiting {
-		slot <- request{err: ErrStopped}
+		slot <- request{err: err}
 	}
 	for _, r := range queue {
 		r.session.finish()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/go-grasp/grasp/acp"
@@ -56,8 +57,11 @@ func (a *ASA) Discover(ctx context.Context, o Objective, timeout time.Duration, 
 	if err := o.check(); err != nil {
 		return nil, wrap(op, o.Name, err)
 	}
-	if st := a.g.cfg.Plane.Status(); !st.Secure {
-		return nil, fail(op, o.Name, ErrNoSecurity, errors.New(st.Reason))
+	if err := a.g.mayMulticast(o.Name); err != nil {
+		return nil, fail(op, o.Name, ErrNoSecurity, err)
+	}
+	if a.g.cfg.DULL {
+		o.LoopCount = 1 // RFC 8990 section 2.5.2
 	}
 	if timeout == 0 {
 		timeout = discoveryTime(o)
@@ -80,6 +84,7 @@ func (g *Instance) discover(ctx context.Context, asa *ASA, o Objective, timeout 
 	if opt.CacheOnly || len(found) > 0 && (opt.First || !opt.Flush) {
 		return found, false, nil
 	}
+	end := time.Now().Add(timeout)
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errTimeout)
 	defer cancel()
 	results := g.searches.open(o.Name)
@@ -97,9 +102,13 @@ func (g *Instance) discover(ctx context.Context, asa *ASA, o Objective, timeout 
 					return append(found, results.locators()...), true, nil
 				}
 			case <-again.C:
-				// Repeating is for those who got no answer at all.
-				waiting = len(results.locators()) > 0
+				// Repeating is for those who got no answer at all, and have
+				// time for one.
+				waiting = len(results.locators()) > 0 || !time.Now().Before(end)
 				again.Reset(timeout)
+			case <-results.failed:
+				again.Stop()
+				return nil, true, results.err
 			case <-asa.gone:
 				again.Stop()
 				return nil, true, ErrNoASA
@@ -135,9 +144,9 @@ func (g *Instance) localLocators(name string, asking *ASA) []Locator {
 // replyLocators returns the locators that a response on a link gives.
 func (g *Instance) replyLocators(o offer, link int) []wire.Locator {
 	if o.locators != nil {
-		return o.locators
+		return slices.Clone(o.locators)
 	}
-	if own, ok := g.ownLocator(link, o.local); ok {
+	if own, ok := g.ownLocator(link, o.local || g.cfg.DULL); ok {
 		return []wire.Locator{own}
 	}
 	return nil
@@ -148,11 +157,19 @@ func (g *Instance) replyLocators(o offer, link int) []wire.Locator {
 func (g *Instance) multicastDiscovery(s *search, o Objective) error {
 	m := &wire.Discovery{SessionID: g.sessions.begin(), Initiator: g.initiator(), Objective: o.withoutValue()}
 	g.searches.add(s, m.SessionID, m.Initiator)
-	raw, err := g.encodeMulticast(m)
-	if err != nil {
+	if _, err := g.encodeMulticast(m); err != nil {
 		return err
 	}
-	g.multicast(m, raw)
+	// A link that fails is no reason to give up: others may answer.
+	_ = g.multicast(func(l acp.Link) wire.Message {
+		if !g.cfg.DULL {
+			return m
+		}
+		copied := *m
+		copied.Initiator = l.Addr.WithZone("")
+		g.searches.add(s, copied.SessionID, copied.Initiator)
+		return &copied
+	})
 	return nil
 }
 
@@ -188,7 +205,7 @@ func (g *Instance) takeLocators(name string, m *wire.Response, link int, peer ne
 	add := func(w wire.Locator, diverted bool) {
 		// RFC 8990 section 2.9.5.1: no link-local address in a Divert. And
 		// nobody but this host can be reached by a loopback address.
-		if a := w.Addr; diverted && isLinkLocal(w) || a.IsLoopback() && !peer.Addr().IsLoopback() ||
+		if a := w.Addr; diverted && (isLinkLocal(w) || g.cfg.DULL) || a.IsLoopback() && !peer.Addr().IsLoopback() ||
 			a.IsValid() && (a.IsUnspecified() || a.IsMulticast()) {
 			g.drop(eventOf(m, Event{Reason: ReasonBadLocator, Peer: peer, Link: link, Objective: name}))
 			return
@@ -274,12 +291,18 @@ func (g *Instance) response(m *wire.Discovery, link int) *wire.Response {
 	if o, ok := g.objectives.offered(m.Objective.Name, nil); ok {
 		r.TTL = o.ttl
 		r.Locators = g.replyLocators(o, link)
+		if g.cfg.DULL {
+			r.Locators = slices.DeleteFunc(r.Locators, func(w wire.Locator) bool { return !isLinkLocal(w) })
+		}
 		if o.rapid {
 			r.Objective = &o.objective
 		}
 		if len(r.Locators) > 0 {
 			return r
 		}
+	}
+	if g.cfg.DULL {
+		return nil // RFC 8990 section 2.5.2: never a Divert
 	}
 	var left time.Duration
 	if r.Diverted, left = g.locators.divert(m.Objective.Name, link); r.Diverted == nil {

@@ -2,7 +2,7 @@ package grasp
 
 import (
 	"errors"
-	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-grasp/grasp/acp"
@@ -41,13 +41,13 @@ func (a *ASA) Flood(ttl time.Duration, objs ...TaggedObjective) error {
 	if len(objs) > 0 {
 		name = objs[0].Objective.Name
 	}
-	if st := a.g.cfg.Plane.Status(); !st.Secure {
-		return fail(op, name, ErrNoSecurity, errors.New(st.Reason))
+	if err := a.g.mayMulticast(name); err != nil {
+		return fail(op, name, ErrNoSecurity, err)
 	}
-	m := &wire.Flood{Initiator: a.g.initiator()}
 	if len(objs) == 0 {
 		return fail(op, name, ErrUnspec, errors.New("no objectives"))
 	}
+	m := &wire.Flood{Initiator: a.g.initiator()}
 	if ttl != 0 {
 		ms, err := milliseconds(ttl)
 		if err != nil {
@@ -73,6 +73,9 @@ func (a *ASA) Flood(ttl time.Duration, objs ...TaggedObjective) error {
 // flooded checks an objective to be flooded and returns it as it is sent.
 func (a *ASA) flooded(op string, t TaggedObjective) (wire.Flooded, error) {
 	o := t.Objective
+	if err := a.g.mayMulticast(o.Name); err != nil {
+		return wire.Flooded{}, fail(op, o.Name, ErrNoSecurity, err)
+	}
 	if err := o.check(); err != nil {
 		return wire.Flooded{}, wrap(op, o.Name, err)
 	}
@@ -97,53 +100,43 @@ func (a *ASA) flooded(op string, t TaggedObjective) (wire.Flooded, error) {
 
 // flood sends a flood on every link and puts it into the own cache.
 func (g *Instance) flood(m *wire.Flood) error {
-	perLink := false
-	for _, f := range m.Objectives {
-		perLink = perLink || f.Locator.Addr == netip6Unspecified
-	}
+	perLink := g.cfg.DULL || slices.ContainsFunc(m.Objectives, func(f wire.Flooded) bool {
+		return f.Locator.Addr == netip6Unspecified
+	})
 	if perLink || m.Initiator.IsLinkLocalUnicast() {
 		for i := range m.Objectives {
 			m.Objectives[i].Objective.LoopCount = 1
 		}
 	}
-	// The longest copy is as long as this one: an address for an address.
-	raw, err := g.encodeMulticast(m)
-	if err != nil {
+	if _, err := g.encodeMulticast(m); err != nil {
 		return err
 	}
 	if !perLink {
 		g.cacheFlood(m, 0)
-		return g.multicast(m, raw)
+		return g.multicast(func(acp.Link) wire.Message { return m })
 	}
-	g.relayed.addOwn(keyOf(m))
-	var errs []error
-	links := g.ep.Links()
-	for _, l := range links {
-		onLink := *m
-		onLink.Objectives = append([]wire.Flooded(nil), m.Objectives...)
-		for i := range onLink.Objectives {
-			if f := &onLink.Objectives[i]; f.Locator.Addr == netip6Unspecified {
-				f.Locator.Addr = l.Addr.WithZone("")
-			}
-		}
-		g.cacheFlood(&onLink, l.Index)
-		raw, err := g.encodeMulticast(&onLink)
-		if err == nil {
-			err = g.sendOn(l, &onLink, raw)
-		}
-		if err != nil {
-			errs = append(errs, err)
-		}
-	}
-	return allFailed(errs, len(links))
+	return g.multicast(func(l acp.Link) wire.Message {
+		copied := g.floodOn(l, m)
+		g.cacheFlood(copied, l.Index)
+		return copied
+	})
 }
 
-// allFailed returns the errors of sending on links if it failed on each.
-func allFailed(errs []error, links int) error {
-	if len(errs) == 0 || len(errs) < links {
-		return nil
+// floodOn returns the copy of a flood for one link: with the link-local
+// address there for ::, and in a DULL instance as the initiator.
+func (g *Instance) floodOn(l acp.Link, m *wire.Flood) *wire.Flood {
+	addr := l.Addr.WithZone("")
+	copied := *m
+	if g.cfg.DULL {
+		copied.Initiator = addr
 	}
-	return fmt.Errorf("%w: %w", ErrSockErr, errors.Join(errs...))
+	copied.Objectives = slices.Clone(m.Objectives)
+	for i := range copied.Objectives {
+		if f := &copied.Objectives[i]; f.Locator.Addr == netip6Unspecified {
+			f.Locator.Addr = addr
+		}
+	}
+	return &copied
 }
 
 // takeFlood takes a flood that came by a link: it is cached and relayed.

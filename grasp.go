@@ -40,6 +40,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 
 	"github.com/go-grasp/grasp/acp"
@@ -52,6 +53,18 @@ type Config struct {
 	// Plane is the security and transport substrate; nil means acp.Layer2 on
 	// all links.
 	Plane acp.Plane
+	// DULL makes this a Discovery Unsolicited Link-Local instance (RFC 8990
+	// section 2.5.2): one that runs without security, beside a secure one. It
+	// discovers and floods on the link only, with a loop count of 1, answers
+	// with link-local addresses and relays nothing. Calls for anything else
+	// return ErrNoSecurity, but for reading floods.
+	DULL bool
+	// DULLObjectives are the names that a DULL instance deals with; empty
+	// means AN_ACP and AN_Proxy.
+	DULLObjectives []string
+	// Resolver finds the addresses of locators that give a name; nil means
+	// that of the system.
+	Resolver Resolver
 	// Logger gets what an operator must know; nil means silence.
 	Logger *slog.Logger
 	// Trace is called for every message sent, received, relayed or dropped. It is
@@ -96,8 +109,17 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Plane == nil {
 		c.Plane = &acp.Layer2{}
 	}
+	if c.Resolver == nil {
+		c.Resolver = net.DefaultResolver
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	c.DULLObjectives = slices.Clone(c.DULLObjectives)
+	if len(c.DULLObjectives) == 0 {
+		c.DULLObjectives = defaultDULL
+	} else if !c.DULL {
+		return c, errors.New("Config.DULLObjectives without Config.DULL")
 	}
 	for _, f := range []struct {
 		name       string
@@ -191,8 +213,9 @@ func New(cfg Config) (*Instance, error) {
 	g.searches = newSearchTable(g.sessions)
 	g.spawn(g.receiveMulticasts)
 	g.spawn(g.acceptStreams)
-	if st := cfg.Plane.Status(); !st.Secure {
-		g.log.Warn("the plane is not secure: calls will say so", "reason", st.Reason)
+	g.spawn(g.watchPlane)
+	if err := g.secure(); err != nil {
+		g.log.Warn("not secure: calls will say so", "reason", err)
 	}
 	return g, nil
 }
@@ -271,10 +294,10 @@ func (g *Instance) RegisterASA(name string) (*ASA, error) {
 	switch {
 	case g.closed:
 		return nil, fail(op, name, ErrNoASA, errClosed)
-	case g.asas[name] != nil:
-		return nil, fail(op, name, ErrDupASA, nil)
 	case len(g.asas) >= g.cfg.MaxASAs:
 		return nil, fail(op, name, ErrASAFull, nil)
+	case g.asas[name] != nil:
+		return nil, fail(op, name, ErrDupASA, nil)
 	}
 	a := &ASA{g: g, name: name, gone: make(chan struct{}), objectives: make(map[string]struct{})}
 	g.asas[name] = a

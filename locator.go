@@ -149,16 +149,17 @@ func decodeLocator(w wire.Locator, link int) Locator {
 
 // onLink returns the address with the link as its zone if it is link-local.
 func onLink(a netip.Addr, link int) netip.Addr {
-	if a.Is6() && a.IsLinkLocalUnicast() && link != 0 {
+	if a.Is6() && a.IsLinkLocalUnicast() && a.Zone() == "" && link != 0 {
 		return a.WithZone(strconv.Itoa(link))
 	}
 	return a
 }
 
+// onLinkOnly says that an address is of use on one link only.
+func onLinkOnly(a netip.Addr) bool { return a.IsLinkLocalUnicast() || a.IsLoopback() }
+
 // isLinkLocal says that a locator is of use on one link only.
-func isLinkLocal(w wire.Locator) bool {
-	return w.Addr.IsValid() && (w.Addr.IsLinkLocalUnicast() || w.Addr.IsLoopback())
-}
+func isLinkLocal(w wire.Locator) bool { return onLinkOnly(w.Addr) }
 
 // ownLocator returns the locator of this instance for a peer on a link (0:
 // the instance itself or a peer beyond the link). local asks for the
@@ -190,24 +191,4 @@ func (g *Instance) isOwn(at netip.AddrPort) bool {
 	addr := at.Addr()
 	return addr == g.ep.Addr() || addr.IsLoopback() ||
 		slices.ContainsFunc(g.ep.Links(), func(l acp.Link) bool { return l.Addr == addr })
-}
-
-// addrPort returns where to connect to, or why that cannot be done.
-func (l Locator) addrPort() (netip.AddrPort, error) {
-	switch {
-	case !l.IP.IsValid():
-		return netip.AddrPort{}, fmt.Errorf("%v: not an IP address", l)
-	case l.Protocol != 0 && l.Protocol != TCP:
-		return netip.AddrPort{}, fmt.Errorf("%v: not TCP", l)
-	case l.Port <= 0 || l.Port > 65535:
-		return netip.AddrPort{}, fmt.Errorf("%v: no port", l)
-	}
-	addr := l.IP
-	if addr.Is6() && addr.IsLinkLocalUnicast() && addr.Zone() == "" {
-		if l.IfIndex == 0 {
-			return netip.AddrPort{}, fmt.Errorf("%v: link-local without interface", l)
-		}
-		addr = onLink(addr, l.IfIndex)
-	}
-	return netip.AddrPortFrom(addr.Unmap(), uint16(l.Port)), nil
 }

@@ -15,9 +15,10 @@ var netip6Unspecified = netip.IPv6Unspecified()
 
 // initiator returns the address that, with the session ID, tells the
 // multicasts of this instance from those of others (RFC 8990 section 2.8.4):
-// the one given to others, or else a link-local one.
+// the one given to others, or else a link-local one. A DULL instance uses
+// only link-local ones.
 func (g *Instance) initiator() netip.Addr {
-	if addr := g.ep.Addr(); addr.IsValid() {
+	if addr := g.ep.Addr(); addr.IsValid() && !g.cfg.DULL {
 		return addr
 	}
 	if links := g.ep.Links(); len(links) > 0 {
@@ -39,18 +40,31 @@ func (g *Instance) encodeMulticast(m wire.Message) ([]byte, error) {
 	return raw, nil
 }
 
-// multicast sends a message of this instance on every link. It returns an
-// error if that failed on all of them.
-func (g *Instance) multicast(m wire.Message, raw []byte) error {
-	g.relayed.addOwn(keyOf(m))
-	links := g.ep.Links()
+// multicast sends a message of this instance on every link: the one that on
+// returns for it. The error says that it failed on all of them.
+func (g *Instance) multicast(on func(acp.Link) wire.Message) error {
 	var errs []error
+	var last wire.Message
+	var raw []byte
+	links := g.ep.Links()
 	for _, l := range links {
+		m := on(l)
+		if m != last {
+			var err error
+			if raw, err = g.encodeMulticast(m); err != nil {
+				return err
+			}
+			g.relayed.addOwn(keyOf(m))
+			last = m
+		}
 		if err := g.sendOn(l, m, raw); err != nil {
 			errs = append(errs, err)
 		}
 	}
-	return allFailed(errs, len(links))
+	if len(errs) == 0 || len(errs) < len(links) {
+		return nil
+	}
+	return &withCode{ErrSockErr, errors.Join(errs...)}
 }
 
 // sendOn sends a multicast on one link.
@@ -106,10 +120,10 @@ func (g *Instance) takeMulticast(raw []byte, from acp.Origin) {
 		return
 	}
 	switch key := keyOf(m); {
-	case g.relayed.isOwn(key):
+	case g.relayed.isOwn(key), g.isOwn(from.Addr): // sent or relayed by this instance
 		drop(ReasonOwn)
 		return
-	case !g.cfg.Plane.Status().Secure:
+	case !g.mayTake(m, from):
 		drop(ReasonNoSecurity)
 		return
 	}

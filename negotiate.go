@@ -76,8 +76,8 @@ func (s *Session) check(op string) error {
 	if err := asa.check(); err != nil {
 		return s.fail(op, ErrNoASA, err)
 	}
-	if st := s.g.cfg.Plane.Status(); !st.Secure {
-		return s.fail(op, ErrNoSecurity, errors.New(st.Reason))
+	if err := s.g.secure(); err != nil {
+		return s.fail(op, ErrNoSecurity, err)
 	}
 	if ended {
 		return s.fail(op, ErrNoSession, nil)
@@ -163,8 +163,8 @@ func (a *ASA) checkNegotiation(op string, o Objective) error {
 	if err := a.checkNegotiable(op, o); err != nil {
 		return err
 	}
-	if st := a.g.cfg.Plane.Status(); !st.Secure {
-		return fail(op, o.Name, ErrNoSecurity, errors.New(st.Reason))
+	if err := a.g.secure(); err != nil {
+		return fail(op, o.Name, ErrNoSecurity, err)
 	}
 	return nil
 }
@@ -275,6 +275,9 @@ func (s *Session) broken(op string, err error) error {
 	}
 	if !s.finish() && code != ErrCancelled {
 		code = ErrNoSession // ended by another call, or with its ASA
+	}
+	if insecure := s.g.secure(); insecure != nil {
+		code, err = ErrNoSecurity, insecure
 	}
 	return s.fail(op, code, err)
 }
@@ -403,6 +406,9 @@ func (s *Session) EndNegotiate(accept bool, reason string) error {
 // [ErrTooLong], [ErrSockErrEnd].
 func (s *Session) SendInvalid(info any) error {
 	const op = "send invalid"
+	if err := s.check(op); err != nil {
+		return err
+	}
 	raw, err := encodeValue(info)
 	if err != nil {
 		return s.fail(op, ErrCBORFail, err)
@@ -484,6 +490,9 @@ func (s *Session) Recv(ctx context.Context, timeout time.Duration) (any, error) 
 	}
 	if !s.finish() && code != ErrCancelled {
 		code = ErrNoSession
+	}
+	if insecure := s.g.secure(); insecure != nil {
+		code, err = ErrNoSecurity, insecure
 	}
 	return nil, s.fail(op, code, err)
 }

@@ -170,15 +170,15 @@ func (t *objectiveTable) add(asa *ASA, name string, r *registration) error {
 	defer t.mu.Unlock()
 	old := t.byName[name]
 	switch {
-	case old == nil && len(t.byName) >= t.limit:
+	case old != nil && !old.owners[asa] && old.opt.Overlap && r.opt.Overlap && old.flags&kinds == r.flags&kinds:
+		old.owners[asa] = true
+	case len(t.byName) >= t.limit:
 		return ErrObjFull
-	case old == nil:
-		r.owners = map[*ASA]bool{asa: true}
-		t.byName[name] = r
-	case old.owners[asa] || !old.opt.Overlap || !r.opt.Overlap || old.flags&kinds != r.flags&kinds:
+	case old != nil:
 		return ErrObjReg
 	default:
-		old.owners[asa] = true
+		r.owners = map[*ASA]bool{asa: true}
+		t.byName[name] = r
 	}
 	return nil
 }
@@ -256,6 +256,19 @@ func (t *objectiveTable) backlogOf(name string) *backlog {
 		return r.backlog
 	}
 	return nil
+}
+
+// stopAll wakes all listeners for negotiation with an error.
+func (t *objectiveTable) stopAll(err error) {
+	t.mu.Lock()
+	var all []*backlog
+	for _, r := range t.byName {
+		all = append(all, r.backlog)
+	}
+	t.mu.Unlock()
+	for _, b := range all {
+		b.stopWith(err)
+	}
 }
 
 // answer returns the answer to M_REQ_SYN, if somebody listens.

@@ -33,6 +33,9 @@ const relayMemory = 2 * DefaultTimeout
 //
 // It is called by one goroutine only.
 func (g *Instance) relay(m wire.Message, key sessionKey, raw []byte, from acp.Origin) (Reason, bool) {
+	if g.cfg.DULL {
+		return ReasonNoOtherLink, false // RFC 8990 section 2.5.2: it relays nothing
+	}
 	links := slices.DeleteFunc(slices.Clone(g.ep.Links()), func(l acp.Link) bool { return l.Index == from.Link })
 	if len(links) == 0 {
 		return ReasonNoOtherLink, false
@@ -139,7 +142,11 @@ func (t *relayTable) add(key sessionKey, r *relayed) {
 
 // addOwn remembers a multicast that this instance sends, so as to know it
 // when it comes back.
-func (t *relayTable) addOwn(key sessionKey) { t.add(key, &relayed{own: true}) }
+func (t *relayTable) addOwn(key sessionKey) {
+	if !t.isOwn(key) {
+		t.add(key, &relayed{own: true})
+	}
+}
 
 // get returns a multicast that is remembered.
 func (t *relayTable) get(key sessionKey) *relayed {

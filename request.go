@@ -69,35 +69,36 @@ func (a *ASA) discoverFirst(ctx context.Context, c *outgoing, flush bool) ([]Loc
 	return found, asked, nil
 }
 
-// sendTo connects to a locator and sends the message.
+// sendTo connects to a locator and sends the message. What a name stands for
+// is tried in the order of the resolver.
 func (a *ASA) sendTo(ctx context.Context, c *outgoing, peer Locator, raw []byte) (*stream, error) {
-	to, err := peer.addrPort()
-	if err != nil {
-		return nil, fail(c.op, c.objective.Name, ErrUnusableLocator, err)
-	}
 	timeout := dialTimeout
 	if c.timeout > 0 {
 		timeout = min(timeout, c.timeout)
 	}
-	dialing, cancel := context.WithTimeout(ctx, timeout)
+	trying, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	s, err := a.g.dial(dialing, to)
-	if err == nil {
-		if err = s.send(raw, sendTimeout); err != nil {
-			s.close()
+	targets, err := a.g.resolve(trying, peer)
+	code, to := ErrUnusableLocator, fmt.Stringer(peer)
+	for _, target := range targets {
+		code, to = c.sockErr, target
+		var s *stream
+		if s, err = a.g.dial(trying, target); err != nil {
+			continue
 		}
+		if err = s.send(raw, sendTimeout); err == nil {
+			a.g.trace(Sent, c.message, raw, s.Peer, s.Link)
+			return s, nil
+		}
+		s.close()
 	}
 	switch {
-	case err == nil:
-		a.g.trace(Sent, c.message, raw, s.Peer, s.Link)
-		return s, nil
 	case ctx.Err() != nil:
-		return nil, failWith(c.op, c.objective.Name, to, ErrCancelled, context.Cause(ctx))
+		code, err = ErrCancelled, context.Cause(ctx)
 	case errors.Is(err, errClosed):
-		return nil, failWith(c.op, c.objective.Name, to, ErrNoASA, err)
-	default:
-		return nil, failWith(c.op, c.objective.Name, to, c.sockErr, err)
+		code = ErrNoASA
 	}
+	return nil, failWith(c.op, c.objective.Name, to, code, err)
 }
 
 // encode returns a unicast message as it is sent. The error has a code:

@@ -14,6 +14,8 @@ type search struct {
 	name    string
 	keys    []searchKey   // of its messages; guarded by searchTable.mu
 	arrived chan struct{} // one slot: something was found
+	failed  chan struct{} // closed by fail, after err was set
+	err     error
 
 	mu    sync.Mutex // guards all following fields
 	found []cachedLocator
@@ -67,7 +69,20 @@ func newSearchTable(sessions *sessionTable) *searchTable {
 }
 
 func (t *searchTable) open(name string) *search {
-	return &search{name: name, arrived: make(chan struct{}, 1)}
+	return &search{name: name, arrived: make(chan struct{}, 1), failed: make(chan struct{})}
+}
+
+// fail ends all searches under way with an error.
+func (t *searchTable) fail(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, s := range t.byID {
+		if s.err == nil {
+			s.err = err
+			close(s.failed)
+		}
+	}
+	clear(t.byID)
 }
 
 // add leads responses to a message of the search to it.

@@ -177,6 +177,13 @@ func (t *streamTable) remove(s *stream) {
 func (t *streamTable) close() {
 	t.mu.Lock()
 	t.closed = true
+	t.mu.Unlock()
+	t.closeAll()
+}
+
+// closeAll closes all streams.
+func (t *streamTable) closeAll() {
+	t.mu.Lock()
 	var all []*stream
 	for s := range t.open {
 		all = append(all, s)
@@ -273,7 +280,7 @@ func (g *Instance) serve(s *stream) {
 		g.refuse(s, err)
 		return
 	}
-	if !g.cfg.Plane.Status().Secure {
+	if !g.mayServe(m, s) {
 		g.drop(eventOf(m, Event{Reason: ReasonNoSecurity, Peer: s.Peer, Link: s.Link}))
 		s.close()
 		return
@@ -319,7 +326,7 @@ func (g *Instance) invalid(s *stream, err error) {
 	}
 	e.Message, e.SessionID = bad.Type.String(), bad.SessionID
 	g.drop(e)
-	if !bad.HasSession || bad.HasType && bad.Type == wire.TypeInvalid || !g.cfg.Plane.Status().Secure {
+	if !bad.HasSession || bad.HasType && bad.Type == wire.TypeInvalid || g.secure() != nil {
 		return
 	}
 	info, _ := encodeValue(err.Error()) // text always encodes

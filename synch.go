@@ -2,7 +2,6 @@ package grasp
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -38,8 +37,8 @@ func (a *ASA) Synchronize(ctx context.Context, o Objective, peer *Locator, timeo
 			return decodeObjective(&flooded[0].objective), nil
 		}
 	}
-	if st := a.g.cfg.Plane.Status(); !st.Secure {
-		return Objective{}, fail(opSynchronize, o.Name, ErrNoSecurity, errors.New(st.Reason))
+	if err := a.g.secure(); err != nil {
+		return Objective{}, fail(opSynchronize, o.Name, ErrNoSecurity, err)
 	}
 	c := &outgoing{
 		op: opSynchronize, objective: o, peer: peer, timeout: timeout,
@@ -80,6 +79,9 @@ func (a *ASA) reqSynch(ctx context.Context, c *outgoing) (Objective, error) {
 	m, err := s.message(ctx, time.Now().Add(c.timeout))
 	if err != nil {
 		code := synchCodes[readCode(err)]
+		if insecure := a.g.secure(); insecure != nil {
+			return failed(ErrNoSecurity, insecure)
+		}
 		if code == ErrCBORFail || code == ErrNoValidSynch {
 			a.g.invalid(s, err)
 		}
@@ -148,8 +150,8 @@ func (a *ASA) ListenSynchronize(o Objective) error {
 	if err := a.checkListen(op, o); err != nil {
 		return err
 	}
-	if st := a.g.cfg.Plane.Status(); !st.Secure {
-		return fail(op, o.Name, ErrNoSecurity, errors.New(st.Reason))
+	if err := a.g.secure(); err != nil {
+		return fail(op, o.Name, ErrNoSecurity, err)
 	}
 	w, err := o.encode()
 	if err != nil {
