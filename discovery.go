@@ -66,60 +66,61 @@ func (a *ASA) Discover(ctx context.Context, o Objective, timeout time.Duration, 
 	if timeout == 0 {
 		timeout = discoveryTime(o)
 	}
-	found, _, err := a.g.discover(ctx, a, o, timeout, opt)
+	found, err := a.g.discover(ctx, &inquiry{asa: a, objective: o, timeout: timeout, opt: opt})
 	if err != nil {
 		return nil, wrap(op, o.Name, err)
 	}
-	return found, nil
+	return found.locators, nil
 }
 
-// discover does the work of Discover and says whether the network was asked.
-func (g *Instance) discover(ctx context.Context, asa *ASA, o Objective, timeout time.Duration, opt DiscoverOptions) (found []Locator, asked bool, err error) {
-	if opt.Flush {
-		g.locators.flush(o.Name)
-	} else if opt.MinimumTTL > 0 {
-		g.locators.flushBefore(o.Name, time.Now().Add(opt.MinimumTTL))
+// inquiry is a discovery to be done.
+type inquiry struct {
+	asa       *ASA
+	objective Objective
+	timeout   time.Duration
+	opt       DiscoverOptions
+	rapid     []byte // value of the first message if a rapid answer is welcome, or nil
+}
+
+// findings are what a discovery led to.
+type findings struct {
+	locators []Locator
+	asked    bool    // the network was asked
+	rapid    *stream // a peer's answer to a rapid request is there to be read
+}
+
+// discover does the work of Discover.
+func (g *Instance) discover(ctx context.Context, q *inquiry) (findings, error) {
+	name := q.objective.Name
+	if q.opt.Flush {
+		g.locators.flush(name)
+	} else if q.opt.MinimumTTL > 0 {
+		g.locators.flushBefore(name, time.Now().Add(q.opt.MinimumTTL))
 	}
-	found = append(g.localLocators(o.Name, asa), g.locators.get(o.Name)...)
-	if opt.CacheOnly || len(found) > 0 && (opt.First || !opt.Flush) {
-		return found, false, nil
+	known := append(g.localLocators(name, q.asa), g.locators.get(name)...)
+	if q.opt.CacheOnly || len(known) > 0 && (q.opt.First || !q.opt.Flush) {
+		return findings{locators: known}, nil
 	}
-	end := time.Now().Add(timeout)
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, q.timeout, errTimeout)
 	defer cancel()
-	results := g.searches.open(o.Name)
-	defer g.searches.close(results)
-	for interval := discoveryTime(o); ; interval *= 2 {
-		if err := g.multicastDiscovery(results, o); err != nil {
-			return nil, true, err
+	s := g.searches.open(name, q.rapid != nil)
+	defer g.searches.close(s)
+	asking := q.objective.withoutValue()
+	if q.rapid != nil {
+		asking.Value = q.rapid
+	}
+	for interval := discoveryTime(q.objective); ; interval *= 2 {
+		if err := g.multicastDiscovery(s, asking); err != nil {
+			return findings{}, err
 		}
-		again := time.NewTimer(interval)
-		for waiting := true; waiting; {
-			select {
-			case <-results.arrived:
-				if opt.First {
-					again.Stop()
-					return append(found, results.locators()...), true, nil
-				}
-			case <-again.C:
-				// Repeating is for those who got no answer at all, and have
-				// time for one.
-				waiting = len(results.locators()) > 0 || !time.Now().Before(end)
-				again.Reset(timeout)
-			case <-results.failed:
-				again.Stop()
-				return nil, true, results.err
-			case <-asa.gone:
-				again.Stop()
-				return nil, true, ErrNoASA
-			case <-ctx.Done():
-				again.Stop()
-				if cause := context.Cause(ctx); !errors.Is(cause, errTimeout) {
-					return nil, true, &withCode{ErrCancelled, cause}
-				}
-				return append(found, results.locators()...), true, nil
-			}
+		over, err := s.wait(ctx, q.asa.gone, interval, q.opt.First)
+		if err != nil {
+			return findings{}, err
 		}
+		if over {
+			return findings{locators: append(known, s.locators()...), asked: true, rapid: s.taken}, nil
+		}
+		asking.Value = null // a relay drops rapid answers: ask for ordinary ones
 	}
 }
 
@@ -154,8 +155,8 @@ func (g *Instance) replyLocators(o offer, link int) []wire.Locator {
 
 // multicastDiscovery sends M_DISCOVERY on every link, with a new session ID
 // that leads to the search.
-func (g *Instance) multicastDiscovery(s *search, o Objective) error {
-	m := &wire.Discovery{SessionID: g.sessions.begin(), Initiator: g.initiator(), Objective: o.withoutValue()}
+func (g *Instance) multicastDiscovery(s *search, o wire.Objective) error {
+	m := &wire.Discovery{SessionID: g.sessions.begin(), Initiator: g.initiator(), Objective: o}
 	g.searches.add(s, m.SessionID, m.Initiator)
 	if _, err := g.encodeMulticast(m); err != nil {
 		return err
@@ -234,6 +235,9 @@ func isNull(value []byte) bool { return len(value) == 0 || len(value) == 1 && va
 // takeDiscovery takes a multicast M_DISCOVERY: it is answered if this node
 // can, else relayed (RFC 8990 section 2.5.4.4).
 func (g *Instance) takeDiscovery(m *wire.Discovery, raw []byte, from acp.Origin) {
+	if g.rapidRequest(m, from) {
+		return
+	}
 	if response := g.response(m, from.Link); response != nil {
 		g.respond(response, from)
 		return
@@ -246,8 +250,17 @@ func (g *Instance) takeDiscovery(m *wire.Discovery, raw []byte, from acp.Origin)
 // respond sends a response to where the discovery came from, by a connection
 // of its own (RFC 8990 section 2.8.5).
 func (g *Instance) respond(response *wire.Response, to acp.Origin) {
+	g.callBack(response, to, func(s *stream) {
+		g.reply(s, response)
+		s.close()
+	})
+}
+
+// callBack connects to where a discovery came from, in a goroutine that then
+// runs answer. Only so many are answered at once.
+func (g *Instance) callBack(m wire.Message, to acp.Origin, answer func(*stream)) {
 	drop := func(reason Reason, err error) {
-		g.drop(eventOf(response, Event{Reason: reason, Peer: to.Addr, Link: to.Link, Err: err}))
+		g.drop(eventOf(m, Event{Reason: reason, Peer: to.Addr, Link: to.Link, Err: err}))
 	}
 	select {
 	case g.responders <- struct{}{}:
@@ -259,16 +272,12 @@ func (g *Instance) respond(response *wire.Response, to acp.Origin) {
 		defer func() { <-g.responders }()
 		ctx, cancel := context.WithTimeout(g.ctx, dialTimeout)
 		defer cancel()
-		c, err := g.ep.Dial(ctx, to.Addr)
+		s, err := g.dial(ctx, to.Addr)
 		if err != nil {
 			drop(ReasonSendFailed, err)
 			return
 		}
-		s := g.newStream(c, false)
-		if _, ok := g.streams.add(s, false); ok {
-			g.reply(s, response)
-		}
-		s.close()
+		answer(s)
 	})
 	if !started {
 		<-g.responders

@@ -62,6 +62,8 @@ type Config struct {
 	// DULLObjectives are the names that a DULL instance deals with; empty
 	// means AN_ACP and AN_Proxy.
 	DULLObjectives []string
+	// Rapid turns on rapid mode for all objectives: see RegisterOptions.
+	Rapid bool
 	// Resolver finds the addresses of locators that give a name; nil means
 	// that of the system.
 	Resolver Resolver

@@ -113,7 +113,7 @@ func (s *Session) fail(op string, code ErrorCode, cause error) error {
 // [ErrInvalidNeg], [ErrInvalidEnd], [ErrNoNegReply], [ErrNoValidStep],
 // [ErrCancelled].
 func (a *ASA) ReqNegotiate(ctx context.Context, o Objective, peer *Locator, timeout time.Duration) (*Session, Objective, error) {
-	s, sent, err := a.openSession(ctx, o, peer, timeout)
+	s, sent, err := a.openSession(ctx, o, peer, timeout, a.g.objectives.isRapid(o.Name))
 	if err != nil {
 		return nil, Objective{}, err
 	}
@@ -126,13 +126,13 @@ func (a *ASA) ReqNegotiate(ctx context.Context, o Objective, peer *Locator, time
 // first message. It blocks and fails like ReqNegotiate up to the sending of
 // the request.
 func (a *ASA) OpenSession(ctx context.Context, o Objective, peer *Locator, timeout time.Duration) (*Session, error) {
-	s, _, err := a.openSession(ctx, o, peer, timeout)
+	s, _, err := a.openSession(ctx, o, peer, timeout, false)
 	return s, err
 }
 
 const opNegotiate = "negotiate"
 
-func (a *ASA) openSession(ctx context.Context, o Objective, peer *Locator, timeout time.Duration) (*Session, wire.Objective, error) {
+func (a *ASA) openSession(ctx context.Context, o Objective, peer *Locator, timeout time.Duration, rapid bool) (*Session, wire.Objective, error) {
 	if err := a.checkNegotiation(opNegotiate, o); err != nil {
 		return nil, wire.Objective{}, err
 	}
@@ -141,14 +141,22 @@ func (a *ASA) openSession(ctx context.Context, o Objective, peer *Locator, timeo
 		return nil, wire.Objective{}, fail(opNegotiate, o.Name, ErrCBORFail, err)
 	}
 	s := &Session{g: a.g, asa: a, key: sessionKey{id: a.g.sessions.begin()}, name: o.Name, dry: o.Dry}
-	s.stream, err = a.request(ctx, &outgoing{
+	c := &outgoing{
 		op: opNegotiate, objective: o, peer: peer, timeout: timeout,
 		message:   &wire.ReqNeg{SessionID: s.key.id, Objective: asked},
 		noneFound: ErrNoDiscReply, sockErr: ErrSockErrNegRq,
-	})
+	}
+	if rapid {
+		c.rapid = asked.Value
+	}
+	s.stream, err = a.request(ctx, c)
 	if err != nil {
 		a.g.sessions.end(s.key)
 		return nil, wire.Objective{}, err
+	}
+	if id := s.stream.session; id != 0 {
+		a.g.sessions.end(s.key)
+		s.key.id = id
 	}
 	a.g.sessions.attach(s)
 	if err := a.check(); err != nil {

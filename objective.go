@@ -132,8 +132,17 @@ type RegisterOptions struct {
 	// Local has responses give the link-local address of the link that the
 	// discovery came by.
 	Local bool
-	// Rapid has responses carry the value given to ListenSynchronize, so that
-	// the initiator need not ask for it.
+	// Rapid turns on rapid mode; so does Config.Rapid for all objectives.
+	//
+	// For synchronization, responses to discovery carry the value given to
+	// ListenSynchronize, so that the initiator need not ask for it: the form
+	// that the Python prototype understands.
+	//
+	// For negotiation (RFC 8990 section 2.5.5.1), ReqNegotiate without a peer
+	// discovers with the value it asks for, and a listener takes such a
+	// discovery from the link as a request. Python initiators put values into
+	// every discovery and do not understand rapid answers: their discovery of
+	// an objective with Rapid fails.
 	Rapid bool
 	// Locators are sent in responses, all of them and in order, instead of
 	// the instance's own.
@@ -247,6 +256,14 @@ func (t *objectiveTable) offered(name string, but *ASA) (offer, bool) {
 	}, true
 }
 
+// isRapid says that an objective is registered for rapid mode.
+func (t *objectiveTable) isRapid(name string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r := t.byName[name]
+	return r != nil && r.opt.Rapid
+}
+
 // backlogOf returns the queue for negotiation requests, nil if there never
 // was a listener.
 func (t *objectiveTable) backlogOf(name string) *backlog {
@@ -314,6 +331,7 @@ func (a *ASA) RegisterObj(o Objective, opt RegisterOptions) error {
 	if err != nil {
 		return fail(op, o.Name, ErrInvalidLoc, err)
 	}
+	opt.Rapid = opt.Rapid || a.g.cfg.Rapid
 	r := &registration{
 		flags: o.flags(), loops: o.LoopCount, ttl: ttl, opt: opt, replies: replies,
 	}

@@ -19,12 +19,14 @@ type outgoing struct {
 	peer      *Locator // nil: to be discovered
 	timeout   time.Duration
 	message   wire.Message
+	rapid     []byte    // see inquiry
 	noneFound ErrorCode // nobody was discovered
 	sockErr   ErrorCode // connecting or sending failed
 }
 
 // request connects to the peer, or to one that is discovered, and sends the
-// message. Nothing is sent before the message is known to be a valid one.
+// message. Nothing is sent before the message is known to be a valid one. The
+// stream of a peer that answered in rapid mode has its own session ID.
 func (a *ASA) request(ctx context.Context, c *outgoing) (*stream, error) {
 	raw, err := a.g.encode(c.message)
 	if err != nil {
@@ -35,38 +37,40 @@ func (a *ASA) request(ctx context.Context, c *outgoing) (*stream, error) {
 	}
 	// What is cached may be out of date: then the network is asked once more.
 	for fresh := false; ; fresh = true {
-		found, asked, err := a.discoverFirst(ctx, c, fresh)
+		found, err := a.discoverFirst(ctx, c, fresh)
 		if err != nil {
 			return nil, err
 		}
-		if len(found) == 0 {
+		if found.rapid != nil {
+			return found.rapid, nil
+		}
+		if len(found.locators) == 0 {
 			return nil, fail(c.op, c.objective.Name, c.noneFound, nil)
 		}
-		for _, peer := range found {
+		for _, peer := range found.locators {
 			var s *stream
 			if s, err = a.sendTo(ctx, c, peer, raw); err == nil || ctx.Err() != nil {
 				return s, err
 			}
 			a.g.locators.forget(c.objective.Name, peer)
 		}
-		if asked {
+		if found.asked {
 			return nil, err
 		}
 	}
 }
 
-// discoverFirst returns the first locators to be had, and whether the network
-// was asked for them.
-func (a *ASA) discoverFirst(ctx context.Context, c *outgoing, flush bool) ([]Locator, bool, error) {
-	timeout := c.timeout
-	if timeout == 0 {
-		timeout = 7 * discoveryTime(c.objective) // three rounds, each twice as long
+// discoverFirst returns the first locators to be had, or a rapid answer.
+func (a *ASA) discoverFirst(ctx context.Context, c *outgoing, flush bool) (findings, error) {
+	q := &inquiry{
+		asa: a, objective: c.objective, timeout: c.timeout, rapid: c.rapid,
+		opt: DiscoverOptions{First: true, Flush: flush},
 	}
-	found, asked, err := a.g.discover(ctx, a, c.objective, timeout, DiscoverOptions{First: true, Flush: flush})
-	if err != nil {
-		return nil, asked, wrap(c.op, c.objective.Name, err)
+	if q.timeout == 0 {
+		q.timeout = 7 * discoveryTime(c.objective) // three rounds, each twice as long
 	}
-	return found, asked, nil
+	found, err := a.g.discover(ctx, q)
+	return found, wrap(c.op, c.objective.Name, err)
 }
 
 // sendTo connects to a locator and sends the message. What a name stands for

@@ -1,9 +1,12 @@
 package grasp
 
 import (
+	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 )
 
 // maxFound is how many locators one discovery collects.
@@ -16,6 +19,8 @@ type search struct {
 	arrived chan struct{} // one slot: something was found
 	failed  chan struct{} // closed by fail, after err was set
 	err     error
+	rapid   chan *stream // one slot: a peer's answer to a rapid request; nil: not wanted
+	taken   *stream      // it, once wait has returned
 
 	mu    sync.Mutex // guards all following fields
 	found []cachedLocator
@@ -40,6 +45,41 @@ func (s *search) put(all []cachedLocator) {
 	}
 }
 
+// wait waits for answers to a message of the search. It returns true when the
+// search is over: with the context's timeout, an answer to a rapid request, or
+// the first answer of any kind with first. It returns false after the interval,
+// if there was no answer yet: then it is time to repeat the message.
+func (s *search) wait(ctx context.Context, gone <-chan struct{}, interval time.Duration, first bool) (bool, error) {
+	timer := time.NewTimer(interval)
+	defer timer.Stop()
+	repeat := timer.C
+	for {
+		select {
+		case <-s.arrived:
+			if first {
+				return true, nil
+			}
+			repeat = nil
+		case s.taken = <-s.rapid:
+			return true, nil
+		case <-repeat:
+			if deadline, _ := ctx.Deadline(); !time.Now().Before(deadline) {
+				return true, nil
+			}
+			return false, nil
+		case <-s.failed:
+			return true, s.err
+		case <-gone:
+			return true, ErrNoASA
+		case <-ctx.Done():
+			if cause := context.Cause(ctx); !errors.Is(cause, errTimeout) {
+				return true, &withCode{ErrCancelled, cause}
+			}
+			return true, nil
+		}
+	}
+}
+
 // locators returns what was found, in the order of arrival.
 func (s *search) locators() []Locator {
 	s.mu.Lock()
@@ -56,7 +96,7 @@ type searchTable struct {
 	sessions *sessionTable
 
 	mu   sync.Mutex // guards all following fields
-	byID map[searchKey]*search
+	byID map[uint32]*search
 }
 
 type searchKey struct {
@@ -65,11 +105,15 @@ type searchKey struct {
 }
 
 func newSearchTable(sessions *sessionTable) *searchTable {
-	return &searchTable{sessions: sessions, byID: make(map[searchKey]*search)}
+	return &searchTable{sessions: sessions, byID: make(map[uint32]*search)}
 }
 
-func (t *searchTable) open(name string) *search {
-	return &search{name: name, arrived: make(chan struct{}, 1), failed: make(chan struct{})}
+func (t *searchTable) open(name string, rapid bool) *search {
+	s := &search{name: name, arrived: make(chan struct{}, 1), failed: make(chan struct{})}
+	if rapid {
+		s.rapid = make(chan *stream, 1)
+	}
+	return s
 }
 
 // fail ends all searches under way with an error.
@@ -90,24 +134,36 @@ func (t *searchTable) add(s *search, id uint32, initiator netip.Addr) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s.keys = append(s.keys, searchKey{id, initiator})
-	t.byID[searchKey{id, initiator}] = s
+	t.byID[id] = s
 }
 
 func (t *searchTable) get(id uint32, initiator netip.Addr) *search {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.byID[searchKey{id, initiator}]
+	s := t.byID[id]
+	if s == nil || !slices.Contains(s.keys, searchKey{id, initiator}) {
+		return nil
+	}
+	return s
 }
 
-// close ends a search: later responses find nobody.
+// close ends a search: later answers find nobody. The session ID of a rapid
+// answer that was taken lives on.
 func (t *searchTable) close(s *search) {
 	t.mu.Lock()
 	keys := s.keys
 	for _, key := range keys {
-		delete(t.byID, key)
+		delete(t.byID, key.id)
 	}
 	t.mu.Unlock()
 	for _, key := range keys {
-		t.sessions.end(sessionKey{id: key.id})
+		if s.taken == nil || s.taken.session != key.id {
+			t.sessions.end(sessionKey{id: key.id})
+		}
+	}
+	select {
+	case late := <-s.rapid:
+		late.close()
+	default:
 	}
 }

@@ -38,7 +38,7 @@ func (t *sessionTable) begin() uint32 {
 		_, _ = rand.Read(b[:]) // never fails
 		id := binary.NativeEndian.Uint32(b[:])
 		key := sessionKey{id: id}
-		if _, used := t.active[key]; used || t.recent.has(id) {
+		if _, used := t.active[key]; used || id == 0 || t.recent.has(id) {
 			continue
 		}
 		t.recent.add(id)

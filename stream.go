@@ -24,11 +24,12 @@ const (
 // boundaries, whatever the segmentation (RFC 8990 section 2.5.3).
 type stream struct {
 	*acp.Stream
-	table *streamTable
-	lim   wire.Limits
-	local bool // both ends are this instance
-	buf   []byte
-	taken int // bytes of buf that the last message took
+	table   *streamTable
+	lim     wire.Limits
+	local   bool   // both ends are this instance
+	session uint32 // of a rapid answer
+	buf     []byte
+	taken   int // bytes of buf that the last message took
 }
 
 // next returns the next CBOR item of the stream, in a slice that is valid
@@ -296,6 +297,8 @@ func (g *Instance) serve(s *stream) {
 		s.close()
 	case *wire.Discovery:
 		g.answerOnStream(s, m)
+	case *wire.Negotiate, *wire.End, *wire.Wait, *wire.Synch:
+		g.rapidAnswer(s, m)
 	default:
 		g.refuse(s, &wire.Error{Type: m.Type(), HasType: true, Err: errUnexpected})
 	}

@@ -45,30 +45,35 @@ func (a *ASA) Synchronize(ctx context.Context, o Objective, peer *Locator, timeo
 		noneFound: ErrNotFloodDisc, sockErr: ErrSockErrSynRq,
 	}
 	if peer == nil {
-		found, _, err := a.discoverFirst(ctx, c, false)
-		if err != nil {
+		c.rapid = null // the value at once, instead of a locator, is welcome
+		found, err := a.discoverFirst(ctx, c, false)
+		switch {
+		case err != nil:
 			return Objective{}, err
-		}
-		if len(found) == 0 {
+		case found.rapid != nil:
+			return a.readSynch(ctx, c, found.rapid, found.rapid.session)
+		case len(found.locators) == 0:
 			return Objective{}, fail(opSynchronize, o.Name, ErrNotFloodDisc, nil)
 		}
-		peer = &found[0]
+		peer = &found.locators[0]
+		c.rapid = nil
 	}
 	if rapid := a.g.locators.rapidValue(o.Name, *peer); rapid != nil {
 		return decodeObjective(rapid), nil
 	}
-	return a.reqSynch(ctx, c)
-}
-
-// reqSynch asks a peer for the value: M_REQ_SYN, and M_SYNCH back.
-func (a *ASA) reqSynch(ctx context.Context, c *outgoing) (Objective, error) {
 	id := a.g.sessions.begin()
-	defer a.g.sessions.end(sessionKey{id: id})
-	c.message = &wire.ReqSyn{SessionID: id, Objective: c.objective.withoutValue()}
+	c.message = &wire.ReqSyn{SessionID: id, Objective: o.withoutValue()}
 	s, err := a.request(ctx, c)
 	if err != nil {
+		a.g.sessions.end(sessionKey{id: id})
 		return Objective{}, err
 	}
+	return a.readSynch(ctx, c, s, id)
+}
+
+// readSynch reads the value that a peer sends, M_SYNCH, and ends the session.
+func (a *ASA) readSynch(ctx context.Context, c *outgoing, s *stream, id uint32) (Objective, error) {
+	defer a.g.sessions.end(sessionKey{id: id})
 	defer s.close()
 	failed := func(code ErrorCode, err error) (Objective, error) {
 		return Objective{}, failWith(opSynchronize, c.objective.Name, s.Peer, code, err)

@@ -1,0 +1,58 @@
+package grasp
+
+import (
+	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/wire"
+)
+
+// rapidRequest takes a discovery as a request for negotiation, if it carries a
+// value and the objective is registered for rapid mode (RFC 8990 section
+// 2.5.5.1): the listener gets a session on a connection to the initiator. It
+// returns false if the discovery is an ordinary one.
+func (g *Instance) rapidRequest(m *wire.Discovery, from acp.Origin) bool {
+	o := m.Objective
+	if isNull(o.Value) || o.Flags&wire.FlagNeg == 0 || !g.objectives.isRapid(o.Name) ||
+		!g.objectives.backlogOf(o.Name).listening() || g.cfg.DULL {
+		return false
+	}
+	key := keyOf(m)
+	if g.relayed.has(key) {
+		// Another copy of it came by another link.
+		g.drop(eventOf(m, Event{Reason: ReasonRelayedBefore, Peer: from.Addr, Link: from.Link}))
+		return true
+	}
+	g.relayed.add(key, &relayed{name: o.Name, from: from})
+	g.callBack(m, from, func(s *stream) {
+		g.incoming(s, &wire.ReqNeg{SessionID: m.SessionID, Objective: o})
+	})
+	return true
+}
+
+// rapidAnswer hands a stream that begins with an answer to a rapid request to
+// the search that waits for it. Late ones are dropped (section 2.8.4).
+func (g *Instance) rapidAnswer(s *stream, m wire.Message) {
+	g.streams.decide(s)
+	s.taken = 0 // whoever takes it reads the message
+	s.session = sessionOf(m)
+	if !g.searches.takeRapid(s) {
+		g.drop(eventOf(m, Event{Reason: ReasonUnsolicited, Peer: s.Peer, Link: s.Link}))
+		s.close()
+	}
+}
+
+// takeRapid hands a stream to the search that sent its session ID, if that
+// still waits for a rapid answer.
+func (t *searchTable) takeRapid(s *stream) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	waiting := t.byID[s.session]
+	if waiting == nil {
+		return false
+	}
+	select {
+	case waiting.rapid <- s:
+		return true
+	default:
+		return false // not wanted, or another was first
+	}
+}
