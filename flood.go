@@ -134,6 +134,9 @@ func (g *Instance) floodOn(l acp.Link, m *wire.Flood) *wire.Flood {
 	for i := range copied.Objectives {
 		if f := &copied.Objectives[i]; f.Locator.Addr == netip6Unspecified {
 			f.Locator.Addr = addr
+			if addr.Is4() {
+				f.Locator.Kind = wire.LocatorIPv4
+			}
 		}
 	}
 	return &copied

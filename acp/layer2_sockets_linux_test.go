@@ -1,0 +1,378 @@
+package acp_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/ipv6"
+	"golang.org/x/sys/unix"
+
+	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/netbed"
+)
+
+// listenGroup opens a socket as another implementation would, with these
+// options, and joins the group on an interface.
+func listenGroup(t *testing.T, ifname string, opts ...int) (*net.UDPConn, error) {
+	t.Helper()
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var err error
+		if cerr := c.Control(func(fd uintptr) {
+			for _, o := range opts {
+				err = errors.Join(err, unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, o, 1))
+			}
+		}); cerr != nil {
+			return cerr
+		}
+		return err
+	}}
+	p, err := lc.ListenPacket(t.Context(), "udp6", "[::]:7017")
+	if err != nil {
+		return nil, err
+	}
+	c := p.(*net.UDPConn)
+	t.Cleanup(func() { _ = c.Close() })
+	require.NoError(t, ipv6.NewPacketConn(c).JoinGroup(&net.Interface{Index: netbed.Index(t, ifname)}, &net.UDPAddr{IP: acp.Group6.AsSlice()}))
+	return c, nil
+}
+
+// TestTrap05AddressReuse: the port is shared with sockets that have set
+// SO_REUSEADDR only, as the prototype's, SO_REUSEPORT only, or both, whoever
+// came first; and every multicast reaches all.
+func TestTrap05AddressReuse(t *testing.T) {
+	if !netbed.Enter(t) {
+		return
+	}
+	netbed.VethPair(t, "va0", "va1")
+	for name, opts := range map[string][]int{
+		"ADDR": {unix.SO_REUSEADDR},
+		"PORT": {unix.SO_REUSEPORT},
+		"BOTH": {unix.SO_REUSEADDR, unix.SO_REUSEPORT},
+	} {
+		for _, first := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s/First=%v", name, first), func(t *testing.T) {
+				var theirs *net.UDPConn
+				var err error
+				if first {
+					theirs, err = listenGroup(t, "va1", opts...)
+					require.NoError(t, err)
+				}
+				ours := []member{join(t, on("va1")), join(t, on("va1"))}
+				if !first {
+					theirs, err = listenGroup(t, "va1", opts...)
+					require.NoError(t, err)
+				}
+				from := open(t, on("va0"))
+				for range 20 {
+					msg := nonce()
+					require.NoError(t, from.Send(must(t, from, "va0").Index, []byte(msg)))
+					for _, m := range ours {
+						hear(t, m.heard, msg)
+					}
+					require.NoError(t, theirs.SetReadDeadline(time.Now().Add(patience)))
+					for got := ""; got != msg; { // it hears the copy on va0 as well: trap 7
+						buf := make([]byte, 100)
+						n, _, err := theirs.ReadFromUDPAddrPort(buf)
+						require.NoError(t, err)
+						got = string(buf[:n])
+					}
+				}
+			})
+		}
+	}
+	t.Run("Control", func(t *testing.T) {
+		_, err := listenGroup(t, "va1", unix.SO_REUSEADDR)
+		require.NoError(t, err)
+		_, err = listenGroup(t, "va1", unix.SO_REUSEPORT)
+		assert.ErrorIs(t, err, syscall.EADDRINUSE)
+	})
+}
+
+// TestTrap05OtherProcesses: three processes on a host all hear. Two of them
+// are this test's binary again.
+func TestTrap05OtherProcesses(t *testing.T) {
+	if !netbed.Enter(t) {
+		return
+	}
+	if os.Getenv("ACP_TEST_PROCESS") != "" {
+		m := join(t, on("va1"))
+		fmt.Println("\nready")
+		var line string
+		for range 2 {
+			_, err := fmt.Scanln(&line)
+			require.NoError(t, err)
+			hear(t, m.heard, line)
+			fmt.Println("heard")
+		}
+		return
+	}
+	netbed.VethPair(t, "va0", "va1")
+	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	defer cancel()
+	type process struct {
+		in  *os.File
+		out *os.File
+	}
+	var ps []process
+	for range 2 {
+		cmd := (*netbed.Node)(nil).Exec(ctx, os.Args[0], "-test.run=^TestTrap05OtherProcesses$")
+		cmd.Env = append(os.Environ(), "ACP_TEST_PROCESS=1", "GRASP_NETBED_TEST=")
+		inR, inW, err := os.Pipe()
+		require.NoError(t, err)
+		outR, outW, err := os.Pipe()
+		require.NoError(t, err)
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = inR, outW, os.Stderr
+		require.NoError(t, cmd.Start())
+		require.NoError(t, errors.Join(inR.Close(), outW.Close(), outR.SetDeadline(time.Now().Add(2*patience))))
+		t.Cleanup(func() { _ = cmd.Wait() })
+		t.Cleanup(cancel)
+		ps = append(ps, process{inW, outR})
+	}
+	expect := func(p process, want string) {
+		t.Helper()
+		var got string
+		for got != want {
+			_, err := fmt.Fscanln(p.out, &got)
+			if err != nil && err.Error() != "unexpected newline" {
+				require.NoError(t, err)
+			}
+		}
+	}
+	for _, p := range ps {
+		expect(p, "ready")
+	}
+	for _, m := range []member{join(t, on("va0")), join(t, on("va1"))} { // from outside, then from the same host
+		msg := fmt.Sprintf("m%d", m.Port())
+		for _, p := range ps {
+			_, err := fmt.Fprintln(p.in, msg)
+			require.NoError(t, err)
+		}
+		require.NoError(t, m.Send(m.Links()[0].Index, []byte(msg)))
+		hear(t, m.heard, msg)
+		for _, p := range ps {
+			expect(p, "heard")
+		}
+	}
+}
+
+// TestTrap06UnicastIsDropped: what is sent to the port but not to the group
+// reaches any one of the processes that share it, so it must reach none.
+func TestTrap06UnicastIsDropped(t *testing.T) {
+	if !netbed.Enter(t) {
+		return
+	}
+	netbed.VethPair(t, "va0", "va1")
+	netbed.AddAddr(t, "va1", "fd00::1/64")
+	m := join(t, on("va1"))
+	va1 := must(t, m, "va1")
+	s, err := net.ListenUDP("udp6", nil)
+	require.NoError(t, err)
+	defer s.Close()
+	via := strconv.Itoa(netbed.Index(t, "va0"))
+	for range 20 {
+		for _, to := range []netip.Addr{va1.Addr.WithZone(via), netip.MustParseAddr("fd00::1"), netip.IPv6Loopback()} {
+			_, err := s.WriteToUDPAddrPort([]byte("unicast"), netip.AddrPortFrom(to, acp.Port))
+			require.NoError(t, err)
+		}
+	}
+	_, err = s.WriteToUDPAddrPort([]byte("multicast"), netip.AddrPortFrom(acp.Group6.WithZone(via), acp.Port))
+	require.NoError(t, err)
+	select {
+	case r := <-m.heard:
+		assert.Equal(t, "multicast", r.msg)
+		assert.Equal(t, netbed.LinkLocal(t, "va0").WithZone(strconv.Itoa(va1.Index)), r.from.Addr.Addr())
+	case <-time.After(patience):
+		require.Fail(t, "nothing heard")
+	}
+}
+
+// TestTrap07OtherGroupsAndLinks: an instance hears nothing of groups and links
+// that other sockets of the host joined, and nothing from beyond the link.
+func TestTrap07OtherGroupsAndLinks(t *testing.T) {
+	if !netbed.Enter(t) {
+		return
+	}
+	netbed.VethPair(t, "va0", "va1")
+	netbed.VethPair(t, "vb0", "vb1")
+	netbed.AddAddr(t, "va1", "fd00::1/64")
+	m := join(t, on("va0"))
+	use(t, m, "va0")
+	control := join(t, on("vb0"))
+	use(t, control, "vb0")
+	neighbors, err := listenGroup(t, "va0", unix.SO_REUSEADDR)
+	require.NoError(t, err)
+	other := netip.MustParseAddr("ff02::1313")
+	require.NoError(t, ipv6.NewPacketConn(neighbors).JoinGroup(&net.Interface{Index: netbed.Index(t, "va0")}, &net.UDPAddr{IP: other.AsSlice()}))
+
+	s, err := net.ListenUDP("udp6", nil)
+	require.NoError(t, err)
+	defer s.Close()
+	send := func(msg, by, src string, to netip.Addr) {
+		t.Helper()
+		cm := &ipv6.ControlMessage{IfIndex: netbed.Index(t, by), Src: net.ParseIP(src)}
+		_, err := ipv6.NewPacketConn(s).WriteTo([]byte(msg), cm, &net.UDPAddr{IP: to.AsSlice(), Port: acp.Port})
+		require.NoError(t, err)
+	}
+	send("other link", "vb1", "", acp.Group6)
+	hear(t, control.heard, "other link")
+	send("other group", "va1", "", other)
+	send("off-link source", "va1", "fd00::1", acp.Group6)
+	send("good", "va1", "", acp.Group6)
+	select {
+	case r := <-m.heard:
+		assert.Equal(t, "good", r.msg)
+	case <-time.After(patience):
+		require.Fail(t, "nothing heard")
+	}
+	// Those from the other link and from beyond the link. The other group
+	// did not even get that far.
+	assert.Equal(t, uint64(2), acp.Drops(m.Endpoint))
+	// The control: they were sent, and heard by a socket that drops nothing.
+	heard := make(map[string]bool)
+	require.NoError(t, neighbors.SetReadDeadline(time.Now().Add(patience)))
+	for !heard["good"] {
+		buf := make([]byte, 100)
+		n, _, err := neighbors.ReadFromUDPAddrPort(buf)
+		require.NoError(t, err)
+		heard[string(buf[:n])] = true
+	}
+	assert.Equal(t, map[string]bool{"other link": true, "other group": true, "off-link source": true, "good": true}, heard)
+}
+
+// TestTrap08OwnMulticasts: one host hears its own multicast once by each link
+// that it has on the other side too.
+func TestTrap08OwnMulticasts(t *testing.T) {
+	if !netbed.Enter(t) {
+		return
+	}
+	netbed.VethPair(t, "va0", "va1")
+	m := join(t, on())
+	use(t, m, "va0", "va1")
+	va0, va1 := must(t, m, "va0"), must(t, m, "va1")
+	want := map[acp.Origin]int{
+		{Link: va0.Index, Addr: netip.AddrPortFrom(va0.Addr, m.Port())}:                                   1,
+		{Link: va1.Index, Addr: netip.AddrPortFrom(va0.Addr.WithZone(strconv.Itoa(va1.Index)), m.Port())}: 1,
+	}
+	got := make(map[acp.Origin]int)
+	require.NoError(t, m.Send(va0.Index, []byte("mine")))
+	require.NoError(t, m.Send(va0.Index, []byte("end")))
+	for ends := 0; ends < 2; {
+		select {
+		case r := <-m.heard:
+			if r.msg == "mine" {
+				got[r.from]++
+			} else {
+				ends++
+			}
+		case <-time.After(patience):
+			require.Fail(t, "not heard", "%v", got)
+		}
+	}
+	assert.Equal(t, want, got)
+}
+
+// TestTrap09TwoInterfacesOnOneLink: each hears what the other sends.
+func TestTrap09TwoInterfacesOnOneLink(t *testing.T) {
+	if !netbed.Enter(t) {
+		return
+	}
+	netbed.VethPair(t, "va0", "va1")
+	netbed.VethPair(t, "vb0", "vb1")
+	netbed.Bridge(t, "br0", "va1", "vb1")
+	m := join(t, on("va0", "vb0"))
+	use(t, m, "va0", "vb0")
+	far := join(t, on("br0"))
+	use(t, far, "br0")
+	reach(t, far, "br0", m, patience)
+	for _, name := range []string{"va0", "vb0"} {
+		reach(t, m, name, far, patience)
+		msg := nonce()
+		require.NoError(t, m.Send(must(t, m, name).Index, []byte(msg)))
+		links := map[int]bool{hear(t, m.heard, msg).Link: true, hear(t, m.heard, msg).Link: true}
+		assert.Len(t, links, 2, "heard by both")
+	}
+}
+
+// TestTrap10InterfaceGoesWithThePacket: concurrent sends do not cross links.
+func TestTrap10InterfaceGoesWithThePacket(t *testing.T) {
+	if !netbed.Enter(t) {
+		return
+	}
+	const links, each = 4, 25 // every receiver's queue gets them all, twice
+	var near []string
+	var far [links]member
+	for i := range links {
+		a, b := fmt.Sprintf("va%d", i), fmt.Sprintf("vb%d", i)
+		netbed.VethPair(t, a, b)
+		near = append(near, a)
+		far[i] = join(t, on(b))
+	}
+	e := open(t, on(near...))
+	use(t, e, near...)
+	var wg sync.WaitGroup
+	for i, name := range near {
+		l := must(t, e, name)
+		wg.Go(func() {
+			for range each {
+				if !assert.NoError(t, e.Send(l.Index, fmt.Appendf(nil, "link %d", i))) {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for i, m := range far {
+		for range each {
+			select {
+			case r := <-m.heard:
+				require.Equal(t, fmt.Sprintf("link %d", i), r.msg)
+				require.Equal(t, must(t, e, near[i]).Addr.WithZone(""), r.from.Addr.Addr().WithZone(""))
+			case <-time.After(patience):
+				require.Fail(t, "not all heard", "by link %d", i)
+			}
+		}
+	}
+}
+
+// TestTrap20SharedPort: the ports of UDP and TCP are one, found among ports
+// that are mostly taken; if all are, Open fails and leaves nothing behind.
+func TestTrap20SharedPort(t *testing.T) {
+	if !netbed.Enter(t) {
+		return
+	}
+	warm, err := on().Open()
+	require.NoError(t, err)
+	require.NoError(t, warm.Close())
+
+	netbed.Sysctl(t, "net/ipv4/ip_local_port_range", "40000 40009")
+	for port := 40000; port < 40009; port++ {
+		c, err := net.ListenUDP("udp6", &net.UDPAddr{Port: port})
+		require.NoError(t, err)
+		defer c.Close()
+	}
+	leaked := leaks(t)
+	for range 10 {
+		e, err := on().Open()
+		require.NoError(t, err)
+		assert.Equal(t, uint16(40009), e.Port())
+		require.NoError(t, e.Close())
+	}
+	assert.False(t, leaked(patience))
+	last, err := net.ListenUDP("udp6", &net.UDPAddr{Port: 40009})
+	require.NoError(t, err)
+	_, err = on().Open()
+	assert.ErrorIs(t, err, syscall.EADDRINUSE)
+	require.NoError(t, last.Close())
+	assert.False(t, leaked(patience))
+}

@@ -1,0 +1,32 @@
+//go:build !darwin && !dragonfly && !freebsd && !linux && !netbsd && !openbsd && !windows
+
+package acp
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime"
+	"syscall"
+)
+
+const (
+	needPacketInfo = true
+	oobSize        = 1
+)
+
+// controlShared makes Open fail: Layer2 does not know this system's sockets.
+func controlShared(_, _ string, _ syscall.RawConn) error {
+	return fmt.Errorf("%s: %w", runtime.GOOS, errors.ErrUnsupported)
+}
+
+func packetInfo([]byte) (netip.Addr, int, bool) { return netip.Addr{}, 0, false }
+
+func peerZone(*net.TCPConn) int { return 0 }
+
+func (e *layer2Endpoint) sendOn(*linkState, []byte) error { return errors.ErrUnsupported }
+
+func isInUse(error) bool { return false }
+
+func isTruncated(error) bool { return false }

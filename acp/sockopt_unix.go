@@ -1,0 +1,115 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package acp
+
+import (
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// needPacketInfo: every one of these systems can tell a packet's interface.
+const needPacketInfo = true
+
+// oobSize is enough for the packet information of one datagram.
+const oobSize = 64
+
+// controlShared prepares the socket on port 7017 before it is bound. Sockets
+// share the port if both have either option: other implementations set one of
+// them, or both.
+func controlShared(_, _ string, c syscall.RawConn) error {
+	var err error
+	if cerr := c.Control(func(fd uintptr) {
+		err = errors.Join(
+			os.NewSyscallError("setsockopt SO_REUSEADDR", unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)),
+			os.NewSyscallError("setsockopt SO_REUSEPORT", unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)),
+			limitGroups(int(fd)),
+		)
+	}); cerr != nil {
+		return cerr
+	}
+	return err
+}
+
+// packetInfo returns the destination of a datagram and the interface it came
+// by.
+func packetInfo(oob []byte) (dst netip.Addr, ifindex int, ok bool) {
+	for len(oob) >= unix.CmsgLen(0) {
+		h, data, rest, err := unix.ParseOneSocketControlMessage(oob)
+		if err != nil {
+			return netip.Addr{}, 0, false
+		}
+		if h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo {
+			return netip.AddrFrom16([16]byte(data)), int(binary.NativeEndian.Uint32(data[16:])), true
+		}
+		oob = rest
+	}
+	return netip.Addr{}, 0, false
+}
+
+// peerZone returns the index of the link that a link-local peer is on, 0 if
+// it cannot be told.
+func peerZone(c *net.TCPConn) int {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	zone := 0
+	_ = raw.Control(func(fd uintptr) {
+		if sa, err := unix.Getpeername(int(fd)); err == nil {
+			if sa, ok := sa.(*unix.SockaddrInet6); ok {
+				zone = int(sa.ZoneId)
+			}
+		}
+	})
+	return zone
+}
+
+// sendOp is one sendmsg. It is not done by package net because that looks up
+// the zone of the destination by a netlink dump, and waits when the socket's
+// buffer is full: one link that is stuck would hold up the others.
+type sendOp struct {
+	to       unix.SockaddrInet6
+	msg, oob []byte
+	err      error
+	run      func(fd uintptr) bool
+}
+
+var sendPool = sync.Pool{New: func() any {
+	op := &sendOp{to: unix.SockaddrInet6{Port: Port, Addr: Group6.As16()}}
+	op.run = op.send
+	return op
+}}
+
+func (op *sendOp) send(fd uintptr) bool {
+	for {
+		_, op.err = unix.SendmsgN(int(fd), op.msg, op.oob, &op.to, 0)
+		if op.err != unix.EINTR {
+			return true
+		}
+	}
+}
+
+// sendOn multicasts on one link, without waiting.
+func (e *layer2Endpoint) sendOn(l *linkState, msg []byte) error {
+	op := sendPool.Get().(*sendOp)
+	defer sendPool.Put(op)
+	op.msg, op.oob = msg, l.oob
+	err := e.rawSend.Write(op.run)
+	op.msg, op.oob = nil, nil
+	if err != nil {
+		return err
+	}
+	return os.NewSyscallError("sendmsg", op.err)
+}
+
+func isInUse(err error) bool { return errors.Is(err, unix.EADDRINUSE) }
+
+// isTruncated: a datagram longer than the buffer is no error on these systems.
+func isTruncated(error) bool { return false }

@@ -1,0 +1,282 @@
+package netbed
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// These mark a child of Enter.
+const (
+	envOutside = "GRASP_NETBED_OUTSIDE" // the namespace it must not be in
+	envTest    = "GRASP_NETBED_TEST"    // the test it runs
+	reportFD   = 3                      // where it says what became of the test
+)
+
+// What a child reports.
+const (
+	reportEntered = "entered\n"
+	reportSkipped = "skipped\n"
+)
+
+// Enter runs the calling test in a network namespace of its own: a child
+// process that runs this test alone, as root of a new user and network
+// namespace with nothing but the loopback interface, which is up. In the
+// child Enter returns true. In the parent it waits, passes the child's output
+// on, fails the test if the child fails, and returns false: the caller returns.
+//
+// It belongs at the beginning of a test, since what comes before runs twice.
+// It works in subtests too. If the child hangs it is killed before the
+// deadline of the test. A benchmark that enters measures in the child and is
+// skipped in the parent.
+//
+// If there can be no namespace the test is skipped, or fails if the
+// environment has CI=true.
+func Enter(t testing.TB) bool {
+	t.Helper()
+	if outside := os.Getenv(envOutside); outside != "" {
+		settle(t, outside)
+		return true
+	}
+	outside, err := os.Readlink(netnsPath)
+	if err != nil {
+		unavailable(t, fmt.Sprintf("no network namespaces: %v", err))
+	}
+	report, err := again(t, outside)
+	switch {
+	case errors.Is(err, errNoNamespace):
+		unavailable(t, err.Error())
+	case err != nil:
+		t.Fatalf("netbed: in the namespace: %v", err)
+	case !strings.Contains(report, reportEntered):
+		t.Fatal("netbed: the child did not run the test")
+	case strings.Contains(report, reportSkipped):
+		t.Skip("skipped in the namespace, see above")
+	}
+	if _, ok := t.(*testing.B); ok {
+		t.Skip("measured in the namespace, see above") // or it would run again with a larger N
+	}
+	return false
+}
+
+// netnsPath is the namespace of the calling thread. The main thread is not to
+// be trusted: it may be one that was given up in another namespace.
+const netnsPath = "/proc/thread-self/ns/net"
+
+// prepareOnce prepares the namespace of a child.
+var prepareOnce = sync.OnceValue(prepare)
+
+// settle prepares a new namespace. It fails the test rather than let it loose
+// on the machine's own links.
+func settle(t testing.TB, outside string) {
+	t.Helper()
+	inside, err := os.Readlink(netnsPath)
+	if err != nil || inside == outside {
+		t.Fatalf("netbed: still in the namespace %s: %v", outside, err)
+	}
+	if t.Name() == os.Getenv(envTest) { // and not a subtest of it
+		report(t)
+	}
+	err = prepareOnce()
+	if errors.Is(err, os.ErrPermission) {
+		unavailable(t, fmt.Sprintf("a namespace without the rights of root in it: %v", err))
+	}
+	if err != nil {
+		t.Fatalf("netbed: %v", err)
+	}
+}
+
+// report tells the parent that the test runs, and later whether it was skipped.
+func report(t testing.TB) {
+	t.Helper()
+	unix.CloseOnExec(reportFD)
+	tell := func(what string) {
+		if _, err := unix.Write(reportFD, []byte(what)); err != nil {
+			t.Errorf("netbed: report to the parent: %v", err)
+		}
+	}
+	tell(reportEntered)
+	t.Cleanup(func() {
+		if t.Skipped() {
+			tell(reportSkipped)
+		}
+	})
+}
+
+// prepare brings the loopback interface of this namespace up and turns
+// duplicate address detection off for links to come.
+func prepare() error {
+	if err := setUp("lo"); err != nil {
+		return fmt.Errorf("bring up lo: %w", err)
+	}
+	err := os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // no IPv6: for the test to find out
+	}
+	return err
+}
+
+// setUp sets the flag by hand, so that it needs no program.
+func setUp(name string) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	req, err := unix.NewIfreq(name)
+	if err != nil {
+		return err
+	}
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, req); err != nil {
+		return err
+	}
+	req.SetUint16(req.Uint16() | unix.IFF_UP)
+	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, req)
+}
+
+// attr asks for a new network namespace, in which the child is root.
+func attr(userns bool) *syscall.SysProcAttr {
+	a := &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWNET,
+		Pdeathsig:  syscall.SIGKILL,
+	}
+	if userns {
+		a.Cloneflags |= syscall.CLONE_NEWUSER
+		a.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
+		a.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
+	}
+	return a
+}
+
+// errNoNamespace means that no namespace is to be had.
+var errNoNamespace = errors.New("cannot make a network namespace")
+
+// start starts a command in a new network namespace: one in a new user
+// namespace, or else, for root, in the present one.
+func start(build func() *exec.Cmd) (*exec.Cmd, error) {
+	cmd := build()
+	cmd.SysProcAttr = attr(true)
+	err := cmd.Start()
+	if err == nil {
+		return cmd, nil
+	}
+	if os.Getuid() == 0 {
+		cmd = build()
+		cmd.SysProcAttr = attr(false)
+		rootErr := cmd.Start()
+		if rootErr == nil {
+			return cmd, nil
+		}
+		err = errors.Join(err, rootErr)
+	}
+	return nil, fmt.Errorf("%w: %w", errNoNamespace, err)
+}
+
+// again runs the test in a child and returns what it reports.
+func again(t testing.TB, outside string) (string, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	defer w.Close()
+	ctx := context.Background()
+	args := testArgs(t)
+	if d, ok := deadline(t); ok {
+		left := time.Until(d)
+		// The child's own timeout comes first and prints its goroutines,
+		// then it is killed, then there is time to report it.
+		args = append(args, "-test.timeout="+(left*8/10).String()) // instead of the one above
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, left*9/10)
+		defer cancel()
+	}
+	out := &prefixer{w: t.Output(), mark: "| "}
+	if _, ok := t.(*testing.B); ok {
+		out = &prefixer{w: os.Stdout} // results, which t.Output would not show
+	}
+	defer out.flush()
+	build := func() *exec.Cmd {
+		cmd := exec.CommandContext(ctx, exe, args...)
+		cmd.Env = append(os.Environ(), envOutside+"="+outside, envTest+"="+t.Name(), gorace())
+		cmd.Stdout, cmd.Stderr = out, out
+		cmd.ExtraFiles = []*os.File{w}  // reportFD
+		cmd.WaitDelay = 2 * time.Second // programs it left behind
+		return cmd
+	}
+	// The child gets its signal when this thread ends: keep it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd, err := start(build)
+	if err != nil {
+		return "", err
+	}
+	err = cmd.Wait()
+	if ctx.Err() != nil {
+		return "", fmt.Errorf("killed: it did not end in time: %w", err)
+	}
+	if err != nil {
+		return "", err
+	}
+	_ = w.Close()
+	_ = r.SetReadDeadline(time.Now().Add(time.Second)) // programs it left behind
+	report, err := io.ReadAll(r)
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return "", err
+	}
+	return string(report), nil
+}
+
+// gorace keeps the race detector from sleeping a second whenever a process
+// ends.
+func gorace() string {
+	return "GORACE=atexit_sleep_ms=20 " + os.Getenv("GORACE")
+}
+
+// deadline is when the test has to be over, if it tells. For a benchmark,
+// which does not, the child gets the flag.
+func deadline(t testing.TB) (time.Time, bool) {
+	if t, ok := t.(*testing.T); ok {
+		return t.Deadline()
+	}
+	return time.Time{}, false
+}
+
+// testArgs selects the test and passes on what is set on how tests run.
+func testArgs(t testing.TB) []string {
+	parts := strings.Split(t.Name(), "/")
+	for i, p := range parts {
+		parts[i] = "^" + regexp.QuoteMeta(p) + "$"
+	}
+	name := strings.Join(parts, "/")
+	args := []string{"-test.count=1", "-test.cpu=" + strconv.Itoa(runtime.GOMAXPROCS(0))}
+	if _, ok := t.(*testing.B); ok {
+		args = append(args, "-test.run=^$", "-test.bench="+name)
+	} else {
+		args = append(args, "-test.run="+name)
+	}
+	for _, f := range []string{"v", "short", "benchtime", "benchmem", "parallel", "paniconexit0", "timeout"} {
+		if v := flag.Lookup("test." + f); v != nil && v.Value.String() != v.DefValue {
+			args = append(args, "-test."+f+"="+v.Value.String())
+		}
+	}
+	return args
+}

@@ -1,0 +1,246 @@
+package netbed
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// IP runs the command ip in the node and returns its output.
+func (n *Node) IP(t testing.TB, args ...string) string {
+	t.Helper()
+	return n.must(t, "ip", args...)
+}
+
+// IP runs the command ip in the test's namespace and returns its output.
+func IP(t testing.TB, args ...string) string {
+	t.Helper()
+	return (*Node)(nil).must(t, "ip", args...)
+}
+
+func (n *Node) must(t testing.TB, name string, args ...string) string {
+	t.Helper()
+	out, err := n.run(name, args...)
+	if errors.Is(err, exec.ErrNotFound) {
+		unavailable(t, err.Error())
+	}
+	if err != nil {
+		t.Fatalf("netbed: %v: %s %s: %v: %s", n, name, strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+// VethPair makes a link within the test's namespace and brings both ends up:
+// what is sent on one end arrives on the other. Two instances, each limited to
+// one end, are two nodes on a link, but for global addresses, by which the
+// host reaches itself.
+func VethPair(t testing.TB, a, b string) {
+	t.Helper()
+	IP(t, "link", "add", a, "type", "veth", "peer", "name", b)
+	t.Cleanup(func() { _, _ = (*Node)(nil).run("ip", "link", "del", a) })
+	Up(t, a)
+	Up(t, b)
+}
+
+// Up brings an interface of the node up.
+func (n *Node) Up(t testing.TB, name string) {
+	t.Helper()
+	n.IP(t, "link", "set", name, "up")
+}
+
+// Down brings an interface of the node down.
+func (n *Node) Down(t testing.TB, name string) {
+	t.Helper()
+	n.IP(t, "link", "set", name, "down")
+}
+
+// Delete removes an interface of the node, and the other end of a veth.
+func (n *Node) Delete(t testing.TB, name string) {
+	t.Helper()
+	n.IP(t, "link", "del", name)
+}
+
+// AddAddr gives an address, such as fd00::1/64, to an interface of the node.
+// It can be used at once.
+func (n *Node) AddAddr(t testing.TB, name, prefix string) {
+	t.Helper()
+	n.IP(t, "addr", "add", prefix, "dev", name, "nodad")
+}
+
+// Up is [Node.Up] for the test's namespace.
+func Up(t testing.TB, name string) { t.Helper(); (*Node)(nil).Up(t, name) }
+
+// Down is [Node.Down] for the test's namespace.
+func Down(t testing.TB, name string) { t.Helper(); (*Node)(nil).Down(t, name) }
+
+// Delete is [Node.Delete] for the test's namespace.
+func Delete(t testing.TB, name string) { t.Helper(); (*Node)(nil).Delete(t, name) }
+
+// AddAddr is [Node.AddAddr] for the test's namespace.
+func AddAddr(t testing.TB, name, prefix string) {
+	t.Helper()
+	(*Node)(nil).AddAddr(t, name, prefix)
+}
+
+// MoveLink moves an interface of the test's namespace to the node and brings
+// it up.
+func (n *Node) MoveLink(t testing.TB, name string) {
+	t.Helper()
+	IP(t, "link", "set", name, "netns", strconv.Itoa(n.pid))
+	n.Up(t, name)
+}
+
+// Bridge makes a bridge in the test's namespace with the given interfaces as
+// its ports, and brings it up: the other ends of the ports are on one link.
+func Bridge(t testing.TB, name string, ports ...string) {
+	t.Helper()
+	// No snooping: the group must pass before the first report is heard.
+	IP(t, "link", "add", name, "type", "bridge", "mcast_snooping", "0")
+	t.Cleanup(func() { _, _ = (*Node)(nil).run("ip", "link", "del", name) })
+	for _, p := range ports {
+		IP(t, "link", "set", p, "master", name)
+	}
+	Up(t, name)
+}
+
+// Netem makes an interface of the node slow and lossy: each packet it sends is
+// late by delay, and lost with the probability loss, of 1. Not every kernel
+// can: see unavailability in [Enter].
+func (n *Node) Netem(t testing.TB, name string, delay time.Duration, loss float64) {
+	t.Helper()
+	args := []string{
+		"qdisc", "replace", "dev", name, "root", "netem",
+		"delay", fmt.Sprintf("%dus", delay.Microseconds()),
+		"loss", strconv.FormatFloat(loss*100, 'f', 4, 64) + "%",
+	}
+	out, err := n.run("tc", args...)
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		unavailable(t, err.Error())
+	case err != nil && strings.Contains(out, "qdisc kind is unknown"):
+		unavailable(t, "this kernel has no netem (module sch_netem)")
+	case err != nil:
+		t.Fatalf("netbed: %v: tc %s: %v: %s", n, strings.Join(args, " "), err, out)
+	}
+}
+
+// Netem is [Node.Netem] for the test's namespace.
+func Netem(t testing.TB, name string, delay time.Duration, loss float64) {
+	t.Helper()
+	(*Node)(nil).Netem(t, name, delay, loss)
+}
+
+// DAD turns duplicate address detection on or off for interfaces that the
+// test's namespace gets from now on.
+func DAD(t testing.TB, on bool) {
+	t.Helper()
+	value := "0"
+	if on {
+		value = "1"
+	}
+	Sysctl(t, "net/ipv6/conf/default/accept_dad", value)
+}
+
+// Sysctl sets a parameter of the test's namespace, such as
+// net/ipv6/conf/va0/disable_ipv6.
+func Sysctl(t testing.TB, name, value string) {
+	t.Helper()
+	if err := os.WriteFile("/proc/sys/"+name, []byte(value), 0); err != nil {
+		t.Fatalf("netbed: %v", err)
+	}
+}
+
+// Index returns the index of an interface of the test's namespace.
+func Index(t testing.TB, name string) int {
+	t.Helper()
+	ifi, err := net.InterfaceByName(name)
+	if err != nil {
+		t.Fatalf("netbed: %v", err)
+	}
+	return ifi.Index
+}
+
+// LinkLocal waits until an interface of the test's namespace has a link-local
+// address, and returns it with the interface's index as its zone. The address
+// may be tentative if [DAD] is on.
+func LinkLocal(t testing.TB, name string) netip.Addr {
+	t.Helper()
+	var found netip.Addr
+	Eventually(t, 10*time.Second, name+" has a link-local address", func() bool {
+		ifi, err := net.InterfaceByName(name)
+		if err != nil {
+			return false
+		}
+		addrs, err := ifi.Addrs()
+		if err != nil {
+			return false
+		}
+		for _, a := range addrs {
+			p, err := netip.ParsePrefix(a.String())
+			if err == nil && p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() {
+				found = p.Addr().WithZone(strconv.Itoa(ifi.Index))
+				return true
+			}
+		}
+		return false
+	})
+	return found
+}
+
+// Connect makes a link between two nodes and brings it up. Its ends are named
+// after where they lead: "to-" and the name of the other node.
+func Connect(t testing.TB, a, b *Node) {
+	t.Helper()
+	IP(t, "link", "add", "to-"+b.Name, "netns", strconv.Itoa(a.pid),
+		"type", "veth", "peer", "name", "to-"+a.Name, "netns", strconv.Itoa(b.pid))
+	a.Up(t, "to-"+b.Name)
+	b.Up(t, "to-"+a.Name)
+}
+
+// nodes makes nodes named n0, n1 and so on.
+func nodes(t testing.TB, count int) []*Node {
+	t.Helper()
+	ns := make([]*Node, count)
+	for i := range ns {
+		ns[i] = NewNode(t, "n"+strconv.Itoa(i))
+	}
+	return ns
+}
+
+// Chain makes nodes n0, n1 and so on, each with a link to the next.
+func Chain(t testing.TB, count int) []*Node {
+	t.Helper()
+	ns := nodes(t, count)
+	for i := 1; i < count; i++ {
+		Connect(t, ns[i-1], ns[i])
+	}
+	return ns
+}
+
+// Ring is a [Chain] with a link from the last node to the first. It takes
+// three nodes at least.
+func Ring(t testing.TB, count int) []*Node {
+	t.Helper()
+	ns := Chain(t, count)
+	Connect(t, ns[count-1], ns[0])
+	return ns
+}
+
+// Mesh makes nodes n0, n1 and so on, with a link between any two.
+func Mesh(t testing.TB, count int) []*Node {
+	t.Helper()
+	ns := nodes(t, count)
+	for i, a := range ns {
+		for _, b := range ns[:i] {
+			Connect(t, b, a)
+		}
+	}
+	return ns
+}
