@@ -87,7 +87,7 @@ func (b *backlog) get(ctx context.Context, gone <-chan struct{}) (request, error
 	var err error
 	select {
 	case r := <-slot:
-		return r, r.err
+		return r, cause(r.err, gone)
 	case <-ctx.Done():
 		err = &withCode{ErrCancelled, context.Cause(ctx)}
 	case <-gone:
@@ -100,7 +100,21 @@ func (b *backlog) get(ctx context.Context, gone <-chan struct{}) (request, error
 		return request{}, err
 	}
 	r := <-slot // was given one at the same moment
-	return r, r.err
+	return r, cause(r.err, gone)
+}
+
+// cause returns ErrNoASA for the error of a listener whose ASA is gone: that
+// stops listening, too.
+func cause(err error, gone <-chan struct{}) error {
+	if err == nil {
+		return nil
+	}
+	select {
+	case <-gone:
+		return ErrNoASA
+	default:
+		return err
+	}
 }
 
 // stop closes the queue: listeners wake up with ErrStopped, what is queued is

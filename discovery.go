@@ -135,9 +135,13 @@ func (g *Instance) localLocators(name string, asking *ASA) []Locator {
 	if !ok {
 		return nil
 	}
+	link := 0 // a link-local address is of use with its link only
+	if links := g.ep.Links(); len(links) > 0 {
+		link = links[0].Index
+	}
 	var out []Locator
-	for _, w := range g.replyLocators(o, 0) {
-		out = append(out, decodeLocator(w, 0))
+	for _, w := range g.replyLocators(o, link) {
+		out = append(out, decodeLocator(w, link))
 	}
 	return out
 }

@@ -166,6 +166,7 @@ type Instance struct {
 	streams    *streamTable
 	responders chan struct{} // a token for each discovery being answered
 	counters   counters
+	changed    broadcaster // the plane's status, links or address
 	print      *printer
 
 	mu     sync.Mutex // guards all following fields
@@ -235,6 +236,52 @@ func (g *Instance) spawn(f func()) bool {
 	}
 	g.wg.Go(f)
 	return true
+}
+
+// WaitForLink waits until the plane has a link in use, or the context ends.
+// Nothing need wait for that: what is done before reaches this node only.
+//
+// Errors: [ErrNoASA] (the instance is closed), [ErrCancelled].
+func (g *Instance) WaitForLink(ctx context.Context) error {
+	const op = "wait for link"
+	for {
+		changed := g.changed.wait()
+		if len(g.ep.Links()) > 0 {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-g.ctx.Done():
+			return fail(op, "", ErrNoASA, errClosed)
+		case <-ctx.Done():
+			return fail(op, "", ErrCancelled, context.Cause(ctx))
+		}
+	}
+}
+
+// broadcaster wakes everybody who waits.
+type broadcaster struct {
+	mu sync.Mutex // guards all following fields
+	ch chan struct{}
+}
+
+// wait returns a channel that the next broadcast closes.
+func (b *broadcaster) wait() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ch == nil {
+		b.ch = make(chan struct{})
+	}
+	return b.ch
+}
+
+func (b *broadcaster) broadcast() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ch != nil {
+		close(b.ch)
+		b.ch = nil
+	}
 }
 
 // Close ends the instance: its sessions, its listeners and every call that

@@ -79,7 +79,7 @@ func (l Locator) String() string {
 	}
 }
 
-// encode returns the locator as it is sent.
+// encode returns the locator as it is sent, no locator if it has no address.
 func (l Locator) encode() (wire.Locator, error) {
 	w := wire.Locator{Protocol: l.Protocol, Port: l.Port}
 	set := 0
@@ -102,8 +102,11 @@ func (l Locator) encode() (wire.Locator, error) {
 			w.Port = wire.Null
 		}
 	}
-	if set > 1 {
+	switch {
+	case set > 1:
 		return wire.Locator{}, fmt.Errorf("locator %v: more than one of IP, FQDN and URI", l)
+	case set == 0:
+		return wire.Locator{}, nil
 	}
 	if w.Protocol == 0 {
 		w.Protocol = TCP

@@ -27,7 +27,7 @@ const maxWaits = 100
 // the responder; then each side in turn calls NegotiateStep, NegotiateWait or
 // EndNegotiate.
 //
-// A session ends with EndNegotiate, SendInvalid, with the peer's M_END or
+// A session ends with EndNegotiate, SendInvalid or Close, with the peer's M_END or
 // M_INVALID, with a broken connection, a timeout or a cancelled context. Every
 // call after that returns [ErrNoSession], which a second EndNegotiate may well
 // get and ignore. The methods may be called from any goroutine, but only one
@@ -68,8 +68,12 @@ func (s *Session) finish() bool {
 	return !ended
 }
 
-// check does what every call on a session checks first.
+// check does what every call on a session checks first. There is no session
+// after the peer accepted, so it may be nil.
 func (s *Session) check(op string) error {
+	if s == nil {
+		return fail(op, "", ErrNoSession, nil)
+	}
 	s.mu.Lock()
 	asa, ended := s.asa, s.ended
 	s.mu.Unlock()
@@ -218,6 +222,8 @@ func (s *Session) await(ctx context.Context, op string, timeout time.Duration, s
 		if m.Objective.Name == s.name && m.Objective.Flags&wire.FlagNeg != 0 {
 			o := decodeObjective(&m.Objective)
 			o.Dry = s.dry
+			// A peer that never counts down must not go on for ever.
+			o.LoopCount = min(o.LoopCount, sent.LoopCount)
 			return s, o, nil
 		}
 		code, cause = ErrInvalidNeg, fmt.Errorf("it is about %q with flags %#x", m.Objective.Name, uint64(m.Objective.Flags))
@@ -327,8 +333,10 @@ func readCode(err error) ErrorCode {
 // ReqNegotiate's answers.
 func (s *Session) NegotiateStep(ctx context.Context, o Objective, timeout time.Duration) (*Session, Objective, error) {
 	const op = "negotiate step"
-	asa := s.owner()
-	if err := asa.checkNegotiation(op, o); err != nil {
+	if s == nil {
+		return nil, Objective{}, s.check(op)
+	}
+	if err := s.owner().checkNegotiation(op, o); err != nil {
 		return nil, Objective{}, err
 	}
 	if err := s.check(op); err != nil {
@@ -434,6 +442,16 @@ func (s *Session) sendLast(op string, m wire.Message) error {
 		return err
 	}
 	s.finish()
+	return nil
+}
+
+// Close ends the session on this side without a word: the peer's call fails
+// with [ErrNoPeer]. It is for sessions that use Send and Recv, and for giving
+// up. It may be called more than once and returns nil.
+func (s *Session) Close() error {
+	if s != nil {
+		s.finish()
+	}
 	return nil
 }
 
@@ -566,8 +584,8 @@ func (s *Session) take(a *ASA) error {
 
 // StopNegotiate ends listening for negotiation requests (stop_listen_negotiate
 // of RFC 8991): calls that wait return [ErrStopped], requests are refused by
-// closing, and sessions go on. ListenNegotiate starts it again. It does not
-// block.
+// closing, and sessions go on. ListenNegotiate starts it again: a loop of such
+// calls must heed [ErrStopped]. It does not block.
 //
 // Errors: [ErrNotBoth], [ErrNoASA], [ErrNotYourObj].
 func (a *ASA) StopNegotiate(o Objective) error {

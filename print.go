@@ -69,9 +69,17 @@ func (p *printer) line(who string, things []any) {
 	if p.dialogue.Silent {
 		return
 	}
-	text := printable(fmt.Sprintln(things...))
+	text := printable(strings.TrimSuffix(fmt.Sprintln(things...), "\n"))
 	if who != "" {
 		text = printable(who) + ": " + text
+	}
+	p.write(text + "\n")
+}
+
+// write writes lines that are fit to be printed.
+func (p *printer) write(text string) {
+	if p.dialogue.Silent {
+		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -107,11 +115,11 @@ func (p *printer) diagnose(e Event) {
 	p.line("", things)
 }
 
-// printable returns text that no terminal takes for a command: it may hold
-// what a peer said.
+// printable returns text that no terminal takes for a command, and no reader
+// for another line: it may hold what a peer said.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+		if unicode.IsControl(r) && r != '\t' {
 			return unicode.ReplacementChar
 		}
 		return r
@@ -130,5 +138,5 @@ func (a *ASA) Ttprint(things ...any) { a.g.print.test(a.name, things) }
 // DumpAll prints what the instance knows, from a [Snapshot]: all of it, or
 // with partial the objectives and flooded values only.
 func (g *Instance) DumpAll(partial bool) {
-	g.print.line("", []any{strings.TrimSuffix(g.Snapshot().text(partial), "\n")})
+	g.print.write(g.Snapshot().text(partial))
 }

@@ -87,6 +87,9 @@ func (g *Instance) passBack(m *wire.Response, link int, peer netip.AddrPort) boo
 	}
 	g.locators.put(r.name, all)
 	back := &wire.Response{SessionID: m.SessionID, Initiator: m.Initiator, TTL: m.TTL}
+	if m.TTL == 0 {
+		back.TTL = uint32(defaultResponseTTL.Milliseconds()) // some take 0 for expired
+	}
 	for _, l := range all {
 		if l.mayDivert(r.from.Link) {
 			back.Diverted = append(back.Diverted, l.wire)

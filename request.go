@@ -54,7 +54,7 @@ func (a *ASA) request(ctx context.Context, c *outgoing) (*stream, error) {
 			}
 			a.g.locators.forget(c.objective.Name, peer)
 		}
-		if found.asked {
+		if fresh || found.asked {
 			return nil, err
 		}
 	}

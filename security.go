@@ -82,6 +82,7 @@ func (g *Instance) watchPlane() {
 			return
 		case <-g.ep.Changed():
 		}
+		g.changed.broadcast()
 		err := g.secure()
 		switch now := err == nil; {
 		case was && !now:

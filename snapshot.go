@@ -197,40 +197,47 @@ func diagnose(value []byte) string {
 // floods.
 func (s Snapshot) text(partial bool) string {
 	var b strings.Builder
+	line := func(format string, args ...any) {
+		b.WriteString(printable(fmt.Sprintf(format, args...)))
+		b.WriteByte('\n')
+	}
 	if !partial {
-		fmt.Fprintf(&b, "Plane: secure %v: %s\n", s.Status.Secure, s.Status.Reason)
+		line("Plane: secure %v: %s", s.Status.Secure, s.Status.Reason)
 		address := "none but link-local"
 		if s.Address.IsValid() {
 			address = s.Address.String()
 		}
-		fmt.Fprintf(&b, "Address: %s, port %d\n", address, s.Port)
+		line("Address: %s, port %d", address, s.Port)
 		for _, l := range s.Links {
-			fmt.Fprintf(&b, "Link: %d %s %v\n", l.Index, l.Name, l.Addr)
+			line("Link: %d %s %v", l.Index, l.Name, l.Addr)
 		}
-		fmt.Fprintf(&b, "ASAs: %s\n", strings.Join(s.ASAs, ", "))
+		line("ASAs: %s", strings.Join(s.ASAs, ", "))
 	}
-	fmt.Fprintf(&b, "Objective registry: %d\n", len(s.Objectives))
+	line("Objective registry: %d", len(s.Objectives))
 	for _, o := range s.Objectives {
-		fmt.Fprintf(&b, "  %s ASAs: %s Neg: %v Dry: %v Synch: %v Count: %d Discoverable: %v Waiting: %d Value: %s\n",
+		line("  %s ASAs: %s Neg: %v Dry: %v Synch: %v Count: %d Discoverable: %v Waiting: %d Value: %s",
 			o.Name, strings.Join(o.ASAs, ", "), o.Neg, o.Dry, o.Synch, o.LoopCount, o.Discoverable, o.Waiting, o.Value)
 	}
-	fmt.Fprintf(&b, "Flood cache: %d\n", len(s.Floods))
+	line("Flood cache: %d", len(s.Floods))
 	for _, f := range s.Floods {
-		fmt.Fprintf(&b, "  %s count: %d value: %s source: %v%s\n", f.Objective, f.LoopCount, f.Value, f.Source, left(f.Source.Expire))
+		line("  %s count: %d value: %s source: %v%s", f.Objective, f.LoopCount, f.Value, f.Source, left(f.Source.Expire))
 	}
 	if partial {
 		return b.String()
 	}
-	fmt.Fprintf(&b, "Discovery cache: %d\n", len(s.Locators))
+	line("Discovery cache: %d", len(s.Locators))
 	for _, l := range s.Locators {
-		fmt.Fprintf(&b, "  %s %v diverted: %v%s\n", l.Objective, l.Locator, l.Locator.Diverted, left(l.Locator.Expire))
+		line("  %s %v diverted: %v%s", l.Objective, l.Locator, l.Locator.Diverted, left(l.Locator.Expire))
 	}
-	fmt.Fprintf(&b, "Sessions: %d\n", len(s.Sessions))
+	line("Sessions: %d", len(s.Sessions))
 	for _, n := range s.Sessions {
-		fmt.Fprintf(&b, "  %d %s ASA: %s peer: %v initiator: %v\n", n.ID, n.Objective, n.ASA, n.Peer, n.Initiator)
+		line("  %d %s ASA: %s peer: %v initiator: %v", n.ID, n.Objective, n.ASA, n.Peer, n.Initiator)
 	}
-	fmt.Fprintf(&b, "Connections: %d\nSent: %v\nReceived: %v\nRelayed: %v\nDropped: %v\n",
-		s.Streams, s.Sent, s.Received, s.Relayed, s.Dropped)
+	line("Connections: %d", s.Streams)
+	line("Sent: %v", s.Sent)
+	line("Received: %v", s.Received)
+	line("Relayed: %v", s.Relayed)
+	line("Dropped: %v", s.Dropped)
 	return b.String()
 }
 

@@ -17,6 +17,16 @@ import (
 // whatever is in it.
 type EncodedCBOR []byte
 
+// Encode returns the encoding of a value, to be sent as Tag 24. The error
+// matches [ErrCBORFail].
+func Encode(v any) (EncodedCBOR, error) {
+	raw, err := encodeValue(v)
+	if err != nil {
+		return nil, fail("encode", "", ErrCBORFail, err)
+	}
+	return raw, nil
+}
+
 // null is the value of an objective that has none.
 var null = []byte{0xf6}
 
