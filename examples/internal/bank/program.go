@@ -1,0 +1,135 @@
+package bank
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/go-grasp/grasp"
+	"github.com/go-grasp/grasp/acp"
+)
+
+// Command is one of the example programs: what they have in common is here.
+type Command struct {
+	Name  string
+	About string // what it does, a sentence or two
+	// ManyGrays gives it the flag -c, Memory the network in memory.
+	ManyGrays, Memory bool
+	// Run is the program proper. It ends when the context does, or before.
+	Run func(context.Context, *Program) error
+}
+
+// Program is a running command.
+type Program struct {
+	Options
+	Outcomes *Outcomes
+	dialogue grasp.Dialogue
+}
+
+// Main runs the command and ends the process: with status 0 if it ran, however
+// the negotiations ended, 1 if it could not, 2 if its flags were wrong.
+// Ctrl-C has it end in good order, a second one at once.
+func (c Command) Main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	os.Exit(c.execute(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+func (c Command) execute(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	o, err := c.parse(args, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return 2
+	}
+	p, err := start(o, stdin, stdout, stderr)
+	if err == nil {
+		err = errors.Join(c.Run(ctx, p), p.Outcomes.Err())
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "%s: %v\n", c.Name, err)
+		return 1
+	}
+	return 0
+}
+
+func start(o Options, stdin io.Reader, stdout, stderr io.Writer) (*Program, error) {
+	p := &Program{Options: o, Outcomes: NewOutcomes(nil)}
+	if o.Dialogue {
+		var err error
+		if p.dialogue, err = grasp.AskDialogue(stdin, stderr); err != nil {
+			return nil, err
+		}
+	}
+	p.dialogue.Output = stdout
+	if o.JSON {
+		p.dialogue.Output = stderr
+		p.Outcomes = NewOutcomes(stdout)
+	}
+	p.Say("Seed:", o.Seed)
+	return p, nil
+}
+
+// Settings returns those of the program's ASAs.
+func (p *Program) Settings() Settings {
+	return Settings{N: p.N, Seed: p.Seed, Wait: p.Wait, Outcomes: p.Outcomes}
+}
+
+// Say prints a line about the program as a whole.
+func (p *Program) Say(things ...any) {
+	if !p.dialogue.Silent {
+		fmt.Fprintln(p.dialogue.Output, things...)
+	}
+}
+
+// NewInstance starts an instance on a plane.
+func (p *Program) NewInstance(plane acp.Plane) (*grasp.Instance, error) {
+	return grasp.New(grasp.Config{Plane: plane, Dialogue: p.dialogue})
+}
+
+// LinkTime is how long to wait for the first link: duplicate address
+// detection takes most of two seconds on a new one.
+const LinkTime = 2500 * time.Millisecond
+
+// OnLinks starts an instance on the real links that the user chose, waits a
+// little for one to be usable and says which are. None is no error: the
+// instance will use links when they come.
+func (p *Program) OnLinks(ctx context.Context) (*grasp.Instance, error) {
+	g, err := p.NewInstance(&acp.Layer2{Links: p.Links})
+	if err != nil {
+		return nil, err
+	}
+	if !p.SayLinks(WaitForLink(ctx, g)) {
+		p.Say("No usable link yet: waiting for one")
+	}
+	return g, nil
+}
+
+// WaitForLink waits until an instance has a link, for [LinkTime] at most, and
+// returns those it has.
+func WaitForLink(ctx context.Context, g *grasp.Instance) []acp.Link {
+	ctx, cancel := context.WithTimeout(ctx, LinkTime)
+	defer cancel()
+	_ = g.WaitForLink(ctx) // that there is none yet shows in the links
+	return g.Snapshot().Links
+}
+
+// SayLinks prints which links are in use, and returns false if there are none.
+func (p *Program) SayLinks(links []acp.Link) bool {
+	var names []string
+	for _, l := range links {
+		names = append(names, fmt.Sprintf("%s (%v)", l.Name, l.Addr.WithZone("")))
+	}
+	if len(names) > 0 {
+		p.Say("Link:", strings.Join(names, ", "))
+	}
+	return len(names) > 0
+}

@@ -1,0 +1,139 @@
+package bank
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-grasp/grasp"
+	"github.com/go-grasp/grasp/acp"
+)
+
+// run executes a command and returns its exit status and what it wrote.
+func run(c Command, in string, args ...string) (status int, out, errOut string) {
+	var stdout, stderr bytes.Buffer
+	status = c.execute(context.Background(), args, strings.NewReader(in), &stdout, &stderr)
+	return status, stdout.String(), stderr.String()
+}
+
+func TestFlags(t *testing.T) {
+	var got *Program
+	all := Command{Name: "all", ManyGrays: true, Memory: true, Run: func(_ context.Context, p *Program) error {
+		got = p
+		return nil
+	}}
+	few := all
+	few.Name, few.ManyGrays, few.Memory = "few", false, false
+
+	for args, want := range map[string]Options{
+		"-seed 1":               {Seed: 1, Wait: defaultWait, Grays: 1},
+		"-n 5 -seed 2 -json":    {Seed: 2, Wait: defaultWait, Grays: 1, N: 5, JSON: true},
+		"-wait 10s -seed 3":     {Seed: 3, Wait: 10 * time.Second, Grays: 1},
+		"-wait 0 -seed 4":       {Seed: 4, Grays: 1},
+		"-link a,b -seed 5":     {Seed: 5, Wait: defaultWait, Grays: 1, Links: []string{"a", "b"}},
+		"-link memory -seed 6":  {Seed: 6, Wait: defaultWait, Grays: 1, Links: []string{"memory"}},
+		"-c 100 -seed 7":        {Seed: 7, Wait: defaultWait, Grays: 100},
+		"-seed 8 -dialogue":     {Seed: 8, Wait: defaultWait, Grays: 1, Dialogue: true},
+		"-seed=9 --json=true -": {},
+	} {
+		got = nil
+		status, _, stderr := run(all, "", strings.Fields(args)...)
+		if want.Seed == 0 {
+			assert.Equal(t, 2, status, args)
+			assert.Contains(t, stderr, "all: unexpected argument")
+			continue
+		}
+		require.Zero(t, status, stderr)
+		assert.Equal(t, want, got.Options, args)
+	}
+
+	for _, args := range []string{
+		"-n -1", "-n x", "-wait -1s", "-wait 2h", "-wait 5", "-link a,", "-link memory,a", "-link a,memory",
+		"-c 0", "-c 1001", "-x", "more", "-seed -1",
+	} {
+		status, stdout, stderr := run(all, "", strings.Fields(args)...)
+		assert.Equal(t, 2, status, args)
+		assert.Empty(t, stdout, args)
+		assert.NotEmpty(t, stderr, args)
+	}
+	for _, args := range []string{"-c 2", "-link memory"} {
+		status, _, stderr := run(few, "", strings.Fields(args)...)
+		assert.Equal(t, 2, status, args)
+		assert.NotEmpty(t, stderr, args)
+	}
+
+	status, _, stderr := run(all, "", "-h")
+	assert.Zero(t, status)
+	for _, flag := range []string{"-n N", "-seed S", "-json", "-wait D", "-dialogue", "-link name", "-c C", "memory"} {
+		assert.Contains(t, stderr, flag)
+	}
+	_, _, stderr = run(few, "", "-h")
+	assert.NotContains(t, stderr, "-c C")
+	assert.NotContains(t, stderr, "memory")
+
+	// Without a seed there is a new one each time, and it is told.
+	_, stdout, _ := run(all, "")
+	_, again, _ := run(all, "")
+	assert.NotEqual(t, stdout, again)
+}
+
+func TestExitStatus(t *testing.T) {
+	c := Command{Name: "failing", Run: func(context.Context, *Program) error { return errors.New("no luck") }}
+	status, stdout, stderr := run(c, "", "-seed", "1")
+	assert.Equal(t, 1, status)
+	assert.Equal(t, "Seed: 1\n", stdout)
+	assert.Equal(t, "failing: no luck\n", stderr)
+}
+
+func TestWhereOutputGoes(t *testing.T) {
+	c := Command{Name: "x", Run: func(_ context.Context, p *Program) error {
+		g, err := p.NewInstance(acp.NewNetwork(1).NewNode("x"))
+		if err != nil {
+			return err
+		}
+		a, err := g.RegisterASA("A")
+		if err != nil {
+			return err
+		}
+		a.Tprint("progress")
+		a.Ttprint("test mode")
+		p.Outcomes.Add(Outcome{ASA: "A"})
+		return g.Close()
+	}}
+	const outcome = `{"asa":"A","asked":null,"outcome":"","value":null,"steps":0,"reason":""}` + "\n"
+	for _, w := range []struct{ args, in, out, errOut string }{
+		{"-seed 1", "", "Seed: 1\nA: progress\n", ""},
+		{"-seed 1 -json", "", outcome, "Seed: 1\nA: progress\n"},
+		{"-seed 1 -dialogue", "y\n", "Seed: 1\nA: progress\nA: test mode\n", "Y/N: "},
+		{"-seed 1 -dialogue", "n\nn\ny\n", "", "Y/N: "},
+		{"-seed 1 -dialogue -json", "n\nn\ny\n", outcome, "Y/N: "},
+	} {
+		status, stdout, stderr := run(c, w.in, strings.Fields(w.args)...)
+		assert.Zero(t, status)
+		assert.Equal(t, w.out, stdout, w.args)
+		if w.errOut == "Y/N: " {
+			assert.Contains(t, stderr, w.errOut)
+		} else {
+			assert.Equal(t, w.errOut, stderr, w.args)
+		}
+	}
+}
+
+func TestWaitForLink(t *testing.T) {
+	n := acp.NewNetwork(1)
+	node := n.NewNode("x")
+	g, err := grasp.New(grasp.Config{Plane: node})
+	require.NoError(t, err)
+	defer g.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	assert.Empty(t, WaitForLink(ctx, g))
+	l := node.Attach(n.NewLink(acp.LinkConfig{Name: "lan"}))
+	assert.Equal(t, []acp.Link{l}, WaitForLink(ctx, g))
+}

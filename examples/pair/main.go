@@ -1,0 +1,154 @@
+// Command pair runs the ASAs Briggs and Gray in one process, each in a GRASP
+// instance of its own: the quickest way to see GRASP at work.
+//
+//	go run ./examples/pair -n 5
+//
+// They talk over the real links of this machine if there are any, and over a
+// network in memory if not, or with -link memory. The flag -h shows all flags.
+package main
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/go-grasp/grasp"
+	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/examples/internal/bank"
+)
+
+func main() {
+	bank.Command{
+		Name: "pair",
+		About: "Pair runs Briggs, a banker, and Gray, a client, who negotiate with GRASP,\n" +
+			"over a real link if there is one.",
+		ManyGrays: true,
+		Memory:    true,
+		Run:       run,
+	}.Main()
+}
+
+func run(ctx context.Context, p *bank.Program) error {
+	here, there, err := instances(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer here.Close()
+	defer there.Close()
+
+	// Briggs serves as many as there are: it is the Grays who count.
+	set := p.Settings()
+	set.N = 0
+	briggs, err := bank.NewBriggs(here, set)
+	if err != nil {
+		return err
+	}
+	grays, err := bank.NewGrays(there, p.Grays, p.Settings())
+	if err != nil {
+		return err
+	}
+	return runBoth(ctx, briggs, grays, p.Wait)
+}
+
+// runBoth runs the ASAs until the Grays are done, or one side fails.
+func runBoth(ctx context.Context, briggs *bank.Briggs, grays *bank.Grays, wait time.Duration) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var banker sync.WaitGroup
+	var bankerErr error
+	banker.Go(func() {
+		if bankerErr = briggs.Run(ctx); bankerErr != nil {
+			cancel() // without him the Grays would wait in vain
+		}
+	})
+	err := grays.Run(ctx)
+
+	// Let Briggs see the end of his negotiations, but not for ever: others on
+	// the link may negotiate with him, too.
+	briggs.Stop()
+	defer time.AfterFunc(wait+drainTime, cancel).Stop()
+	banker.Wait()
+	return errors.Join(err, bankerErr)
+}
+
+const drainTime = 5 * time.Second
+
+// instances starts an instance for Briggs and one for the Grays, on real links
+// if there are any, else on a network in memory, and says which.
+func instances(ctx context.Context, p *bank.Program) (here, there *grasp.Instance, err error) {
+	if slices.Contains(p.Links, bank.Memory) {
+		p.Say("Running on an in-memory network")
+		return inMemory(p)
+	}
+	here, there, err = onLinks(ctx, p)
+	if err != nil {
+		p.Say("No usable link: running on an in-memory network")
+		p.Say("The reason:", err)
+		return inMemory(p)
+	}
+	return here, there, nil
+}
+
+// onLinks starts instances on real links. It is an error if they cannot
+// reach each other there.
+func onLinks(ctx context.Context, p *bank.Program) (here, there *grasp.Instance, err error) {
+	plane := &acp.Layer2{Links: p.Links}
+	if here, there, err = both(p, plane, plane); err != nil {
+		return nil, nil, err // a system without IPv6, for instance
+	}
+	links := bank.WaitForLink(ctx, here)
+	bank.WaitForLink(ctx, there)
+	if err = reach(ctx, here, there); err != nil {
+		return nil, nil, errors.Join(err, here.Close(), there.Close())
+	}
+	p.SayLinks(links)
+	return here, there, nil
+}
+
+// reach finds out whether one instance can discover what the other has.
+func reach(ctx context.Context, here, there *grasp.Instance) error {
+	if len(here.Snapshot().Links) == 0 || len(there.Snapshot().Links) == 0 {
+		return errors.New("no interface is up and has an IPv6 link-local address")
+	}
+	answering, err := here.RegisterASA("answering")
+	if err != nil {
+		return err
+	}
+	defer answering.Deregister()
+	asking, err := there.RegisterASA("asking")
+	if err != nil {
+		return err
+	}
+	defer asking.Deregister()
+	o := grasp.NewObjective("EX9")
+	if err := answering.RegisterObj(o, grasp.RegisterOptions{Discoverable: true}); err != nil {
+		return err
+	}
+	found, err := asking.Discover(ctx, o, reachTime, grasp.DiscoverOptions{First: true})
+	if err == nil && len(found) == 0 {
+		err = errors.New("nothing sent on a link arrives: is there a firewall?")
+	}
+	return err
+}
+
+const reachTime = 2 * time.Second
+
+// inMemory starts instances on two nodes of a network in memory.
+func inMemory(p *bank.Program) (here, there *grasp.Instance, err error) {
+	n := acp.NewNetwork(p.Seed)
+	link := n.NewLink(acp.LinkConfig{})
+	return both(p, n.NewNode("here", link), n.NewNode("there", link))
+}
+
+// both starts an instance on each of two planes.
+func both(p *bank.Program, hereOn, thereOn acp.Plane) (here, there *grasp.Instance, err error) {
+	if here, err = p.NewInstance(hereOn); err != nil {
+		return nil, nil, err
+	}
+	if there, err = p.NewInstance(thereOn); err != nil {
+		return nil, nil, errors.Join(err, here.Close())
+	}
+	return here, there, nil
+}
