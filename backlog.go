@@ -5,13 +5,15 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/go-grasp/grasp/internal/wire"
 )
 
 // request is what a listener gets: a session and what its initiator asked
 // for, or an error that the listener is told of.
 type request struct {
 	session   *Session
-	objective Objective
+	objective wire.Objective
 	err       error
 	at        time.Time
 }

@@ -101,6 +101,9 @@ func (g *Instance) discover(ctx context.Context, q *inquiry) (findings, error) {
 	if q.opt.CacheOnly || len(known) > 0 && (q.opt.First || !q.opt.Flush) {
 		return findings{locators: known}, nil
 	}
+	if ctx.Err() != nil {
+		return findings{}, &withCode{ErrCancelled, context.Cause(ctx)}
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, q.timeout, errTimeout)
 	defer cancel()
 	s := g.searches.open(name, q.rapid != nil)

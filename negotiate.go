@@ -566,7 +566,7 @@ func (a *ASA) ListenNegotiate(ctx context.Context, o Objective) (*Session, Objec
 		if err := r.session.take(a); err != nil {
 			return nil, Objective{}, fail(op, o.Name, ErrNoASA, err)
 		}
-		return r.session, r.objective, nil
+		return r.session, decodeObjective(&r.objective), nil
 	}
 }
 
@@ -610,10 +610,9 @@ func (g *Instance) incoming(st *stream, m *wire.ReqNeg) {
 		st.close()
 		return
 	}
-	o := decodeObjective(&m.Objective)
 	s := &Session{
 		g: g, key: sessionKey{id: m.SessionID, initiator: st.Peer.Addr()},
-		name: o.Name, dry: o.Dry, stream: st,
+		name: m.Objective.Name, dry: m.Objective.Flags&wire.FlagNegDry != 0, stream: st,
 	}
 	switch err := g.sessions.accept(s); {
 	case errors.Is(err, ErrIDClash):
@@ -628,7 +627,7 @@ func (g *Instance) incoming(st *stream, m *wire.ReqNeg) {
 		return
 	}
 	g.streams.decide(st)
-	if !queue.put(request{session: s, objective: o, at: time.Now()}) {
+	if !queue.put(request{session: s, objective: m.Objective, at: time.Now()}) {
 		drop(ReasonBacklogFull)
 		s.finish()
 	}
