@@ -310,8 +310,16 @@ func (g *Instance) response(m *wire.Discovery, link int) *wire.Response {
 		if g.cfg.DULL {
 			r.Locators = slices.DeleteFunc(r.Locators, func(w wire.Locator) bool { return !isLinkLocal(w) })
 		}
+		if link == 0 {
+			// It came from beyond the link, where they are of no use (RFC 8990
+			// section 2.9.5.1).
+			r.Locators = slices.DeleteFunc(r.Locators, isLinkLocal)
+		}
 		if o.rapid {
 			r.Objective = &o.objective
+			if _, err := g.encode(r); err != nil {
+				r.Objective = nil // no room for the value: let it be asked for
+			}
 		}
 		if len(r.Locators) > 0 {
 			return r

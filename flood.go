@@ -26,8 +26,9 @@ type TaggedObjective struct {
 //
 // Every objective must be registered by the ASA, with Synch. A Source with
 // the address :: stands for this node's link-local address on each link, and
-// makes all loop counts 1. So does an instance without an address of more than
-// link-local scope: its floods may not be relayed (RFC 8990 section 2.5.6.2).
+// makes all loop counts 1. So does any other link-local address, and an
+// instance without an address of more than link-local scope: such floods may
+// not be relayed (RFC 8990 section 2.5.6.2).
 //
 // All of it must fit one packet: 1232 bytes over IPv6. Without a link the
 // flood reaches this instance only, which is no error.
@@ -103,7 +104,11 @@ func (g *Instance) flood(m *wire.Flood) error {
 	perLink := g.cfg.DULL || slices.ContainsFunc(m.Objectives, func(f wire.Flooded) bool {
 		return f.Locator.Addr == netip6Unspecified
 	})
-	if perLink || m.Initiator.IsLinkLocalUnicast() {
+	// Who relays or gets it further away could do nothing with the address.
+	linkLocal := m.Initiator.IsLinkLocalUnicast() || slices.ContainsFunc(m.Objectives, func(f wire.Flooded) bool {
+		return isLinkLocal(f.Locator)
+	})
+	if perLink || linkLocal {
 		for i := range m.Objectives {
 			m.Objectives[i].Objective.LoopCount = 1
 		}

@@ -1,6 +1,7 @@
 package grasp
 
 import (
+	"math"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -304,8 +305,9 @@ func (t *objectiveTable) answer(name string) (wire.Objective, bool) {
 // and discovery need no registration. It does not block.
 //
 // Errors: [ErrNoASA], [ErrNotBoth], [ErrNotDry], [ErrUnspec] (a name that is
-// not UTF-8, a TTL out of range), [ErrInvalidLoc], [ErrObjFull] and
-// [ErrObjReg], the last also for an ASA that registers a name twice.
+// not UTF-8, a TTL out of range), [ErrInvalidLoc] (also for locators that do
+// not fit a response), [ErrObjFull] and [ErrObjReg], the last also for an ASA
+// that registers a name twice.
 func (a *ASA) RegisterObj(o Objective, opt RegisterOptions) error {
 	const op = "register"
 	if err := a.check(); err != nil {
@@ -328,6 +330,11 @@ func (a *ASA) RegisterObj(o Objective, opt RegisterOptions) error {
 		return fail(op, o.Name, ErrUnspec, err)
 	}
 	replies, err := encodeLocators(opt.Locators)
+	if err == nil && replies != nil {
+		_, err = a.g.encode(&wire.Response{
+			SessionID: math.MaxUint32, Initiator: netip6Unspecified, TTL: ttl, Locators: replies,
+		})
+	}
 	if err != nil {
 		return fail(op, o.Name, ErrInvalidLoc, err)
 	}

@@ -42,8 +42,16 @@ func (s *stream) next(ctx context.Context, deadline time.Time) ([]byte, error) {
 		return nil, err
 	}
 	if ctx.Done() != nil {
-		stop := context.AfterFunc(ctx, func() { _ = s.SetReadDeadline(time.Unix(1, 0)) })
-		defer stop()
+		done := make(chan struct{})
+		stop := context.AfterFunc(ctx, func() {
+			defer close(done)
+			_ = s.SetReadDeadline(time.Unix(1, 0))
+		})
+		defer func() {
+			if !stop() {
+				<-done // or it would end the next call
+			}
+		}()
 	}
 	for {
 		if len(s.buf) > 0 {

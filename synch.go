@@ -3,6 +3,7 @@ package grasp
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/go-grasp/grasp/internal/wire"
@@ -162,7 +163,7 @@ func (a *ASA) ListenSynchronize(o Objective) error {
 	if err != nil {
 		return fail(op, o.Name, ErrCBORFail, err)
 	}
-	if _, err := a.g.encode(&wire.Synch{Objective: w}); err != nil {
+	if _, err := a.g.encode(&wire.Synch{SessionID: math.MaxUint32, Objective: w}); err != nil {
 		return wrap(op, o.Name, err)
 	}
 	return wrap(op, o.Name, a.g.objectives.owned(a, o.Name, func(r *registration) error {

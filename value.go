@@ -51,6 +51,9 @@ func codecs() (cbor.EncMode, cbor.DecMode) {
 		IntDec:          cbor.IntDecConvertSignedOrBigInt,
 		BigIntDec:       cbor.BigIntDecodePointer,
 		MaxNestedLevels: maxNesting,
+		// What comes was bounded before: by wire.Limits.
+		MaxArrayElements: maxTransfer,
+		MaxMapPairs:      maxTransfer,
 	}.DecModeWithTags(tags)
 	must(err)
 	return enc, dec
