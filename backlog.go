@@ -2,6 +2,7 @@ package grasp
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -19,15 +20,22 @@ type request struct {
 }
 
 // backlog is the queue of requests for one objective, between the streams
-// that bring them and the calls of ListenNegotiate that wait for them. It is
-// open from the first such call until stop. A nil backlog is closed.
+// that bring them and the calls of ListenNegotiate that wait for them. An ASA
+// takes requests from its first such call until stop. A nil backlog is one
+// where nobody does.
 type backlog struct {
 	limit int
 
-	mu      sync.Mutex // guards all following fields
-	open    bool
-	queue   []request      // nobody waits while it is not empty
-	waiting []chan request // one slot each, oldest first
+	mu      sync.Mutex        // guards all following fields
+	takers  map[*ASA]struct{} // while there are none, it is closed
+	queue   []request         // oldest first; nobody waits while it is not empty
+	waiting []listener        // oldest first
+}
+
+// listener is a call of ListenNegotiate that waits.
+type listener struct {
+	asa  *ASA
+	slot chan request // has room for one
 }
 
 // listening says that requests are taken.
@@ -37,14 +45,17 @@ func (b *backlog) listening() bool {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.open
+	return len(b.takers) > 0
 }
 
-// start opens the queue.
-func (b *backlog) start() {
+// start says that an ASA takes requests.
+func (b *backlog) start(a *ASA) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.open = true
+	if b.takers == nil {
+		b.takers = make(map[*ASA]struct{})
+	}
+	b.takers[a] = struct{}{}
 }
 
 // put hands a request to the listener that has waited longest, or queues it.
@@ -56,10 +67,10 @@ func (b *backlog) put(r request) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
-	case !b.open:
+	case len(b.takers) == 0:
 		return false
 	case len(b.waiting) > 0:
-		b.waiting[0] <- r // has a free slot
+		b.waiting[0].slot <- r // is free
 		b.waiting = slices.Delete(b.waiting, 0, 1)
 	case r.err != nil || len(b.queue) >= b.limit:
 		return false // an error is for those who wait now
@@ -69,12 +80,27 @@ func (b *backlog) put(r request) bool {
 	return true
 }
 
-// get waits for a request until the context or one of the channels ends it.
-func (b *backlog) get(ctx context.Context, gone <-chan struct{}) (request, error) {
+// stale takes out of the queue whoever asked longer ago than the default
+// timeout, and has given up.
+func (b *backlog) stale() []request {
 	b.mu.Lock()
-	if !b.open {
+	defer b.mu.Unlock()
+	n := 0
+	for n < len(b.queue) && time.Since(b.queue[n].at) > DefaultTimeout {
+		n++
+	}
+	out := slices.Clone(b.queue[:n])
+	b.queue = slices.Delete(b.queue, 0, n)
+	return out
+}
+
+// get waits for a request until the context ends, stop is called or the ASA is
+// gone.
+func (b *backlog) get(ctx context.Context, a *ASA) (request, error) {
+	b.mu.Lock()
+	if _, takes := b.takers[a]; !takes {
 		b.mu.Unlock()
-		return request{}, ErrStopped
+		return request{}, cause(ErrStopped, a.gone)
 	}
 	if len(b.queue) > 0 {
 		r := b.queue[0]
@@ -82,27 +108,27 @@ func (b *backlog) get(ctx context.Context, gone <-chan struct{}) (request, error
 		b.mu.Unlock()
 		return r, nil
 	}
-	slot := make(chan request, 1)
-	b.waiting = append(b.waiting, slot)
+	me := listener{a, make(chan request, 1)}
+	b.waiting = append(b.waiting, me)
 	b.mu.Unlock()
 
 	var err error
 	select {
-	case r := <-slot:
-		return r, cause(r.err, gone)
+	case r := <-me.slot:
+		return r, cause(r.err, a.gone)
 	case <-ctx.Done():
 		err = &withCode{ErrCancelled, context.Cause(ctx)}
-	case <-gone:
+	case <-a.gone:
 		err = ErrNoASA
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if i := slices.Index(b.waiting, slot); i >= 0 {
+	if i := slices.Index(b.waiting, me); i >= 0 {
 		b.waiting = slices.Delete(b.waiting, i, i+1)
 		return request{}, err
 	}
-	r := <-slot // was given one at the same moment
-	return r, cause(r.err, gone)
+	r := <-me.slot // was given one at the same moment
+	return r, cause(r.err, a.gone)
 }
 
 // cause returns ErrNoASA for the error of a listener whose ASA is gone: that
@@ -119,23 +145,32 @@ func cause(err error, gone <-chan struct{}) error {
 	}
 }
 
-// stop closes the queue: listeners wake up with ErrStopped, what is queued is
-// refused by closing. start opens it again.
-func (b *backlog) stop() { b.stopWith(ErrStopped) }
+// stop ends the taking of requests by an ASA: its listeners wake up with
+// ErrStopped. When nobody else takes them, what is queued is refused by closing.
+func (b *backlog) stop(a *ASA) {
+	b.stopWith(ErrStopped, func(other *ASA) bool { return other == a })
+}
 
-// stopWith is stop with another error.
-func (b *backlog) stopWith(err error) {
+// stopWith ends the taking of requests by those ASAs that match, with an error.
+func (b *backlog) stopWith(err error, match func(*ASA) bool) {
 	if b == nil {
 		return
 	}
 	b.mu.Lock()
-	queue, waiting := b.queue, b.waiting
-	b.open, b.queue, b.waiting = false, nil, nil
-	b.mu.Unlock()
-	for _, slot := range waiting {
-		slot <- request{err: err}
+	maps.DeleteFunc(b.takers, func(a *ASA, _ struct{}) bool { return match(a) })
+	b.waiting = slices.DeleteFunc(b.waiting, func(l listener) bool {
+		if !match(l.asa) {
+			return false
+		}
+		l.slot <- request{err: err} // is free
+		return true
+	})
+	var refused []request
+	if len(b.takers) == 0 {
+		refused, b.queue = b.queue, nil
 	}
-	for _, r := range queue {
+	b.mu.Unlock()
+	for _, r := range refused {
 		r.session.finish()
 	}
 }

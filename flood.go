@@ -153,7 +153,7 @@ func (g *Instance) takeFlood(m *wire.Flood, raw []byte, from acp.Origin) {
 	// count other than 1 is discarded. The IP source of a multicast is always
 	// link-local: it is the initiator that must not be.
 	if first := objectiveOf(m); first != nil && m.Initiator.IsLinkLocalUnicast() && first.LoopCount != 1 {
-		g.drop(eventOf(m, Event{Reason: ReasonLinkLocalSource, Peer: from.Addr, Link: from.Link}))
+		g.drop(eventOf(m, Event{Reason: ReasonLinkLocalSource, Peer: from.Addr, Link: from.Link, Raw: raw}))
 		return
 	}
 	g.cacheFlood(m, from.Link)

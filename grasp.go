@@ -246,7 +246,7 @@ func (g *Instance) WaitForLink(ctx context.Context) error {
 	const op = "wait for link"
 	for {
 		changed := g.changed.wait()
-		if len(g.ep.Links()) > 0 {
+		if g.ctx.Err() == nil && len(g.ep.Links()) > 0 {
 			return nil
 		}
 		select {
@@ -325,7 +325,9 @@ func (g *Instance) Close() error {
 type ASA struct {
 	g    *Instance
 	name string
-	gone chan struct{} // closed when it is deregistered
+	ctx  context.Context // ends when it is deregistered
+	end  context.CancelFunc
+	gone <-chan struct{} // closed when ctx has ended
 
 	mu         sync.Mutex // guards all following fields
 	left       bool
@@ -348,7 +350,9 @@ func (g *Instance) RegisterASA(name string) (*ASA, error) {
 	case g.asas[name] != nil:
 		return nil, fail(op, name, ErrDupASA, nil)
 	}
-	a := &ASA{g: g, name: name, gone: make(chan struct{}), objectives: make(map[string]struct{})}
+	a := &ASA{g: g, name: name, objectives: make(map[string]struct{})}
+	a.ctx, a.end = context.WithCancel(context.Background())
+	a.gone = a.ctx.Done()
 	g.asas[name] = a
 	return a, nil
 }
@@ -388,10 +392,10 @@ func (a *ASA) leave() bool {
 	objectives := a.objectives
 	a.objectives = nil
 	a.mu.Unlock()
-	close(a.gone)
+	a.end()
 	for name := range objectives {
 		if queue, err := a.g.objectives.remove(a, name); err == nil {
-			queue.stop()
+			queue.stop(a)
 		}
 	}
 	for _, s := range a.g.sessions.sessions(a) {

@@ -46,8 +46,14 @@ type Session struct {
 	ended bool
 }
 
-// Source returns the address of the peer: id_source in the Python API.
-func (s *Session) Source() netip.AddrPort { return s.stream.Peer }
+// Source returns the address of the peer: id_source in the Python API. It is
+// the zero AddrPort for no session.
+func (s *Session) Source() netip.AddrPort {
+	if s == nil {
+		return netip.AddrPort{}
+	}
+	return s.stream.Peer
+}
 
 func (s *Session) owner() *ASA {
 	s.mu.Lock()
@@ -345,6 +351,9 @@ func (s *Session) NegotiateStep(ctx context.Context, o Objective, timeout time.D
 	if o.Name != s.name {
 		return nil, Objective{}, s.fail(op, ErrInvalidNeg, fmt.Errorf("the session is about %q, not %q", s.name, o.Name))
 	}
+	if s.waiting.Load() {
+		return nil, Objective{}, s.fail(op, ErrUnspec, errBusy)
+	}
 	// RFC 8990 section 2.8.7: the sender decrements the loop count, and MUST
 	// NOT send 0.
 	if o.LoopCount <= 1 {
@@ -407,11 +416,15 @@ func (s *Session) NegotiateWait(timeout time.Duration) error {
 // [ErrNoASA], [ErrNoSecurity], [ErrTooLong], [ErrUnspec] (a reason that is not
 // UTF-8), [ErrSockErrEnd].
 func (s *Session) EndNegotiate(accept bool, reason string) error {
+	const op = "end negotiate"
+	if err := s.check(op); err != nil {
+		return err
+	}
 	m := &wire.End{SessionID: s.key.id, Accept: accept}
 	if !accept {
 		m.Reason = reason
 	}
-	return s.sendLast("end negotiate", m)
+	return s.sendLast(op, m)
 }
 
 // SendInvalid tells the peer that its last message made no sense, with info
@@ -477,8 +490,11 @@ func (s *Session) Send(v any) error {
 		return s.fail(op, ErrTooLong, fmt.Errorf("%d bytes", len(raw)))
 	}
 	if err := s.stream.send(raw, DefaultTimeout); err != nil {
-		s.finish()
-		return s.fail(op, ErrSockErr, err)
+		code := ErrSockErr
+		if !s.finish() {
+			code = ErrNoSession // ended by another call, or with its ASA
+		}
+		return s.fail(op, code, err)
 	}
 	return nil
 }
@@ -546,27 +562,28 @@ func (a *ASA) ListenNegotiate(ctx context.Context, o Objective) (*Session, Objec
 			r.backlog = &backlog{limit: a.g.cfg.Backlog}
 		}
 		queue = r.backlog
-		queue.start()
+		queue.start(a)
 		return nil
 	})
 	if err != nil {
 		return nil, Objective{}, wrap(op, o.Name, err)
 	}
-	for {
-		r, err := queue.get(ctx, a.gone)
-		if err != nil {
-			return nil, Objective{}, wrap(op, o.Name, err)
-		}
-		// Whoever asked longer ago than the default timeout has given up.
-		if time.Since(r.at) > DefaultTimeout {
-			a.g.drop(Event{Reason: ReasonStale, Peer: r.session.Source(), Objective: o.Name, SessionID: r.session.key.id})
-			r.session.finish()
-			continue
-		}
-		if err := r.session.take(a); err != nil {
-			return nil, Objective{}, fail(op, o.Name, ErrNoASA, err)
-		}
-		return r.session, decodeObjective(&r.objective), nil
+	a.g.dropStale(queue)
+	r, err := queue.get(ctx, a)
+	if err != nil {
+		return nil, Objective{}, wrap(op, o.Name, err)
+	}
+	if err := r.session.take(a); err != nil {
+		return nil, Objective{}, fail(op, o.Name, ErrNoASA, err)
+	}
+	return r.session, decodeObjective(&r.objective), nil
+}
+
+// dropStale refuses requests that have waited for too long.
+func (g *Instance) dropStale(queue *backlog) {
+	for _, r := range queue.stale() {
+		g.drop(Event{Reason: ReasonStale, Peer: r.session.Source(), Objective: r.session.name, SessionID: r.session.key.id})
+		r.session.finish()
 	}
 }
 
@@ -583,8 +600,8 @@ func (s *Session) take(a *ASA) error {
 }
 
 // StopNegotiate ends listening for negotiation requests (stop_listen_negotiate
-// of RFC 8991): calls that wait return [ErrStopped], requests are refused by
-// closing, and sessions go on. ListenNegotiate starts it again: a loop of such
+// of RFC 8991): the ASA's calls that wait return [ErrStopped], requests are
+// refused by closing, unless another ASA listens, and sessions go on. ListenNegotiate starts it again: a loop of such
 // calls must heed [ErrStopped]. It does not block.
 //
 // Errors: [ErrNotBoth], [ErrNoASA], [ErrNotYourObj].
@@ -593,7 +610,7 @@ func (a *ASA) StopNegotiate(o Objective) error {
 	if err := a.checkOwned(op, o); err != nil {
 		return err
 	}
-	a.g.objectives.backlogOf(o.Name).stop()
+	a.g.objectives.backlogOf(o.Name).stop(a)
 	return nil
 }
 
@@ -610,6 +627,7 @@ func (g *Instance) incoming(st *stream, m *wire.ReqNeg) {
 		st.close()
 		return
 	}
+	g.dropStale(queue)
 	s := &Session{
 		g: g, key: sessionKey{id: m.SessionID, initiator: st.Peer.Addr()},
 		name: m.Objective.Name, dry: m.Objective.Flags&wire.FlagNegDry != 0, stream: st,

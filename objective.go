@@ -196,8 +196,8 @@ func (t *objectiveTable) add(asa *ASA, name string, r *registration) error {
 // kinds are the flags in which registrations that overlap must agree.
 const kinds = wire.FlagNeg | wire.FlagSynch
 
-// remove ends an ASA's share of an objective. The backlog of one that is
-// gone for good is returned, to be closed.
+// remove ends an ASA's share of an objective. It returns the backlog, where
+// the ASA is to be stopped.
 func (t *objectiveTable) remove(asa *ASA, name string) (*backlog, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -209,10 +209,9 @@ func (t *objectiveTable) remove(asa *ASA, name string) (*backlog, error) {
 		return nil, ErrNotYourObj
 	}
 	delete(r.owners, asa)
-	if len(r.owners) > 0 {
-		return nil, nil
+	if len(r.owners) == 0 {
+		delete(t.byName, name)
 	}
-	delete(t.byName, name)
 	return r.backlog, nil
 }
 
@@ -285,7 +284,7 @@ func (t *objectiveTable) stopAll(err error) {
 	}
 	t.mu.Unlock()
 	for _, b := range all {
-		b.stopWith(err)
+		b.stopWith(err, func(*ASA) bool { return true })
 	}
 }
 
@@ -354,9 +353,9 @@ func (a *ASA) RegisterObj(o Objective, opt RegisterOptions) error {
 }
 
 // DeregisterObj ends the registration of the objective with o's name. With
-// overlap only this ASA's share ends. Once nobody is left, listeners wake up
-// with [ErrStopped] and discovery no longer finds the objective; sessions go
-// on. It does not block.
+// overlap only this ASA's share ends. Its listeners wake up with [ErrStopped];
+// once nobody is left, discovery no longer finds the objective. Sessions go on.
+// It does not block.
 //
 // Errors: [ErrNoASA], [ErrNotYourObj], [ErrNotObj].
 func (a *ASA) DeregisterObj(o Objective) error {
@@ -369,6 +368,6 @@ func (a *ASA) DeregisterObj(o Objective) error {
 		return wrap(op, o.Name, err)
 	}
 	a.disown(o.Name)
-	queue.stop()
+	queue.stop(a)
 	return nil
 }

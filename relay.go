@@ -21,7 +21,7 @@ import (
 const (
 	defaultRelayRate = 200
 	neighbourShare   = 4
-	burstTime        = 2 // seconds' worth of messages at once
+	burstTime        = 4 // seconds' worth of messages at once: 200 of a neighbour
 )
 
 // relayMemory is how long a relayed message is remembered: twice the default

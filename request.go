@@ -2,7 +2,6 @@ package grasp
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -49,7 +48,7 @@ func (a *ASA) request(ctx context.Context, c *outgoing) (*stream, error) {
 		}
 		for _, peer := range found.locators {
 			var s *stream
-			if s, err = a.sendTo(ctx, c, peer, raw); err == nil || ctx.Err() != nil {
+			if s, err = a.sendTo(ctx, c, peer, raw); err == nil || ctx.Err() != nil || a.check() != nil {
 				return s, err
 			}
 			a.g.locators.forget(c.objective.Name, peer)
@@ -82,6 +81,7 @@ func (a *ASA) sendTo(ctx context.Context, c *outgoing, peer Locator, raw []byte)
 	}
 	trying, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	defer context.AfterFunc(a.ctx, cancel)()
 	targets, err := a.g.resolve(trying, peer)
 	code, to := ErrUnusableLocator, fmt.Stringer(peer)
 	for _, target := range targets {
@@ -99,8 +99,8 @@ func (a *ASA) sendTo(ctx context.Context, c *outgoing, peer Locator, raw []byte)
 	switch {
 	case ctx.Err() != nil:
 		code, err = ErrCancelled, context.Cause(ctx)
-	case errors.Is(err, errClosed):
-		code = ErrNoASA
+	case a.check() != nil:
+		code, err = ErrNoASA, a.check()
 	}
 	return nil, failWith(c.op, c.objective.Name, to, code, err)
 }

@@ -68,14 +68,13 @@ func hostOf(uri string, port int) (string, int, error) {
 
 // lookUp returns the addresses of a host, which may be an address itself.
 func (g *Instance) lookUp(ctx context.Context, host string) ([]netip.Addr, error) {
-	if addr, err := netip.ParseAddr(host); err == nil {
-		return []netip.Addr{addr}, nil
-	}
 	if host == "" {
 		return nil, errors.New("no address")
 	}
-	addrs, err := g.cfg.Resolver.LookupNetIP(ctx, "ip", host)
-	if err != nil {
+	var addrs []netip.Addr
+	if addr, err := netip.ParseAddr(host); err == nil {
+		addrs = []netip.Addr{addr}
+	} else if addrs, err = g.cfg.Resolver.LookupNetIP(ctx, "ip", host); err != nil {
 		return nil, err
 	}
 	// A peer that gives a name must not make us talk to ourselves.

@@ -32,9 +32,13 @@ func (s *search) put(all []cachedLocator) {
 	for _, l := range all {
 		i := slices.IndexFunc(s.found, l.same)
 		switch {
-		case i >= 0 && l.Expire.After(s.found[i].Expire):
-			s.found[i].Expire = l.Expire
-		case i < 0 && len(s.found) < maxFound:
+		case i >= 0:
+			old := &s.found[i]
+			if l.Expire.After(old.Expire) {
+				old.Expire = l.Expire
+			}
+			old.Diverted = old.Diverted && l.Diverted
+		case len(s.found) < maxFound:
 			s.found = append(s.found, l)
 		}
 	}

@@ -76,6 +76,7 @@ func (a *ASA) Synchronize(ctx context.Context, o Objective, peer *Locator, timeo
 func (a *ASA) readSynch(ctx context.Context, c *outgoing, s *stream, id uint32) (Objective, error) {
 	defer a.g.sessions.end(sessionKey{id: id})
 	defer s.close()
+	defer context.AfterFunc(a.ctx, s.close)()
 	failed := func(code ErrorCode, err error) (Objective, error) {
 		return Objective{}, failWith(opSynchronize, c.objective.Name, s.Peer, code, err)
 	}

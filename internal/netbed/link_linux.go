@@ -148,13 +148,21 @@ func DAD(t testing.TB, on bool) {
 	Sysctl(t, "net/ipv6/conf/default/accept_dad", value)
 }
 
-// Sysctl sets a parameter of the test's namespace, such as
+// Sysctl sets a parameter of the node's network, such as
 // net/ipv6/conf/va0/disable_ipv6.
+func (n *Node) Sysctl(t testing.TB, name, value string) {
+	t.Helper()
+	var err error
+	n.Do(t, func() { err = os.WriteFile("/proc/sys/"+name, []byte(value), 0) })
+	if err != nil {
+		t.Fatalf("netbed: %v: %v", n, err)
+	}
+}
+
+// Sysctl is [Node.Sysctl] for the test's namespace.
 func Sysctl(t testing.TB, name, value string) {
 	t.Helper()
-	if err := os.WriteFile("/proc/sys/"+name, []byte(value), 0); err != nil {
-		t.Fatalf("netbed: %v", err)
-	}
+	(*Node)(nil).Sysctl(t, name, value)
 }
 
 // Index returns the index of an interface of the test's namespace.

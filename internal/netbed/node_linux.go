@@ -175,15 +175,41 @@ func (n *Node) run(name string, args ...string) (string, error) {
 		err = cmd.Run()
 		return strings.TrimSpace(out.String()), err
 	}
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // and never unlock: the thread ends with the goroutine
-		if err := enterThread(n.netns()); err != nil {
-			done <- err
-			return
+	n.do(func(entered error) {
+		if err = entered; err == nil {
+			err = cmd.Run()
 		}
-		done <- cmd.Run()
-	}()
-	err = <-done
+	})
 	return strings.TrimSpace(out.String()), err
+}
+
+// Do runs a function on a thread in the node and waits for it. What the
+// function opens by itself, and not in other goroutines, is in the node for
+// good: a socket goes on there.
+func (n *Node) Do(t testing.TB, f func()) {
+	t.Helper()
+	if n == nil {
+		f()
+		return
+	}
+	var failed error
+	n.do(func(err error) {
+		if failed = err; err == nil {
+			f()
+		}
+	})
+	if failed != nil {
+		t.Errorf("netbed: node %v: %v", n, failed) // maybe not in the test's goroutine
+	}
+}
+
+// do runs a function on a thread that is in the node, or failed to get there.
+func (n *Node) do(f func(error)) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlock: the thread ends with the goroutine
+		f(enterThread(n.netns()))
+	}()
+	<-done
 }

@@ -1,0 +1,171 @@
+"""Drives graspy, the Python prototype of GRASP, on behalf of a Go test.
+
+The checkout must be on PYTHONPATH.
+
+    driver.py call                 answer calls of the module grasp
+    driver.py asa FILE ANSWER...   run an ASA as it is, with answers to the
+                                   dialogue that graspy begins with
+
+Either way the end of standard input ends the process.
+
+Calls come on standard input and results go to standard output, as two
+sequences of CBOR items. A call is [id, name, arguments, keyword arguments], a
+result [id, true, value] or [id, false, text of the exception]. Each call has
+a thread of its own, so that results come in any order. A tuple is given as an
+array. What CBOR cannot hold is given, and taken, as a map with the key "_":
+
+    {"_": "objective", "name": ..., "neg": ..., "dry": ..., "synch": ...,
+     "loop_count": ..., "value": ...}
+    {"_": "locator", "kind": "ip", "fqdn", "uri" or "", "locator": text,
+     "protocol": ..., "port": ..., "ifi": ..., "diverted": ..., "expire": ...}
+    {"_": "tagged", "objective": ..., "source": a locator or null, "n": number
+     or null: the very object that was given with it}
+    {"_": "handle", "n": number}     anything else, such as a session
+
+All that graspy prints goes to standard error.
+"""
+
+import io
+import ipaddress
+import os
+import runpy
+import sys
+import threading
+import types
+
+# graspy waits for people: for ten seconds to read that there is no tkinter,
+# and for ever to type a password. The real ones are of no use here.
+for name, contents in (
+    ("tkinter", {"font": None}),
+    ("quadsk", {"key": "No key", "iv": None}),
+):
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__dict__.update(contents)
+
+import cbor2  # noqa: E402
+
+
+def run_asa(path, answers):
+    """Runs an ASA that asks its questions on standard input."""
+
+    def watch():
+        while os.read(0, 4096):
+            pass
+        os._exit(0)
+
+    threading.Thread(target=watch, name="watch", daemon=True).start()
+    sys.stdin = io.StringIO("".join(a + "\n" for a in answers))
+    sys.argv = [path]
+    runpy.run_path(path, run_name="__main__")
+
+
+class Translator:
+    """Turns values of graspy into plain ones and back."""
+
+    def __init__(self, grasp):
+        self.grasp = grasp
+        self.lock = threading.Lock()
+        self.handles = []
+
+    def take(self, x):
+        if isinstance(x, list):
+            return [self.take(y) for y in x]
+        if not isinstance(x, dict) or "_" not in x:
+            return x
+        return getattr(self, "take_" + x["_"])(x)
+
+    def take_objective(self, x):
+        o = self.grasp.objective(x["name"])
+        for field in ("neg", "dry", "synch", "loop_count", "value"):
+            setattr(o, field, x[field])
+        return o
+
+    def take_locator(self, x):
+        at = x["locator"]
+        if x["kind"] == "ip":
+            at = ipaddress.ip_address(at)
+        elif not x["kind"]:
+            at = None
+        loc = self.grasp.asa_locator(at, x["ifi"], x["diverted"])
+        loc.is_ipaddress = x["kind"] == "ip"
+        loc.is_fqdn = x["kind"] == "fqdn"
+        loc.is_uri = x["kind"] == "uri"
+        loc.protocol, loc.port, loc.expire = x["protocol"], x["port"], x["expire"]
+        return loc
+
+    def take_tagged(self, x):
+        if x["n"] is not None:
+            return self.take_handle(x)
+        return self.grasp.tagged_objective(self.take(x["objective"]), self.take(x["source"]))
+
+    def take_handle(self, x):
+        with self.lock:
+            return self.handles[x["n"]]
+
+    def give(self, x):
+        if x is None or isinstance(x, (bool, int, float, str, bytes)):
+            return x
+        if isinstance(x, (list, tuple)):
+            return [self.give(y) for y in x]
+        if isinstance(x, self.grasp.objective):
+            return {
+                "_": "objective", "name": x.name, "neg": bool(x.neg), "dry": bool(x.dry),
+                "synch": bool(x.synch), "loop_count": x.loop_count, "value": x.value,
+            }
+        if isinstance(x, self.grasp.asa_locator):
+            kind = "ip" if x.is_ipaddress else "fqdn" if x.is_fqdn else "uri" if x.is_uri else ""
+            return {
+                "_": "locator", "kind": kind, "locator": "" if x.locator is None else str(x.locator),
+                "protocol": x.protocol, "port": x.port, "ifi": x.ifi,
+                "diverted": bool(x.diverted), "expire": x.expire,
+            }
+        if isinstance(x, self.grasp.tagged_objective):
+            return {
+                "_": "tagged", "objective": self.give(x.objective), "source": self.give(x.source),
+                "n": self.keep(x),
+            }
+        if isinstance(x, (dict, cbor2.CBORTag)):
+            return x  # from grecv
+        return {"_": "handle", "n": self.keep(x)}
+
+    def keep(self, x):
+        with self.lock:
+            self.handles.append(x)
+            return len(self.handles) - 1
+
+
+def serve():
+    """Answers calls until the end of standard input."""
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    import grasp
+
+    translator = Translator(grasp)
+    lock = threading.Lock()
+
+    def answer(number, name, args, kwargs):
+        try:
+            result = getattr(grasp, name)(
+                *translator.take(args), **{k: translator.take(v) for k, v in kwargs.items()}
+            )
+            reply = cbor2.dumps([number, True, translator.give(result)])
+        except BaseException as e:  # the test decides what it means
+            reply = cbor2.dumps([number, False, repr(e)])
+        with lock:
+            out.write(reply)
+            out.flush()
+
+    calls = cbor2.CBORDecoder(os.fdopen(os.dup(0), "rb"))
+    while True:
+        try:
+            call = calls.decode()
+        except EOFError:
+            os._exit(0)
+        # With a name, since graspy cannot print from a thread that has Python's.
+        threading.Thread(target=answer, args=call, name="call", daemon=True).start()
+
+
+if sys.argv[1] == "asa":
+    run_asa(sys.argv[2], sys.argv[3:])
+else:
+    serve()

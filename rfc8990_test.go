@@ -1,0 +1,130 @@
+package grasp
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The tests named after a letter and a number, such as
+// TestN13RequestWithoutListenerIsClosed, walk RFC 8990: each checks one
+// requirement and cites the section it comes from. In the order of the RFC they
+// are in
+//
+//	rfc8990_transport_test.go    2.3 to 2.6   T constants and transport, C and Z messages on it
+//	rfc8990_session_test.go      2.7, 2.8.12  S session IDs, V M_INVALID and M_NOOP
+//	rfc8990_discovery_test.go    2.5.4        D discovery
+//	rfc8990_relay_test.go        2.5.4.4      R discovery relay
+//	rfc8990_negotiation_test.go  2.5.5        N negotiation, Y dry run
+//	rfc8990_synch_test.go        2.5.6        K synchronization, P rapid mode
+//	rfc8990_flood_test.go        2.5.6.2      F flooding
+//	rfc8990_option_test.go       2.9, 2.10    O options, locators, objectives
+//	rfc8990_security_test.go     2.5.1, 3     X security substrate, G general
+//
+// and, as far as they are about single messages or links, in internal/wire and
+// acp.
+
+// rfc8990 are the requirements, a letter for each topic and the numbers of
+// those that are in force.
+var rfc8990 = map[string]string{
+	"T": "01 02 04 05 07 08 09 10 11 12 13",
+	"C": "01 02 03 04 05 06 07 08 09 10 11 12 13",
+	"S": "01 02 03 04 05 06 07 08 09",
+	"D": "01 02 03 04 05 06 07 08 09 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25",
+	"R": "01 02 03 04 05 06 07 08 09",
+	"N": "01 02 03 04 05 06 07 08 09 10 11 12 13 14 15 16 17 18 19",
+	"Y": "01 02 03",
+	"P": "01 02 03 04 05 06 07 08",
+	"K": "01 02 03 04 05 06 07 08",
+	"F": "01 02 03 04 05 06 07 08 09 10 11 12 13 14 15",
+	"V": "01 02 03 04 05 06",
+	"O": "01 02 03 04 05 06 07 08 09 10 11 12 13 14",
+	"Z": "01 02 03",
+	"X": "01 02 03 04 05 06",
+	"G": "01 02 03 04",
+}
+
+// notHere are the requirements without a test, with the reason.
+var notHere = map[string]string{
+	"O06": "needs a configuration switch that is not there",
+	"O13": "binds those who name objectives; the core takes any name, see TestO10",
+	"O14": "binds those who use EX0 to EX9, which tests do",
+	"X02": "what a plane has to be; there is no cryptographic one yet",
+	"X05": "the transport of the ACP, RFC 8994: a plane of its own, not there yet",
+}
+
+// TestEveryRequirementHasATest keeps the tests and the list above together.
+func TestEveryRequirementHasATest(t *testing.T) {
+	tested := make(map[string][]string)
+	for _, dir := range []string{".", "acp", "internal/wire"} {
+		for _, name := range testsIn(t, dir) {
+			for _, id := range idsOf(name) {
+				tested[id] = append(tested[id], name)
+			}
+		}
+	}
+	var all []string
+	for letter, numbers := range rfc8990 {
+		for number := range strings.FieldsSeq(numbers) {
+			all = append(all, letter+number)
+		}
+	}
+	for _, id := range all {
+		reason, left := notHere[id]
+		switch {
+		case left && len(tested[id]) > 0:
+			t.Errorf("%s is said to have no test (%s), but it has: %v", id, reason, tested[id])
+		case !left && len(tested[id]) == 0:
+			t.Errorf("%s has no test, and no reason why not", id)
+		}
+	}
+	for id := range notHere {
+		if !slices.Contains(all, id) {
+			t.Errorf("%s is no requirement", id)
+		}
+	}
+	for id, names := range tested {
+		if id[0] != 'Q' && id[0] != 'A' && id[0] != 'L' && !slices.Contains(all, id) {
+			t.Errorf("%s is no requirement: %v", id, names)
+		}
+	}
+}
+
+var (
+	testName = regexp.MustCompile(`^Test((?:[A-Z][0-9]{2})+)[A-Z]`)
+	testID   = regexp.MustCompile(`[A-Z][0-9]{2}`)
+)
+
+// idsOf returns the requirements that a test is named after.
+func idsOf(test string) []string {
+	if m := testName.FindStringSubmatch(test); m != nil {
+		return testID.FindAllString(m[1], -1)
+	}
+	return nil
+}
+
+// testsIn returns the names of the tests in a directory.
+func testsIn(t *testing.T, dir string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	require.NoError(t, err)
+	require.NotEmpty(t, files, dir)
+	var names []string
+	for _, file := range files {
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+		require.NoError(t, err)
+		for _, d := range f.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && strings.HasPrefix(fn.Name.Name, "Test") {
+				names = append(names, fn.Name.Name)
+			}
+		}
+	}
+	return names
+}
