@@ -15,66 +15,80 @@ import (
 	"github.com/go-grasp/grasp/acp"
 )
 
-// Two ASAs, each on a node of its own, negotiate: the banker offers half of
-// what the client asks for, and the client accepts.
+// The banker is a whole ASA in 30 lines; a client on another node asks it for
+// money and takes what it offers.
 func Example() {
-	ctx := context.Background()
 	network := acp.NewNetwork(1)
 	link := network.NewLink(acp.LinkConfig{})
-	money := grasp.Objective{Name: "example.com:money", Neg: true, LoopCount: grasp.DefaultLoopCount}
-
-	// A node each, and on it an ASA that negotiates about money.
-	start := func(name string) *grasp.ASA {
-		g, err := grasp.New(grasp.Config{Plane: network.NewNode(name, link)})
-		if err != nil {
-			log.Fatal(err)
-		}
-		asa, err := g.RegisterASA(name)
-		if err != nil {
-			log.Fatal(err)
-		}
-		if err := asa.RegisterObj(money, grasp.RegisterOptions{}); err != nil {
-			log.Fatal(err)
-		}
-		return asa
-	}
-	banker, client := start("banker"), start("client")
-	defer banker.Instance().Close()
-	defer client.Instance().Close()
-
-	var bank sync.WaitGroup
-	defer bank.Wait()
-	bank.Go(func() {
-		session, o, err := banker.ListenNegotiate(ctx, money)
-		if err != nil {
-			log.Fatal(err)
-		}
-		var asked int
-		if err := o.Decode(&asked); err != nil {
-			log.Fatal(err)
-		}
-		o.Value = asked / 2
-		if _, o, err = session.NegotiateStep(ctx, o, 0); err != nil {
-			log.Fatal(err) // *grasp.DeclinedError if the client does not want it
-		}
-		fmt.Println("banker: agreed on", o.Value)
-	})
-
-	wanted := money
-	wanted.Value = 100
-	session, offer, err := client.ReqNegotiate(ctx, wanted, nil, 0) // discovers the banker
+	here, err := grasp.New(grasp.Config{Plane: network.NewNode("here", link)})
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println("client: offered", offer.Value)
-	if session != nil { // nil if the banker had agreed to all of it
-		if err := session.EndNegotiate(true, ""); err != nil {
+	defer here.Close()
+	there, err := grasp.New(grasp.Config{Plane: network.NewNode("there", link)})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer there.Close()
+
+	var bank sync.WaitGroup
+	bank.Go(func() {
+		if err := banker(context.Background(), here); err != nil {
 			log.Fatal(err)
 		}
+	})
+	client, err := there.RegisterASA("client")
+	if err != nil {
+		log.Fatal(err)
 	}
+	money := grasp.Objective{Name: "example.com:money", Neg: true, LoopCount: 6, Value: 100}
+	if err := client.RegisterObj(money, grasp.RegisterOptions{}); err != nil {
+		log.Fatal(err)
+	}
+	session, offer, err := client.ReqNegotiate(context.Background(), money, nil, 0) // finds the banker
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("offered", offer.Value)
+	if err := session.EndNegotiate(true, ""); err != nil {
+		log.Fatal(err)
+	}
+	bank.Wait()
 	// Output:
-	// client: offered 50
-	// banker: agreed on 50
+	// offered 50
+	// agreed on 50
+}
+
+// banker is an ASA that offers half of what it is asked for.
+func banker(ctx context.Context, g *grasp.Instance) error {
+	asa, err := g.RegisterASA("banker")
+	if err != nil {
+		return err
+	}
+	defer asa.Deregister()
+	money := grasp.NewObjective("example.com:money")
+	money.Neg = true
+	if err := asa.RegisterObj(money, grasp.RegisterOptions{}); err != nil {
+		return err
+	}
+	session, money, err := asa.ListenNegotiate(ctx, money) // waits for a client
+	if err != nil {
+		return err
+	}
+	var asked int
+	if err := money.Decode(&asked); err != nil {
+		return session.EndNegotiate(false, "not a number")
+	}
+	money.Value = asked / 2
+	session, money, err = session.NegotiateStep(ctx, money, 0)
+	if err != nil {
+		return err // a *grasp.DeclinedError, for one
+	}
+	if session != nil { // else the client accepted
+		return session.EndNegotiate(false, "take it or leave it")
+	}
+	fmt.Println("agreed on", money.Value)
+	return nil
 }
 
 // exampleASAs starts two nodes on a link of an in-memory network, with an ASA
