@@ -8,7 +8,7 @@ import (
 	"net/netip"
 )
 
-// interfaces takes a snapshot of the interfaces and their IPv6 addresses.
+// interfaces takes a snapshot of the interfaces and their addresses.
 // Which of them cannot be used yet is not told here: sends fail until they
 // can.
 func interfaces() ([]netif, error) {
@@ -28,9 +28,16 @@ func interfaces() ([]netif, error) {
 			if !ok {
 				continue
 			}
-			if ip, ok := netip.AddrFromSlice(n.IP); ok && ip.Is6() && !ip.Is4In6() {
-				ifs[i].addrs = append(ifs[i].addrs, netifAddr{ip: ip})
+			ip, ok := netip.AddrFromSlice(n.IP)
+			if !ok {
+				continue
 			}
+			a := netifAddr{ip: ip.Unmap()}
+			if a.ip.Is4() {
+				bits, _ := n.Mask.Size()
+				a.onLink, _ = a.ip.Prefix(bits)
+			}
+			ifs[i].addrs = append(ifs[i].addrs, a)
 		}
 	}
 	return ifs, nil

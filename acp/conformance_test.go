@@ -214,8 +214,10 @@ func testMulticastIsHeardByAll(t *testing.T, a, b acp.Plane) {
 		from := hear(t, c.heard, msg)
 		addr := from.Addr.Addr()
 		assert.Contains(t, linkIndexes(c), from.Link, c.who)
-		assert.Equal(t, strconv.Itoa(from.Link), addr.Zone(), c.who)
-		assert.True(t, addr.IsLinkLocalUnicast() || addr.IsLoopback(), "%s: %v", c.who, addr)
+		if addr.Is6() {
+			assert.Equal(t, strconv.Itoa(from.Link), addr.Zone(), c.who)
+			assert.True(t, addr.IsLinkLocalUnicast() || addr.IsLoopback(), "%s: %v", c.who, addr)
+		}
 		assert.Equal(t, e.Port(), from.Addr.Port(), c.who)
 	}
 }
@@ -228,7 +230,9 @@ func testOriginCanBeDialed(t *testing.T, a, b acp.Plane) {
 	assert.Equal(t, from.Addr, dialed.Peer)
 	assert.Equal(t, from.Link, dialed.Link)
 	assert.Equal(t, link, accepted.Link)
-	assert.Equal(t, strconv.Itoa(link), accepted.Peer.Addr().Zone())
+	if peer := accepted.Peer.Addr(); peer.Is6() {
+		assert.Equal(t, strconv.Itoa(link), peer.Zone())
+	}
 	assert.Equal(t, int(ea.Port()), accepted.LocalAddr().(*net.TCPAddr).Port)
 	assert.Equal(t, int(ea.Port()), dialed.RemoteAddr().(*net.TCPAddr).Port)
 	assert.Equal(t, dialed.LocalAddr().(*net.TCPAddr).Port, int(accepted.Peer.Port()))

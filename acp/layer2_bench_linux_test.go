@@ -22,20 +22,28 @@ func BenchmarkLayer2Multicast(b *testing.B) {
 	netbed.LinkLocal(b, "va1")
 	msg := make([]byte, 200)
 
-	b.Run("Layer2", func(b *testing.B) {
-		from, to := openBench(b, "va0"), openBench(b, "va1")
-		l := from.Links()[0].Index
-		buf := make([]byte, 2048)
-		b.ReportAllocs()
-		for b.Loop() {
-			if err := from.Send(l, msg); err != nil {
-				b.Fatal(err)
+	for _, opt := range []struct {
+		name     string
+		from, to acp.Plane
+	}{
+		{"Layer2", on("va0"), on("va1")},
+		{"Layer2IPv4On", on4("va0"), on4("va1")}, // with two sockets to hear
+	} {
+		b.Run(opt.name, func(b *testing.B) {
+			from, to := openBench(b, opt.from), openBench(b, opt.to)
+			l := from.Links()[0].Index
+			buf := make([]byte, 2048)
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := from.Send(l, msg); err != nil {
+					b.Fatal(err)
+				}
+				if _, _, err := to.Receive(buf); err != nil {
+					b.Fatal(err)
+				}
 			}
-			if _, _, err := to.Receive(buf); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
+		})
+	}
 	// As above, the host hears a copy of its own on va0, two sockets are in
 	// the group, and nobody reads one of them.
 	b.Run("Bare", func(b *testing.B) {
@@ -87,7 +95,7 @@ func BenchmarkLayer2Multicast(b *testing.B) {
 		}
 	})
 	b.Run("Layer2SendAlone", func(b *testing.B) {
-		from := openBench(b, "va0")
+		from := openBench(b, on("va0"))
 		l := from.Links()[0].Index
 		b.ReportAllocs()
 		for b.Loop() {
@@ -107,24 +115,36 @@ func BenchmarkLayer2Dial(b *testing.B) {
 	netbed.VethPair(b, "va0", "va1")
 	va0 := netbed.LinkLocal(b, "va0")
 	to := netbed.LinkLocal(b, "va1").WithZone(va0.Zone())
-	b.Run("Layer2", func(b *testing.B) {
-		x, y := openBench(b, "va0"), openBench(b, "va1")
-		addr := netip.AddrPortFrom(to, y.Port())
-		b.ReportAllocs()
-		for b.Loop() {
-			s, err := x.Dial(b.Context(), addr)
-			if err != nil {
-				b.Fatal(err)
+	netbed.AddAddr(b, "va1", "fd00::1/64")
+	global := netip.MustParseAddr("fd00::1")
+	for _, by := range []struct {
+		name string
+		from acp.Plane
+		to   netip.Addr
+	}{
+		{"Layer2", on("va0"), to},
+		{"ByZone", acp.ByZone(*on("va0")), to}, // as it is without binding
+		{"Global", on("va0"), global},
+	} {
+		b.Run(by.name, func(b *testing.B) {
+			x, y := openBench(b, by.from), openBench(b, on("va1"))
+			addr := netip.AddrPortFrom(by.to, y.Port())
+			b.ReportAllocs()
+			for b.Loop() {
+				s, err := x.Dial(b.Context(), addr)
+				if err != nil {
+					b.Fatal(err)
+				}
+				in, err := y.Accept()
+				if err != nil {
+					b.Fatal(err)
+				}
+				_ = s.Conn.(*net.TCPConn).SetLinger(0) // or ports run out
+				_ = s.Close()
+				_ = in.Close()
 			}
-			in, err := y.Accept()
-			if err != nil {
-				b.Fatal(err)
-			}
-			_ = s.Conn.(*net.TCPConn).SetLinger(0) // or ports run out
-			_ = s.Close()
-			_ = in.Close()
-		}
-	})
+		})
+	}
 	b.Run("Bare", func(b *testing.B) {
 		l, err := net.Listen("tcp6", "[::]:0")
 		if err != nil {
@@ -149,13 +169,13 @@ func BenchmarkLayer2Dial(b *testing.B) {
 	})
 }
 
-func openBench(b *testing.B, name string) acp.Endpoint {
+func openBench(b *testing.B, p acp.Plane) acp.Endpoint {
 	b.Helper()
-	e, err := on(name).Open()
+	e, err := p.Open()
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = e.Close() })
-	netbed.Eventually(b, 10*time.Second, name+" is in use", func() bool { return len(e.Links()) > 0 })
+	netbed.Eventually(b, 10*time.Second, "a link is in use", func() bool { return len(e.Links()) > 0 })
 	return e
 }

@@ -1,8 +1,90 @@
 package acp
 
+import (
+	"context"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"syscall"
+)
+
 // Poke makes a Layer2 endpoint look at its interfaces now, as a source of
 // events would, so that tests of many changes need not wait for each.
 func Poke(e Endpoint) { e.(*layer2Endpoint).poke() }
 
 // Drops is the number of datagrams that a Layer2 endpoint dropped.
 func Drops(e Endpoint) uint64 { return e.(*layer2Endpoint).drops.Load() }
+
+// layer2With is a Layer2 plane on a system that is not all the host's.
+type layer2With struct {
+	Layer2
+	change func(*system)
+}
+
+func (p *layer2With) Open() (Endpoint, error) {
+	sys := hostSystem()
+	p.change(&sys)
+	e, err := openLayer2(&p.Layer2, sys)
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// ByZone is a Layer2 plane that may not bind sockets to links, as in a kernel
+// before 5.7.
+func ByZone(l Layer2) Plane {
+	return &layer2With{l, func(sys *system) {
+		sys.dial = dialer{func(int, int) error { return syscall.EPERM }}.dial
+	}}
+}
+
+// WithoutEvents is a Layer2 plane to which the kernel tells nothing.
+func WithoutEvents(l Layer2) Plane {
+	return &layer2With{l, func(sys *system) {
+		sys.subscribe = func(bool) (eventSource, error) { return nil, syscall.EPERM }
+	}}
+}
+
+// Counted is a Layer2 plane that counts its looks at the interfaces.
+func Counted(looks *atomic.Int64, l Layer2) Plane {
+	return &layer2With{l, func(sys *system) {
+		look := sys.interfaces
+		sys.interfaces = func() ([]netif, error) {
+			looks.Add(1)
+			return look()
+		}
+	}}
+}
+
+// In is a Layer2 plane in another network namespace, which do runs a function
+// in.
+func In(do func(func()), l Layer2) Plane {
+	return &layer2With{l, func(sys *system) {
+		here := *sys
+		sys.listenTCP = func(port uint16) (l *net.TCPListener, err error) {
+			do(func() { l, err = here.listenTCP(port) })
+			return l, err
+		}
+		sys.listenUDP = func(network string, port uint16) (c *net.UDPConn, err error) {
+			do(func() { c, err = here.listenUDP(network, port) })
+			return c, err
+		}
+		sys.listenGroup = func(network string) (c *net.UDPConn, err error) {
+			do(func() { c, err = here.listenGroup(network) })
+			return c, err
+		}
+		sys.dial = func(ctx context.Context, link int, to netip.AddrPort) (c *net.TCPConn, err error) {
+			do(func() { c, err = here.dial(ctx, link, to) })
+			return c, err
+		}
+		sys.interfaces = func() (ifs []netif, err error) {
+			do(func() { ifs, err = here.interfaces() })
+			return ifs, err
+		}
+		sys.subscribe = func(ipv4 bool) (s eventSource, err error) {
+			do(func() { s, err = here.subscribe(ipv4) })
+			return s, err
+		}
+	}}
+}

@@ -4,15 +4,11 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"sync/atomic"
 	"syscall"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/net/ipv6"
 )
 
 // tracked is a system on the loopback interface, without multicast, that
@@ -25,8 +21,12 @@ type tracked struct {
 
 func newTracked() *tracked {
 	tr := new(tracked)
-	udp := func(uint16) (*net.UDPConn, error) {
-		c, err := net.ListenUDP("udp6", &net.UDPAddr{IP: net.IPv6loopback})
+	udp := func(network string, _ uint16) (*net.UDPConn, error) {
+		loopback := net.IPv6loopback
+		if network == "udp4" {
+			loopback = net.IPv4(127, 0, 0, 1)
+		}
+		c, err := net.ListenUDP(network, &net.UDPAddr{IP: loopback})
 		if err == nil {
 			tr.udp = append(tr.udp, c)
 		}
@@ -41,8 +41,10 @@ func newTracked() *tracked {
 			return l, err
 		},
 		listenUDP:   udp,
-		listenGroup: func() (*net.UDPConn, error) { return udp(0) },
+		listenGroup: func(network string) (*net.UDPConn, error) { return udp(network, 0) },
+		dial:        dialer{bindToLink}.dial,
 		interfaces:  func() ([]netif, error) { return nil, nil },
+		subscribe:   func(bool) (eventSource, error) { return nil, errors.ErrUnsupported },
 	}
 	return tr
 }
@@ -68,13 +70,13 @@ func TestLayer2OpenFails(t *testing.T) {
 	}{
 		"Group": {
 			func(tr *tracked) {
-				tr.listenGroup = func() (*net.UDPConn, error) { return nil, syscall.EMFILE }
+				tr.listenGroup = func(string) (*net.UDPConn, error) { return nil, syscall.EMFILE }
 			},
 			syscall.EMFILE, "port 7017",
 		},
 		"NoIPv6": {
 			func(tr *tracked) {
-				tr.listenGroup = func() (*net.UDPConn, error) {
+				tr.listenGroup = func(string) (*net.UDPConn, error) {
 					return nil, &net.OpError{Op: "listen", Err: syscall.EAFNOSUPPORT}
 				}
 			},
@@ -88,21 +90,21 @@ func TestLayer2OpenFails(t *testing.T) {
 		},
 		"UDP": {
 			func(tr *tracked) {
-				tr.listenUDP = func(uint16) (*net.UDPConn, error) { return nil, syscall.EMFILE }
+				tr.listenUDP = func(string, uint16) (*net.UDPConn, error) { return nil, syscall.EMFILE }
 			},
 			syscall.EMFILE, "try 1",
 		},
 		"Collisions": {
 			func(tr *tracked) {
-				tr.listenUDP = func(uint16) (*net.UDPConn, error) { return nil, inUse }
+				tr.listenUDP = func(string, uint16) (*net.UDPConn, error) { return nil, inUse }
 			},
 			inUse, "try 64",
 		},
 		"SenderClosed": {
 			func(tr *tracked) {
 				listen := tr.listenUDP
-				tr.listenUDP = func(p uint16) (*net.UDPConn, error) {
-					c, err := listen(p)
+				tr.listenUDP = func(network string, p uint16) (*net.UDPConn, error) {
+					c, err := listen(network, p)
 					if err == nil {
 						err = c.Close()
 					}
@@ -115,7 +117,7 @@ func TestLayer2OpenFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			tr := newTracked()
 			test.set(tr)
-			e, err := openLayer2(nil, tr.system)
+			e, err := openLayer2(&Layer2{}, tr.system)
 			require.Error(t, err)
 			assert.Nil(t, e)
 			if test.want != nil {
@@ -128,87 +130,36 @@ func TestLayer2OpenFails(t *testing.T) {
 	}
 }
 
+// TestLayer2ClosesItsEvents: Close ends the goroutine that waits for them.
+func TestLayer2ClosesItsEvents(t *testing.T) {
+	tr, c := newTracked(), newCanned()
+	tr.subscribe = func(bool) (eventSource, error) { return c, nil }
+	e, err := openLayer2(&Layer2{}, tr.system)
+	require.NoError(t, err)
+	c.events <- nil
+	require.NoError(t, e.Close())
+	assert.EqualValues(t, 1, c.closes.Load())
+	tr.allClosed(t)
+}
+
 // TestTrap20CollisionsThenSuccess: the ports tried in vain are given back.
 func TestTrap20CollisionsThenSuccess(t *testing.T) {
 	tr := newTracked()
 	listen := tr.listenUDP
 	collisions := 5
-	tr.listenUDP = func(p uint16) (*net.UDPConn, error) {
+	tr.listenUDP = func(network string, p uint16) (*net.UDPConn, error) {
 		if collisions--; collisions >= 0 {
 			return nil, syscall.EADDRINUSE
 		}
-		return listen(p)
+		return listen(network, p)
 	}
-	e, err := openLayer2(nil, tr.system)
+	e, err := openLayer2(&Layer2{}, tr.system)
 	require.NoError(t, err)
 	for _, l := range tr.tcp[:5] {
 		assert.ErrorIs(t, l.Close(), net.ErrClosed)
 	}
 	require.NoError(t, e.Close())
 	tr.allClosed(t)
-}
-
-// TestLayer2SnapshotFails: the last snapshot stands, and the watcher neither
-// stops nor spins (trap 13).
-func TestLayer2SnapshotFails(t *testing.T) {
-	tr := newTracked()
-	var looks atomic.Int64
-	var bad atomic.Bool
-	tr.interfaces = func() ([]netif, error) {
-		looks.Add(1)
-		if bad.Load() {
-			return nil, syscall.ENOBUFS
-		}
-		return []netif{{index: 1, name: "x", up: true, addrs: []netifAddr{{ip: netip.MustParseAddr("fd00::1")}}}}, nil
-	}
-	e, err := openLayer2(nil, tr.system)
-	require.NoError(t, err)
-	defer e.Close()
-	bad.Store(true)
-	for start := time.Now(); time.Since(start) < 300*time.Millisecond; {
-		e.poke()
-		time.Sleep(100 * time.Microsecond)
-	}
-	assert.Equal(t, "fd00::1", e.Addr().String())
-	assert.Greater(t, looks.Load(), int64(2))
-	assert.LessOrEqual(t, looks.Load(), int64(300/20+2), "looks at %v at least apart", pollGap)
-	select {
-	case <-e.Changed():
-		assert.Fail(t, "a change was told")
-	default:
-	}
-}
-
-// TestLayer2WatchIntervals: one look a second when nothing is expected, many
-// while an address is tentative, fewer when that takes long.
-func TestLayer2WatchIntervals(t *testing.T) {
-	tr := newTracked()
-	recv, err := tr.listenGroup()
-	require.NoError(t, err)
-	defer recv.Close()
-	e := &layer2Endpoint{group: ipv6.NewPacketConn(recv), members: make(map[int]*member)}
-	ll := netip.MustParseAddr("fe80::1")
-	ifi := &netif{index: 1, name: "x", up: true, multicast: true, addrs: []netifAddr{{ip: ll, flags: addrTentative}}}
-	e.members[1] = &member{joined: true}
-	now := time.Now()
-	at := func(after time.Duration) time.Duration {
-		l, wait := e.follow(ifi, nil, now.Add(after))
-		assert.Nil(t, l)
-		return wait
-	}
-	assert.Equal(t, pollFast, at(0))
-	assert.Equal(t, pollFast, at(pollFastFor-1))
-	assert.Equal(t, pollSlow, at(pollFastFor))
-	ifi.addrs[0].flags = addrTentative | addrFailed
-	assert.Equal(t, pollIdle, at(pollFastFor))
-	ifi.addrs = nil
-	assert.Equal(t, pollIdle, at(pollFastFor))
-	ifi.addrs = []netifAddr{{ip: ll}}
-	l, wait := e.follow(ifi, nil, now)
-	assert.Equal(t, pollIdle, wait)
-	assert.Equal(t, Link{Index: 1, Name: "x", Addr: ll.WithZone("1")}, l.Link)
-	again, _ := e.follow(ifi, l, now)
-	assert.Same(t, l, again)
 }
 
 // TestTrap10SecondJoin: that the group is joined already is success.
@@ -220,61 +171,43 @@ func TestTrap10SecondJoin(t *testing.T) {
 	c, err := net.ListenUDP("udp6", &net.UDPAddr{IP: net.IPv6loopback})
 	require.NoError(t, err)
 	defer c.Close()
-	e := &layer2Endpoint{group: ipv6.NewPacketConn(c)}
+	f := newFamily6(c)
 	var first, second, none member
-	e.join(1, &first)
-	e.join(1, &second)
-	e.join(1<<30, &none)
-	assert.True(t, first.joined)
-	assert.True(t, second.joined)
-	assert.False(t, none.joined)
-	e.leave(1, &first)
-	e.leave(1, &second) // nothing is left, which is nobody's trouble
-	assert.False(t, second.joined)
-}
-
-// TestLayer2WatchEnds: the watcher looks every second and ends with Close. The
-// sockets are not used, so that the clock is the bubble's.
-func TestLayer2WatchEnds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		looks := 0
-		e := &layer2Endpoint{wake: make(chan struct{}, 1), changed: make(chan struct{}, 1)}
-		e.sys.interfaces = func() ([]netif, error) {
-			looks++
-			return nil, errors.New("no")
-		}
-		e.ctx, e.cancel = t.Context(), func() {}
-		go e.watch(pollIdle)
-		time.Sleep(10*time.Second + time.Millisecond)
-		synctest.Wait()
-		assert.Equal(t, 10, looks)
-		e.poke()
-		e.poke()
-		time.Sleep(pollGap)
-		synctest.Wait()
-		assert.Equal(t, 11, looks)
-	})
+	assert.True(t, first.be(f, 1))
+	assert.True(t, second.be(f, 1))
+	assert.False(t, none.be(f, 1<<30))
+	first.leave(1)
+	second.leave(1) // nothing is left, which is nobody's trouble
+	assert.Nil(t, second.joined)
 }
 
 func TestLayer2BestAddr(t *testing.T) {
-	on := func(ip string, flags addrFlags) netifAddr { return netifAddr{netip.MustParseAddr(ip), flags} }
+	on := func(ip string, flags addrFlags) netifAddr {
+		return netifAddr{ip: netip.MustParseAddr(ip), flags: flags}
+	}
 	ula, ula2 := on("fd00::1", 0), on("fd00::2", 0)
 	gua := on("2001:db8::1", 0)
+	private4, public4 := on("10.0.0.1", 0), on("192.0.2.1", 0)
 	for name, test := range map[string]struct {
 		addrs []netifAddr
 		old   netip.Addr
 		want  netip.Addr
+		with4 bool
 	}{
-		"None":               {nil, ula.ip, netip.Addr{}},
-		"LinkLocalIsNot":     {[]netifAddr{on("fe80::1", 0), on("ff02::13", 0), on("::1", 0)}, netip.Addr{}, netip.Addr{}},
-		"UniqueLocalFirst":   {[]netifAddr{gua, ula}, netip.Addr{}, ula.ip},
-		"Tentative":          {[]netifAddr{gua, on("fd00::1", addrTentative), on("fd00::2", addrFailed)}, netip.Addr{}, gua.ip},
-		"TemporaryLast":      {[]netifAddr{on("fd00::1", addrTemporary), gua}, netip.Addr{}, gua.ip},
-		"DeprecatedVeryLast": {[]netifAddr{on("fd00::1", addrDeprecated), on("2001:db8::1", addrTemporary)}, netip.Addr{}, gua.ip},
-		"FirstOfEqual":       {[]netifAddr{ula, ula2}, netip.Addr{}, ula.ip},
-		"OldOfEqual":         {[]netifAddr{ula, ula2}, ula2.ip, ula2.ip},
-		"BetterThanOld":      {[]netifAddr{gua, ula}, gua.ip, ula.ip},
-		"OldIsGone":          {[]netifAddr{ula}, ula2.ip, ula.ip},
+		"None":               {nil, ula.ip, netip.Addr{}, false},
+		"LinkLocalIsNot":     {[]netifAddr{on("fe80::1", 0), on("ff02::13", 0), on("::1", 0)}, netip.Addr{}, netip.Addr{}, false},
+		"UniqueLocalFirst":   {[]netifAddr{gua, ula}, netip.Addr{}, ula.ip, false},
+		"Tentative":          {[]netifAddr{gua, on("fd00::1", addrTentative), on("fd00::2", addrFailed)}, netip.Addr{}, gua.ip, false},
+		"TemporaryLast":      {[]netifAddr{on("fd00::1", addrTemporary), gua}, netip.Addr{}, gua.ip, false},
+		"DeprecatedVeryLast": {[]netifAddr{on("fd00::1", addrDeprecated), on("2001:db8::1", addrTemporary)}, netip.Addr{}, gua.ip, false},
+		"FirstOfEqual":       {[]netifAddr{ula, ula2}, netip.Addr{}, ula.ip, false},
+		"OldOfEqual":         {[]netifAddr{ula, ula2}, ula2.ip, ula2.ip, false},
+		"BetterThanOld":      {[]netifAddr{gua, ula}, gua.ip, ula.ip, false},
+		"OldIsGone":          {[]netifAddr{ula}, ula2.ip, ula.ip, false},
+		"IPv4IsOff":          {[]netifAddr{private4}, netip.Addr{}, netip.Addr{}, false},
+		"IPv4":               {[]netifAddr{on("169.254.1.1", 0), public4}, netip.Addr{}, public4.ip, true},
+		"IPv4PrivateFirst":   {[]netifAddr{public4, private4}, netip.Addr{}, private4.ip, true},
+		"IPv4IsLast":         {[]netifAddr{private4, on("2001:db8::1", addrDeprecated|addrTemporary)}, private4.ip, gua.ip, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ifs := []netif{
@@ -282,7 +215,7 @@ func TestLayer2BestAddr(t *testing.T) {
 				{name: "lo", up: true, loopback: true, addrs: []netifAddr{on("fd00::dead", 0)}},
 				{name: "x", up: true, addrs: test.addrs},
 			}
-			assert.Equal(t, test.want, bestAddr(ifs, test.old))
+			assert.Equal(t, test.want, bestAddr(ifs, test.old, test.with4))
 		})
 	}
 }
@@ -290,10 +223,13 @@ func TestLayer2BestAddr(t *testing.T) {
 // TestTrap11NoPacketInfo: without a control message the zone of the source
 // says by which link a datagram came.
 func TestTrap11NoPacketInfo(t *testing.T) {
-	e := new(layer2Endpoint)
+	e, f := new(layer2Endpoint), &family{group: Group6}
 	e.state.Store(&layer2State{
-		byIndex: map[int]*linkState{5: {Link: Link{Index: 5}, zone: "5"}, 1: {Link: Link{Index: 1}, zone: "1", loopback: true}},
-		names:   map[string]int{"va0": 5, "lo": 1},
+		byIndex: map[int]*linkState{
+			5: {Link: Link{Index: 5}, zone: "5", family: f},
+			1: {Link: Link{Index: 1}, zone: "1", family: f, loopback: true},
+		},
+		names: map[string]int{"va0": 5, "lo": 1},
 	})
 	for src, want := range map[string]int{
 		"[fe80::1%va0]:9":        5,
@@ -307,7 +243,7 @@ func TestTrap11NoPacketInfo(t *testing.T) {
 		"192.0.2.1:9":            0,
 		"[::ffff:169.254.0.1]:9": 0,
 	} {
-		from, ok := e.origin(netip.MustParseAddrPort(src), nil)
+		from, ok := e.origin(f, netip.MustParseAddrPort(src), nil)
 		assert.Equal(t, want != 0, ok, src)
 		assert.Equal(t, want, from.Link, src)
 		if want == 5 {
@@ -315,12 +251,12 @@ func TestTrap11NoPacketInfo(t *testing.T) {
 		}
 	}
 	// Where control messages are to be had, nothing passes without.
-	e.packetInfo = true
-	_, ok := e.origin(netip.MustParseAddrPort("[fe80::1%5]:9"), nil)
+	f.packetInfo = true
+	_, ok := e.origin(f, netip.MustParseAddrPort("[fe80::1%5]:9"), nil)
 	assert.False(t, ok)
 	// And whatever is in one, nothing breaks.
 	for _, oob := range [][]byte{{}, {1}, make([]byte, 12), make([]byte, oobSize), {255, 255, 255, 255, 255, 255, 255, 255, 41, 0, 0, 0, 50, 0, 0, 0}} {
-		_, ok := e.origin(netip.MustParseAddrPort("[fe80::1%5]:9"), oob)
+		_, ok := e.origin(f, netip.MustParseAddrPort("[fe80::1%5]:9"), oob)
 		assert.False(t, ok, oob)
 	}
 }

@@ -5,17 +5,6 @@ import (
 	"net/netip"
 	"slices"
 	"time"
-
-	"golang.org/x/net/ipv6"
-)
-
-// How often the interfaces are looked at.
-const (
-	pollIdle    = time.Second            // when nothing is expected
-	pollFast    = 50 * time.Millisecond  // when a link is about to be usable
-	pollSlow    = 400 * time.Millisecond // when that takes long
-	pollGap     = 20 * time.Millisecond  // between any two looks
-	pollFastFor = 5 * time.Second        // how long pollFast lasts
 )
 
 // netif is an interface as a snapshot has it.
@@ -23,16 +12,24 @@ type netif struct {
 	index     int
 	name      string
 	hw        string // hardware address
+	mtu       int    // 0: unknown
 	up        bool   // and operational: a cable without a signal is not
 	multicast bool
 	loopback  bool
+	noIPv6    bool // it has IPv4 addresses, and IPv6 is known to be off
 	addrs     []netifAddr
 }
 
-// netifAddr is an IPv6 address of an interface, without zone.
+// netifAddr is an address of an interface, without zone. A mapped IPv4 address
+// does not occur.
 type netifAddr struct {
 	ip    netip.Addr
 	flags addrFlags
+	// onLink is the network that an IPv4 address makes neighbors.
+	onLink netip.Prefix
+	// stamp is when the address was given to the interface, in a unit of the
+	// system's; 0 if it does not tell. A longer lifetime does not change it.
+	stamp uint32
 }
 
 // addrFlags says what keeps an address from being used, or makes it second
@@ -48,91 +45,39 @@ const (
 
 func (a netifAddr) usable() bool { return a.flags&(addrTentative|addrFailed) == 0 }
 
+// ipv4Grace is how long a link waits for an IPv6 address before it runs over
+// IPv4, unless IPv6 is known to be off: programs that manage networks may give
+// the address themselves, soon after the link is up.
+const ipv4Grace = 500 * time.Millisecond
+
 // member is what is known of an interface on which the group was joined, or
 // should be.
 type member struct {
+	joined  *family // nil: none
 	hw      string
-	joined  bool
+	stamp   uint32    // of the address
 	inUse   bool      // at the last look
-	pending time.Time // since when the address is awaited; zero: it is not
+	pending time.Time // since when an IPv6 address is awaited; zero: it is not
 }
 
-// poke makes the watcher look at the interfaces soon. It is what a source of
-// events calls: an event only wakes, and comparing snapshots decides what
-// changed, so that lost or doubled events do no harm.
-func (e *layer2Endpoint) poke() {
-	select {
-	case e.wake <- struct{}{}:
-	default:
+// be makes it a member of the group of one family, or of none, and says
+// whether it is. A failure is tried again at the next look.
+func (m *member) be(f *family, index int) bool {
+	if m.joined != f {
+		m.leave(index)
+		if f != nil && f.join(index) == nil {
+			m.joined = f
+		}
 	}
+	return m.joined != nil
 }
 
-// watch follows the interfaces until Close.
-func (e *layer2Endpoint) watch(next time.Duration) {
-	timer := time.NewTimer(next)
-	defer timer.Stop()
-	for {
-		select {
-		case <-e.ctx.Done():
-			return
-		case <-timer.C:
-		case <-e.wake:
-			// Errors in a row must not make this loop spin.
-			timer.Reset(pollGap)
-			select {
-			case <-e.ctx.Done():
-				return
-			case <-timer.C:
-			}
-		}
-		timer.Reset(e.refresh())
+// leave ends any membership on an interface.
+func (m *member) leave(index int) {
+	if m.joined != nil {
+		m.joined.leave(index)
+		m.joined = nil
 	}
-}
-
-// refresh takes a snapshot of the interfaces, joins and leaves accordingly,
-// and publishes what changed. It returns the time until the next look. If the
-// snapshot fails, the last one stands.
-func (e *layer2Endpoint) refresh() time.Duration {
-	ifs, err := e.sys.interfaces()
-	if err != nil {
-		return pollIdle
-	}
-	old := e.state.Load()
-	st := &layer2State{
-		byIndex: make(map[int]*linkState),
-		names:   make(map[string]int, len(ifs)),
-		addr:    bestAddr(ifs, old.addr),
-	}
-	seen := make(map[int]bool, len(ifs))
-	next := pollIdle
-	now := time.Now()
-	for i := range ifs {
-		ifi := &ifs[i]
-		st.names[ifi.name] = ifi.index
-		if !e.selected(ifi) {
-			continue
-		}
-		seen[ifi.index] = true
-		l, wait := e.follow(ifi, old.byIndex[ifi.index], now)
-		if l != nil {
-			st.links = append(st.links, l.Link)
-			st.byIndex[l.Index] = l
-		}
-		next = min(next, wait)
-	}
-	for index, m := range e.members {
-		if !seen[index] {
-			// It left nothing behind but an entry of the socket.
-			e.leave(index, m)
-			delete(e.members, index)
-		}
-	}
-	slices.SortFunc(st.links, func(a, b Link) int { return a.Index - b.Index })
-	e.state.Store(st)
-	if !slices.Equal(st.links, old.links) || st.addr != old.addr {
-		e.notify()
-	}
-	return next
 }
 
 // selected is true if an interface is one that may be a link.
@@ -152,82 +97,94 @@ func (e *layer2Endpoint) follow(ifi *netif, old *linkState, now time.Time) (*lin
 		m = &member{hw: ifi.hw}
 		e.members[ifi.index] = m
 	}
-	addr, tentative := linkAddr(ifi, old)
+	f, addr, c := e.choose(ifi, m, old, now)
 	// A membership does not outlive its interface, while the index may come
 	// back, and so does a join of what the socket believes to have joined
 	// (EADDRINUSE). So whenever the interface may have been replaced since
-	// the last look, or had IPv6 taken from it, leave and join.
-	if m.hw != ifi.hw || (m.inUse && !addr.IsValid()) {
-		e.leave(ifi.index, m)
+	// the last look, or had its address taken from it, leave and join.
+	if m.hw != ifi.hw || m.stamp != addr.stamp || (m.inUse && !c.usable()) {
+		m.leave(ifi.index)
 	}
-	m.hw, m.inUse = ifi.hw, false
+	m.hw, m.stamp, m.inUse = ifi.hw, addr.stamp, false
 	if !ifi.up {
 		m.pending = time.Time{}
-		return nil, pollIdle
+		return nil, pollSafe
 	}
 	// Join before there is an address, so as not to miss anything after.
-	e.join(ifi.index, m)
-	if !m.joined {
+	if !m.be(f, ifi.index) {
 		return nil, pollIdle
 	}
-	if !addr.IsValid() {
-		if m.pending.IsZero() {
-			m.pending = now
-		}
-		switch {
-		case now.Sub(m.pending) < pollFastFor:
-			return nil, pollFast
-		case tentative:
-			return nil, pollSlow
-		}
-		return nil, pollIdle
+	switch {
+	case c.usable():
+		m.inUse = true
+		return e.linkOn(f, ifi, addr, old), pollSafe
+	case now.Sub(m.pending) < pollFastFor:
+		return nil, pollFast
+	case c == choiceAwaited:
+		return nil, pollSlow
 	}
-	m.pending = time.Time{}
-	m.inUse = true
-	link := Link{Index: ifi.index, Name: ifi.name, Addr: addr}
-	if old != nil && old.Link == link {
-		return old, pollIdle
-	}
-	l := &linkState{Link: link, zone: addr.Zone(), loopback: ifi.loopback}
-	// The address is pinned so that the source is what Links says, however
-	// many the interface has.
-	l.oob = (&ipv6.ControlMessage{IfIndex: link.Index, Src: link.Addr.AsSlice()}).Marshal()
-	return l, pollIdle
+	return nil, pollSafe
 }
 
-// linkAddr returns the address of this node on a link: the one it had, if it
-// is still there, else the first. If there is none, it says whether one will
-// be when duplicate address detection is over.
-func linkAddr(ifi *netif, old *linkState) (addr netip.Addr, tentative bool) {
-	for _, a := range ifi.addrs {
-		loopback := ifi.loopback && a.ip == netip.IPv6Loopback()
-		if !isLinkLocal(a.ip) && !loopback {
-			continue
-		}
-		if !a.usable() {
-			tentative = tentative || a.flags&addrFailed == 0
-			continue
-		}
-		ip := a.ip
-		if !loopback {
-			ip = ip.WithZone(zoneOf(ifi.index))
-		}
-		if old != nil && old.Addr == ip {
-			return ip, false
-		}
-		if !addr.IsValid() || (addr == netip.IPv6Loopback() && !loopback) {
-			addr = ip
+// choose returns the family that a link is to run over, and its address there
+// if that is usable: IPv6 if it has one, else IPv4 if it may.
+func (e *layer2Endpoint) choose(ifi *netif, m *member, old *linkState, now time.Time) (*family, netifAddr, choice) {
+	var had netip.Addr
+	if old != nil {
+		had = old.Addr.WithZone("")
+	}
+	var six netifAddr
+	var c6 choice
+	if e.six != nil {
+		if six, c6 = e.six.pick(ifi, had); c6.usable() {
+			m.pending = time.Time{}
+			return e.six, six, c6
 		}
 	}
-	return addr, tentative
+	if m.pending.IsZero() {
+		m.pending = now
+	}
+	if e.four != nil && (ifi.mtu == 0 || ifi.mtu >= minMTU) {
+		four, c4 := e.four.pick(ifi, had)
+		runs := ifi.up && m.joined == e.four // until IPv6 can take over
+		absent := e.six == nil || ifi.noIPv6
+		late := c6 != choiceAwaited && now.Sub(m.pending) >= ipv4Grace
+		if c4.usable() && (runs || absent || late) || e.six == nil {
+			return e.four, four, c4
+		}
+	}
+	return e.six, six, c6
+}
+
+// linkOn returns a link in use: the old one, if nothing about it changed.
+func (e *layer2Endpoint) linkOn(f *family, ifi *netif, addr netifAddr, old *linkState) *linkState {
+	l := &linkState{zone: zoneOf(ifi.index), loopback: ifi.loopback, family: f}
+	l.Link = Link{Index: ifi.index, Name: ifi.name, Addr: addr.ip}
+	if isLinkLocal(addr.ip) {
+		l.Addr = addr.ip.WithZone(l.zone)
+	}
+	if addr.ip.Is4() {
+		for _, a := range ifi.addrs {
+			if a.ip.Is4() {
+				// A network of two has only the other end in its prefix.
+				l.onLink = append(l.onLink, a.onLink, netip.PrefixFrom(a.ip, a.ip.BitLen()))
+			}
+		}
+	}
+	if old != nil && old.Link == l.Link && slices.Equal(old.onLink, l.onLink) {
+		return old
+	}
+	l.oob = f.control(l.Link)
+	return l
 }
 
 // bestAddr returns the address by which nodes beyond the link reach this one:
 // a unique local one rather than a global one, as the prototype does, one that
 // lasts rather than a temporary or deprecated one, and the one given out so
-// far rather than another that is no better. An interface need not be a link
-// in use, since any address of the host reaches it.
-func bestAddr(ifs []netif, old netip.Addr) netip.Addr {
+// far rather than another that is no better. IPv4 comes last, if at all. An
+// interface need not be a link in use, since any address of the host reaches
+// it.
+func bestAddr(ifs []netif, old netip.Addr, with4 bool) netip.Addr {
 	var best netip.Addr
 	bestRank := 0
 	for _, ifi := range ifs {
@@ -235,7 +192,7 @@ func bestAddr(ifs []netif, old netip.Addr) netip.Addr {
 			continue
 		}
 		for _, a := range ifi.addrs {
-			if !a.ip.IsGlobalUnicast() || !a.usable() {
+			if !a.ip.IsGlobalUnicast() || !a.usable() || (a.ip.Is4() && !with4) {
 				continue
 			}
 			rank := 1
@@ -248,49 +205,15 @@ func bestAddr(ifs []netif, old netip.Addr) netip.Addr {
 			if a.flags&addrDeprecated != 0 {
 				rank += 4
 			}
+			if a.ip.Is4() {
+				rank += 8
+			}
 			if bestRank == 0 || rank < bestRank || (rank == bestRank && a.ip == old) {
 				best, bestRank = a.ip, rank
 			}
 		}
 	}
 	return best
-}
-
-// join joins the group on an interface. That it is joined already is success;
-// any other failure is tried again at the next look.
-func (e *layer2Endpoint) join(index int, m *member) {
-	if m.joined {
-		return
-	}
-	err := e.group.JoinGroup(&net.Interface{Index: index}, &net.UDPAddr{IP: Group6.AsSlice()})
-	m.joined = err == nil || isInUse(err)
-}
-
-// leave leaves the group on an interface, which may be gone. There is nothing
-// to be done if it fails.
-func (e *layer2Endpoint) leave(index int, m *member) {
-	if !m.joined {
-		return
-	}
-	m.joined = false
-	_ = e.group.LeaveGroup(&net.Interface{Index: index}, &net.UDPAddr{IP: Group6.AsSlice()})
-}
-
-// notify tells the reader of Changed.
-func (e *layer2Endpoint) notify() {
-	select {
-	case e.changed <- struct{}{}:
-	default:
-	}
-}
-
-// drainChanged forgets the changes of the first look: what Links and Addr say
-// when Open returns is no change.
-func (e *layer2Endpoint) drainChanged() {
-	select {
-	case <-e.changed:
-	default:
-	}
 }
 
 // flagsOf takes what a snapshot needs from package net.
@@ -300,6 +223,7 @@ func flagsOf(ifi *net.Interface) netif {
 		index:     ifi.Index,
 		name:      ifi.Name,
 		hw:        string(ifi.HardwareAddr),
+		mtu:       ifi.MTU,
 		up:        ifi.Flags&up == up,
 		multicast: ifi.Flags&net.FlagMulticast != 0,
 		loopback:  ifi.Flags&net.FlagLoopback != 0,

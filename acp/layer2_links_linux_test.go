@@ -250,7 +250,8 @@ func TestTrap04ZoneNamesAreStale(t *testing.T) {
 }
 
 // TestTrap04NumberAsName: to package net the zone 5 is the interface named 5,
-// if there is one. A dial must not go there.
+// if there is one. A dial must not go there: it goes to the link with that
+// index, or nowhere.
 func TestTrap04NumberAsName(t *testing.T) {
 	if !netbed.Enter(t) {
 		return
@@ -259,12 +260,25 @@ func TestTrap04NumberAsName(t *testing.T) {
 	index := strconv.Itoa(netbed.Index(t, "va0"))
 	netbed.VethPair(t, index, "vb1")
 	a, b := join(t, on()), join(t, on())
+	byZone := open(t, acp.ByZone(acp.Layer2{}))
 	use(t, a, "va0", "va1", index, "vb1")
+	use(t, b, "va0", "va1", index, "vb1")
+	use(t, byZone, "va0", "va1", index, "vb1")
 	reach(t, b, "va0", a, patience) // multicasts know better
-	// At the address that is sought on va0, there is somebody on the other link.
+	// The address that is sought on va0 is on the other link too.
+	netbed.AddAddr(t, "va1", "fe80::77/64")
 	netbed.AddAddr(t, "vb1", "fe80::77/64")
 	to := netip.AddrPortFrom(netip.MustParseAddr("fe80::77%"+index), a.Port())
-	_, err := b.Dial(t.Context(), to)
+	s, err := b.Dial(t.Context(), to)
+	require.NoError(t, err)
+	defer s.Close()
+	in, err := a.Accept()
+	require.NoError(t, err)
+	defer in.Close()
+	assert.Equal(t, index, strconv.Itoa(s.Link))
+	assert.Equal(t, netbed.Index(t, "va1"), in.Link)
+
+	_, err = byZone.Dial(t.Context(), to)
 	assert.ErrorContains(t, err, `an interface is named "`+index+`"`)
 }
 

@@ -22,9 +22,9 @@ import (
 	"github.com/go-grasp/grasp/internal/netbed"
 )
 
-// listenGroup opens a socket as another implementation would, with these
-// options, and joins the group on an interface.
-func listenGroup(t *testing.T, ifname string, opts ...int) (*net.UDPConn, error) {
+// listenShared opens a socket as another implementation would, with these
+// options.
+func listenShared(t *testing.T, network, addr string, opts ...int) (*net.UDPConn, error) {
 	t.Helper()
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error
@@ -37,12 +37,22 @@ func listenGroup(t *testing.T, ifname string, opts ...int) (*net.UDPConn, error)
 		}
 		return err
 	}}
-	p, err := lc.ListenPacket(t.Context(), "udp6", "[::]:7017")
+	p, err := lc.ListenPacket(t.Context(), network, addr)
 	if err != nil {
 		return nil, err
 	}
 	c := p.(*net.UDPConn)
 	t.Cleanup(func() { _ = c.Close() })
+	return c, nil
+}
+
+// listenGroup joins the group on an interface too.
+func listenGroup(t *testing.T, ifname string, opts ...int) (*net.UDPConn, error) {
+	t.Helper()
+	c, err := listenShared(t, "udp6", "[::]:7017", opts...)
+	if err != nil {
+		return nil, err
+	}
 	require.NoError(t, ipv6.NewPacketConn(c).JoinGroup(&net.Interface{Index: netbed.Index(t, ifname)}, &net.UDPAddr{IP: acp.Group6.AsSlice()}))
 	return c, nil
 }

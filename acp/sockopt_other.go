@@ -13,6 +13,7 @@ import (
 
 const (
 	needPacketInfo = true
+	ipv4Works      = false
 	oobSize        = 1
 )
 
@@ -25,7 +26,7 @@ func packetInfo([]byte) (netip.Addr, int, bool) { return netip.Addr{}, 0, false 
 
 func peerZone(*net.TCPConn) int { return 0 }
 
-func (e *layer2Endpoint) sendOn(*linkState, []byte) error { return errors.ErrUnsupported }
+func sendOn(*linkState, []byte) error { return errors.ErrUnsupported }
 
 func isInUse(error) bool { return false }
 

@@ -23,14 +23,16 @@ const oobSize = 64
 // controlShared prepares the socket on port 7017 before it is bound. Sockets
 // share the port if both have either option: other implementations set one of
 // them, or both.
-func controlShared(_, _ string, c syscall.RawConn) error {
+func controlShared(network, _ string, c syscall.RawConn) error {
 	var err error
 	if cerr := c.Control(func(fd uintptr) {
 		err = errors.Join(
 			os.NewSyscallError("setsockopt SO_REUSEADDR", unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)),
-			os.NewSyscallError("setsockopt SO_REUSEPORT", unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)),
-			limitGroups(int(fd)),
+			limitGroups(int(fd), network),
 		)
+		if err == nil && reusePort(network) {
+			err = os.NewSyscallError("setsockopt SO_REUSEPORT", unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
+		}
 	}); cerr != nil {
 		return cerr
 	}
@@ -47,6 +49,9 @@ func packetInfo(oob []byte) (dst netip.Addr, ifindex int, ok bool) {
 		}
 		if h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo {
 			return netip.AddrFrom16([16]byte(data)), int(binary.NativeEndian.Uint32(data[16:])), true
+		}
+		if dst, ifindex, ok := packetInfo4(h.Level, h.Type, data); ok {
+			return dst, ifindex, true
 		}
 		oob = rest
 	}
@@ -75,21 +80,31 @@ func peerZone(c *net.TCPConn) int {
 // the zone of the destination by a netlink dump, and waits when the socket's
 // buffer is full: one link that is stuck would hold up the others.
 type sendOp struct {
-	to       unix.SockaddrInet6
+	to       unix.Sockaddr
 	msg, oob []byte
 	err      error
 	run      func(fd uintptr) bool
 }
 
-var sendPool = sync.Pool{New: func() any {
-	op := &sendOp{to: unix.SockaddrInet6{Port: Port, Addr: Group6.As16()}}
+// There is a pool for each family, since addresses hold buffers.
+var (
+	sendPool6 = sync.Pool{New: func() any {
+		return newSendOp(&unix.SockaddrInet6{Port: Port, Addr: Group6.As16()})
+	}}
+	sendPool4 = sync.Pool{New: func() any {
+		return newSendOp(&unix.SockaddrInet4{Port: Port, Addr: Group4.As4()})
+	}}
+)
+
+func newSendOp(to unix.Sockaddr) *sendOp {
+	op := &sendOp{to: to}
 	op.run = op.send
 	return op
-}}
+}
 
 func (op *sendOp) send(fd uintptr) bool {
 	for {
-		_, op.err = unix.SendmsgN(int(fd), op.msg, op.oob, &op.to, 0)
+		_, op.err = unix.SendmsgN(int(fd), op.msg, op.oob, op.to, 0)
 		if op.err != unix.EINTR {
 			return true
 		}
@@ -97,11 +112,15 @@ func (op *sendOp) send(fd uintptr) bool {
 }
 
 // sendOn multicasts on one link, without waiting.
-func (e *layer2Endpoint) sendOn(l *linkState, msg []byte) error {
-	op := sendPool.Get().(*sendOp)
-	defer sendPool.Put(op)
+func sendOn(l *linkState, msg []byte) error {
+	pool := &sendPool6
+	if l.family.group.Is4() {
+		pool = &sendPool4
+	}
+	op := pool.Get().(*sendOp)
+	defer pool.Put(op)
 	op.msg, op.oob = msg, l.oob
-	err := e.rawSend.Write(op.run)
+	err := l.family.rawSend.Write(op.run)
 	op.msg, op.oob = nil, nil
 	if err != nil {
 		return err

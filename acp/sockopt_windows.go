@@ -13,6 +13,9 @@ const needPacketInfo = false
 
 const oobSize = 64
 
+// ipv4Works: nothing would tell the interface of an IPv4 packet.
+const ipv4Works = false
+
 // Errors of Winsock that package syscall has no names for.
 const (
 	wsaeMsgSize   = syscall.Errno(10040)
@@ -55,8 +58,8 @@ func peerZone(c *net.TCPConn) int {
 }
 
 // sendOn multicasts on one link, which the zone of the destination picks.
-func (e *layer2Endpoint) sendOn(l *linkState, msg []byte) error {
-	_, err := e.send.WriteToUDPAddrPort(msg, netip.AddrPortFrom(Group6.WithZone(l.zone), Port))
+func sendOn(l *linkState, msg []byte) error {
+	_, err := l.family.send.WriteToUDPAddrPort(msg, netip.AddrPortFrom(Group6.WithZone(l.zone), Port))
 	return err
 }
 

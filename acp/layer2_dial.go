@@ -1,0 +1,143 @@
+package acp
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"syscall"
+)
+
+// Accept implements [Endpoint].
+func (e *layer2Endpoint) Accept() (*Stream, error) {
+	conn, err := e.streams.AcceptTCP()
+	if err != nil {
+		return nil, fmt.Errorf("acp: accept: %w", err)
+	}
+	s := &Stream{Conn: conn, Peer: unmapped(addrPortOf(conn.RemoteAddr()))}
+	switch peer := s.Peer.Addr(); {
+	case isLinkLocal(peer):
+		// Not from the zone's name: package net remembers names for a
+		// minute, in which they can move to another interface.
+		s.Link = peerZone(conn)
+		s.Peer = netip.AddrPortFrom(peer.WithZone(zoneOf(s.Link)), s.Peer.Port())
+	case peer.Is4():
+		s.Link = e.linkOf4(conn, peer)
+	}
+	return s, nil
+}
+
+// linkOf4 returns the index of the link that an IPv4 peer is on.
+func (e *layer2Endpoint) linkOf4(conn *net.TCPConn, peer netip.Addr) int {
+	st := e.state.Load()
+	if len(st.only4) == 0 {
+		return 0
+	}
+	return st.linkOf(peer, unmapped(addrPortOf(conn.LocalAddr())).Addr())
+}
+
+// Dial implements [Endpoint].
+func (e *layer2Endpoint) Dial(ctx context.Context, to netip.AddrPort) (*Stream, error) {
+	to = unmapped(to)
+	link := 0
+	if isLinkLocal(to.Addr()) {
+		var err error
+		if link, err = strconv.Atoi(to.Addr().Zone()); err != nil || link <= 0 {
+			return nil, fmt.Errorf("acp: dial %s: a link-local address needs the index of its link as its zone", to)
+		}
+		to = netip.AddrPortFrom(to.Addr().WithZone(zoneOf(link)), to.Port())
+	}
+	if e.ctx.Err() != nil {
+		return nil, fmt.Errorf("acp: dial %s: %w", to, net.ErrClosed)
+	}
+	dialCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(e.ctx, cancel)()
+
+	conn, err := e.sys.dial(dialCtx, link, to)
+	switch {
+	case err == nil && e.ctx.Err() != nil:
+		_ = conn.Close()
+		fallthrough
+	case e.ctx.Err() != nil:
+		return nil, fmt.Errorf("acp: dial %s: %w", to, net.ErrClosed)
+	case err != nil && ctx.Err() != nil:
+		return nil, fmt.Errorf("acp: dial %s: %w", to, context.Cause(ctx))
+	case err != nil:
+		return nil, fmt.Errorf("acp: dial %s: %w", to, err)
+	}
+	// An interface whose name is a number hides the link with that index
+	// from package net.
+	if link != 0 && peerZone(conn) != link {
+		_ = conn.Close()
+		return nil, fmt.Errorf("acp: dial %s: an interface is named %q", to, to.Addr().Zone())
+	}
+	if to.Addr().Is4() {
+		link = e.linkOf4(conn, to.Addr())
+	}
+	return &Stream{Conn: conn, Peer: to, Link: link}, nil
+}
+
+// dialer opens connections to peers.
+//
+// Package net takes a zone for a name first, and asks the kernel for all
+// interfaces before it takes one for an index, which costs more than the rest
+// of a dial to a neighbor. So the socket is bound to the link by its index,
+// which is what connecting with a zone does to it too, and the address goes
+// without. Where that cannot be done, the zone has to serve.
+type dialer struct {
+	bind func(fd, link int) error
+}
+
+// dial connects to an address, on a link if that is not 0.
+func (d dialer) dial(ctx context.Context, link int, to netip.AddrPort) (*net.TCPConn, error) {
+	if link == 0 {
+		return dialTCP(ctx, nil, to)
+	}
+	bound := true
+	conn, err := dialTCP(ctx, func(_, _ string, c syscall.RawConn) error {
+		var err error
+		if cerr := c.Control(func(fd uintptr) { err = d.bind(int(fd), link) }); cerr != nil {
+			return cerr
+		}
+		bound = err == nil
+		return err
+	}, netip.AddrPortFrom(to.Addr().WithZone(""), to.Port()))
+	if bound {
+		return conn, err
+	}
+	return dialTCP(ctx, nil, to)
+}
+
+// dialTCP has package net connect to an address, after control.
+func dialTCP(ctx context.Context, control func(network, address string, c syscall.RawConn) error, to netip.AddrPort) (*net.TCPConn, error) {
+	d := net.Dialer{Control: control}
+	conn, err := d.DialContext(ctx, "tcp", to.String())
+	if err != nil {
+		return nil, err
+	}
+	return conn.(*net.TCPConn), nil
+}
+
+// addrPortOf returns the address of one end of a connection.
+func addrPortOf(a net.Addr) netip.AddrPort { return a.(*net.TCPAddr).AddrPort() }
+
+// isLinkLocal is true for an IPv6 link-local address, and not for one of
+// 169.254.0.0/16, which has no zone.
+func isLinkLocal(a netip.Addr) bool {
+	return a.Is6() && a.IsLinkLocalUnicast()
+}
+
+// unmapped turns an IPv4-mapped IPv6 address into an IPv4 one.
+func unmapped(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
+
+// zoneOf is the zone of a link: its index in decimal, nothing if unknown.
+func zoneOf(index int) string {
+	if index == 0 {
+		return ""
+	}
+	return strconv.Itoa(index)
+}

@@ -1,0 +1,152 @@
+package acp
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+)
+
+// oobPool holds buffers for the control messages of received datagrams.
+var oobPool = sync.Pool{New: func() any { return new([oobSize]byte) }}
+
+// packet is what a pump hands to Receive.
+type packet struct {
+	n    int
+	from Origin
+	err  error
+	buf  [1<<16 - 1]byte // the largest datagram
+}
+
+var packetPool = sync.Pool{New: func() any { return new(packet) }}
+
+// Receive implements [Endpoint]. Where there is one version of IP it reads the
+// socket itself, else it takes what the pumps have read.
+func (e *layer2Endpoint) Receive(buf []byte) (int, Origin, error) {
+	switch {
+	case e.four == nil:
+		return e.receiveFrom(e.six, buf)
+	case e.six == nil:
+		return e.receiveFrom(e.four, buf)
+	}
+	select {
+	case p := <-e.packets:
+		defer packetPool.Put(p)
+		return copy(buf, p.buf[:p.n]), p.from, p.err
+	case <-e.ctx.Done():
+		return 0, Origin{}, fmt.Errorf("acp: receive multicast: %w", net.ErrClosed)
+	}
+}
+
+// pump receives for Receive, which cannot wait for two sockets. Nothing is
+// queued here: it reads on when somebody has taken what it read, errors too.
+func (e *layer2Endpoint) pump(f *family) {
+	for {
+		p := packetPool.Get().(*packet)
+		p.n, p.from, p.err = e.receiveFrom(f, p.buf[:])
+		select {
+		case e.packets <- p:
+		case <-e.ctx.Done():
+			return
+		}
+	}
+}
+
+// receiveFrom waits for a multicast that is for us. Datagrams that did not go
+// to the group, did not come by a link that runs over this version of IP, or
+// have a source beyond the link are dropped: the port is shared, hears groups
+// that other sockets joined, and may be sent to by anybody.
+func (e *layer2Endpoint) receiveFrom(f *family, buf []byte) (int, Origin, error) {
+	oob := oobPool.Get().(*[oobSize]byte)
+	defer oobPool.Put(oob)
+	for {
+		n, oobn, _, src, err := f.recv.ReadMsgUDPAddrPort(buf, oob[:])
+		if err != nil && !isTruncated(err) {
+			return 0, Origin{}, fmt.Errorf("acp: receive multicast: %w", err)
+		}
+		from, ok := e.origin(f, src, oob[:oobn])
+		if ok {
+			return n, from, nil
+		}
+		e.drops.Add(1)
+	}
+}
+
+// origin says where a datagram came from, and whether it is for us.
+func (e *layer2Endpoint) origin(f *family, src netip.AddrPort, oob []byte) (Origin, bool) {
+	st := e.state.Load()
+	var index int
+	if dst, ifindex, ok := packetInfo(oob); ok {
+		if dst != f.group {
+			return Origin{}, false
+		}
+		index = ifindex
+	} else if !f.packetInfo {
+		index = st.indexOf(src.Addr().Zone())
+	}
+	l := st.byIndex[index]
+	if l == nil || l.family != f {
+		return Origin{}, false
+	}
+	addr := src.Addr().WithZone("")
+	switch {
+	case f.group.Is4():
+		if addr = addr.Unmap(); !l.reaches(addr) {
+			return Origin{}, false
+		}
+	case isLinkLocal(addr):
+		addr = addr.WithZone(l.zone)
+	case l.loopback && addr == netip.IPv6Loopback():
+	default:
+		return Origin{}, false
+	}
+	return Origin{Link: index, Addr: netip.AddrPortFrom(addr, src.Port())}, true
+}
+
+// reaches is true if an IPv4 address is on the link.
+func (l *linkState) reaches(addr netip.Addr) bool {
+	for _, p := range l.onLink {
+		if p.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// linkOf returns the index of the link on which an IPv4 peer is that is
+// connected to a local address: the one link it can be on, or else the one
+// with that address, or else 0.
+func (st *layer2State) linkOf(peer, local netip.Addr) int {
+	index := 0
+	for _, l := range st.only4 {
+		switch {
+		case !l.reaches(peer):
+		case l.Addr == local:
+			return l.Index
+		case index == 0:
+			index = l.Index
+		default:
+			index = -1
+		}
+	}
+	return max(index, 0)
+}
+
+// indexOf returns the index of the interface that a zone of package net names,
+// 0 if there is none.
+func (st *layer2State) indexOf(zone string) int {
+	if zone == "" {
+		return 0
+	}
+	if i, ok := st.names[zone]; ok {
+		return i
+	}
+	if i, err := strconv.Atoi(zone); err == nil {
+		return i
+	}
+	if ifi, err := net.InterfaceByName(zone); err == nil {
+		return ifi.Index
+	}
+	return 0
+}

@@ -1,0 +1,179 @@
+package acp
+
+import (
+	"errors"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// How often the interfaces are looked at.
+const (
+	// pollIdle is for when nothing is expected and no events come, and for
+	// what has to be tried again.
+	pollIdle = time.Second
+	// pollSafe is for when nothing is expected and events come. It is a
+	// safety net: an event can be lost without a word, to a driver or a
+	// container's kernel that does not send all, and the look that it stands
+	// for then comes late, not never. Much more often would only keep an
+	// idle machine awake.
+	pollSafe    = 15 * time.Second
+	pollFast    = 50 * time.Millisecond  // when a link is about to be usable
+	pollSlow    = 400 * time.Millisecond // when that takes long
+	pollFastFor = 5 * time.Second        // how long pollFast lasts
+	// pollGap is between an event and the look, in which other events of the
+	// same change come. Where looks take long, on a host of thousands of
+	// interfaces, it is gapFactor times as long as the last one took, up to
+	// pollIdle: no storm of events takes more than a tenth of one processor.
+	pollGap   = 20 * time.Millisecond
+	gapFactor = 10
+)
+
+// eventSource tells when something about the interfaces may have changed.
+// What it tells is only when to look, and comparing snapshots decides what
+// changed: lost or doubled events do no harm.
+type eventSource interface {
+	// Receive waits for events. An error that wraps ENOBUFS means that some
+	// were lost, any other that no more will come.
+	Receive() error
+	// Close has Receive return.
+	Close() error
+}
+
+// poke makes the watcher look at the interfaces soon.
+func (e *layer2Endpoint) poke() {
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+// listen wakes the watcher at events, until there are no more. Then the timer
+// has to serve.
+func (e *layer2Endpoint) listen(events eventSource) {
+	for {
+		err := events.Receive()
+		switch {
+		case err == nil:
+			e.poke()
+		case errors.Is(err, syscall.ENOBUFS) && e.ctx.Err() == nil:
+			e.poke()
+			e.pause(pollGap) // the queue fills again no faster than it is looked at
+		default:
+			e.evented.Store(false)
+			e.poke()
+			return
+		}
+	}
+}
+
+// pause waits, but not beyond Close.
+func (e *layer2Endpoint) pause(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-e.ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// watch follows the interfaces until Close.
+func (e *layer2Endpoint) watch(next time.Duration) {
+	timer := time.NewTimer(next)
+	defer timer.Stop()
+	gap := pollGap
+	for {
+		select {
+		case <-e.ctx.Done():
+			return
+		case <-timer.C:
+		case <-e.wake:
+			// Events and errors in a row must not make this loop spin.
+			e.pause(gap)
+			e.unpoke() // what came meanwhile is seen by this look
+			if e.ctx.Err() != nil {
+				return
+			}
+		}
+		start := time.Now()
+		timer.Reset(e.refresh())
+		gap = min(max(pollGap, gapFactor*time.Since(start)), pollIdle)
+	}
+}
+
+// unpoke forgets a poke.
+func (e *layer2Endpoint) unpoke() {
+	select {
+	case <-e.wake:
+	default:
+	}
+}
+
+// refresh takes a snapshot of the interfaces, joins and leaves accordingly,
+// and publishes what changed. It returns the time until the next look. If the
+// snapshot fails, the last one stands.
+func (e *layer2Endpoint) refresh() time.Duration {
+	ifs, err := e.sys.interfaces()
+	if err != nil {
+		return pollIdle
+	}
+	old := e.state.Load()
+	st := &layer2State{
+		byIndex: make(map[int]*linkState),
+		names:   make(map[string]int, len(ifs)),
+		addr:    bestAddr(ifs, old.addr, e.four != nil),
+	}
+	seen := make(map[int]bool, len(ifs))
+	next := pollSafe
+	if !e.evented.Load() {
+		next = pollIdle
+	}
+	now := time.Now()
+	for i := range ifs {
+		ifi := &ifs[i]
+		st.names[ifi.name] = ifi.index
+		if !e.selected(ifi) {
+			continue
+		}
+		seen[ifi.index] = true
+		l, wait := e.follow(ifi, old.byIndex[ifi.index], now)
+		if l != nil {
+			st.links = append(st.links, l.Link)
+			st.byIndex[l.Index] = l
+			if l.Addr.Is4() {
+				st.only4 = append(st.only4, l)
+			}
+		}
+		next = min(next, wait)
+	}
+	for index, m := range e.members {
+		if !seen[index] {
+			// It left nothing behind but an entry of the socket.
+			m.leave(index)
+			delete(e.members, index)
+		}
+	}
+	slices.SortFunc(st.links, func(a, b Link) int { return a.Index - b.Index })
+	e.state.Store(st)
+	if !slices.Equal(st.links, old.links) || st.addr != old.addr {
+		e.notify()
+	}
+	return next
+}
+
+// notify tells the reader of Changed.
+func (e *layer2Endpoint) notify() {
+	select {
+	case e.changed <- struct{}{}:
+	default:
+	}
+}
+
+// drainChanged forgets the changes of the first look: what Links and Addr say
+// when Open returns is no change.
+func (e *layer2Endpoint) drainChanged() {
+	select {
+	case <-e.changed:
+	default:
+	}
+}

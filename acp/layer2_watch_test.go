@@ -1,0 +1,274 @@
+package acp
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"runtime"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// canned is a source of events that a test makes up: an error for each, nil
+// for an event.
+type canned struct {
+	events   chan error
+	closed   chan struct{}
+	receives atomic.Int64
+	closes   atomic.Int64
+}
+
+func newCanned() *canned {
+	return &canned{events: make(chan error), closed: make(chan struct{})}
+}
+
+func (c *canned) Receive() error {
+	c.receives.Add(1)
+	select {
+	case err := <-c.events:
+		return err
+	case <-c.closed:
+		return os.ErrClosed
+	}
+}
+
+func (c *canned) Close() error {
+	if c.closes.Add(1) == 1 {
+		close(c.closed)
+	}
+	return nil
+}
+
+// storm is a source of events that never waits.
+type storm struct {
+	*canned
+	err error
+}
+
+func (s storm) Receive() error {
+	s.receives.Add(1)
+	select {
+	case <-s.closed:
+		return os.ErrClosed
+	default:
+		runtime.Gosched()
+		return s.err
+	}
+}
+
+// watched is an endpoint without sockets, so that the clock of a bubble can be
+// its clock. It counts looks, each of which takes a while.
+type watched struct {
+	*layer2Endpoint
+	looks atomic.Int64
+	took  time.Duration
+	ifs   []netif
+}
+
+func newWatched() *watched {
+	w := &watched{layer2Endpoint: &layer2Endpoint{
+		wake:    make(chan struct{}, 1),
+		changed: make(chan struct{}, 1),
+		members: make(map[int]*member),
+	}}
+	w.state.Store(new(layer2State))
+	w.sys.interfaces = func() ([]netif, error) {
+		w.looks.Add(1)
+		time.Sleep(w.took) // of the bubble's clock
+		return w.ifs, nil
+	}
+	return w
+}
+
+// watchIn follows the interfaces in a bubble until the test is over.
+func (w *watched) watchIn(t *testing.T, events eventSource) {
+	t.Helper()
+	w.ctx = t.Context()
+	w.evented.Store(events != nil)
+	first := pollIdle
+	if events != nil {
+		first = pollSafe
+		w.done.Go(func() { w.listen(events) })
+	}
+	w.done.Go(func() { w.watch(first) })
+	t.Cleanup(func() {
+		if events != nil {
+			_ = events.Close()
+		}
+		w.done.Wait()
+	})
+}
+
+// looksIn returns how many looks there are in a time.
+func (w *watched) looksIn(d time.Duration) int64 {
+	before := w.looks.Load()
+	time.Sleep(d)
+	synctest.Wait()
+	return w.looks.Load() - before
+}
+
+// TestLayer2WatchByTimer: without events there is a look every second, and it
+// ends with Close.
+func TestLayer2WatchByTimer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched()
+		w.watchIn(t, nil)
+		assert.EqualValues(t, 10, w.looksIn(10*time.Second+time.Millisecond))
+		w.poke()
+		w.poke()
+		assert.EqualValues(t, 1, w.looksIn(pollGap))
+	})
+}
+
+// TestLayer2WatchByEvents: an event is followed by one look, soon; without any
+// there are few. What comes while one is awaited is one with it.
+func TestLayer2WatchByEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, c := newWatched(), newCanned()
+		w.watchIn(t, c)
+		assert.EqualValues(t, 4, w.looksIn(4*pollSafe))
+		for range 5 {
+			c.events <- nil
+		}
+		assert.EqualValues(t, 0, w.looksIn(pollGap-1))
+		assert.EqualValues(t, 1, w.looksIn(1))
+		assert.EqualValues(t, 0, w.looksIn(pollSafe-1))
+
+		// Events that were lost are events.
+		c.events <- fmt.Errorf("netlink: %w", os.NewSyscallError("read", syscall.ENOBUFS))
+		assert.EqualValues(t, 1, w.looksIn(pollGap))
+		c.events <- nil
+		assert.EqualValues(t, 1, w.looksIn(pollGap))
+		assert.EqualValues(t, 4, w.looksIn(4*pollSafe), "they still come")
+
+		// When there are no more, the timer serves.
+		c.events <- errors.New("broken")
+		assert.EqualValues(t, 1, w.looksIn(pollGap))
+		assert.EqualValues(t, 10, w.looksIn(10*pollIdle))
+		assert.EqualValues(t, 7, c.receives.Load()-1)
+	})
+}
+
+// TestLayer2WatchOnlyComparesSnapshots: an event without a difference is no
+// change, and a difference is one whatever the event was.
+func TestLayer2WatchOnlyComparesSnapshots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, c := newWatched(), newCanned()
+		w.watchIn(t, c)
+		c.events <- nil
+		assert.EqualValues(t, 1, w.looksIn(pollGap))
+		assert.Empty(t, w.changed)
+		w.ifs = []netif{{index: 1, name: "x", up: true, addrs: []netifAddr{{ip: netip.MustParseAddr("fd00::1")}}}}
+		c.events <- syscall.ENOBUFS
+		assert.EqualValues(t, 1, w.looksIn(pollGap))
+		assert.Len(t, w.changed, 1)
+		assert.Equal(t, "fd00::1", w.Addr().String())
+	})
+}
+
+// TestLayer2StormOfEvents: however many events come, looks are bounded, more so
+// when they take long; and so are reads of a source that fails all the time.
+func TestLayer2StormOfEvents(t *testing.T) {
+	for name, test := range map[string]struct {
+		took time.Duration
+		max  int64 // looks in 10 s
+	}{
+		"Quick":    {0, 500},
+		"Slow":     {50 * time.Millisecond, 20},
+		"VerySlow": {400 * time.Millisecond, 8},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, c := newWatched(), newCanned()
+				w.took = test.took
+				w.watchIn(t, c)
+				end := time.Now().Add(10 * time.Second)
+				for time.Now().Before(end) {
+					c.events <- nil
+					time.Sleep(time.Millisecond)
+				}
+				assert.LessOrEqual(t, w.looks.Load(), test.max)
+				assert.GreaterOrEqual(t, w.looks.Load(), test.max*4/5)
+			})
+		})
+	}
+	t.Run("Overruns", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w, c := newWatched(), newCanned()
+			s := storm{c, syscall.ENOBUFS}
+			w.watchIn(t, s)
+			assert.LessOrEqual(t, w.looksIn(10*time.Second), int64(500))
+			assert.LessOrEqual(t, c.receives.Load(), int64(501))
+		})
+	})
+}
+
+// TestLayer2SnapshotFails: the last snapshot stands, and the watcher neither
+// stops nor spins (trap 13).
+func TestLayer2SnapshotFails(t *testing.T) {
+	tr := newTracked()
+	var looks atomic.Int64
+	var bad atomic.Bool
+	tr.interfaces = func() ([]netif, error) {
+		looks.Add(1)
+		if bad.Load() {
+			return nil, syscall.ENOBUFS
+		}
+		return []netif{{index: 1, name: "x", up: true, addrs: []netifAddr{{ip: netip.MustParseAddr("fd00::1")}}}}, nil
+	}
+	e, err := openLayer2(&Layer2{}, tr.system)
+	require.NoError(t, err)
+	defer e.Close()
+	bad.Store(true)
+	for start := time.Now(); time.Since(start) < 300*time.Millisecond; {
+		e.poke()
+		runtime.Gosched()
+	}
+	assert.Equal(t, "fd00::1", e.Addr().String())
+	assert.Greater(t, looks.Load(), int64(2))
+	assert.LessOrEqual(t, looks.Load(), int64(300/20+2), "looks at %v at least apart", pollGap)
+	select {
+	case <-e.Changed():
+		assert.Fail(t, "a change was told")
+	default:
+	}
+}
+
+// TestLayer2WatchIntervals: one look a second when nothing is expected, many
+// while an address is tentative, fewer when that takes long.
+func TestLayer2WatchIntervals(t *testing.T) {
+	tr := newTracked()
+	recv, err := tr.listenGroup("udp6")
+	require.NoError(t, err)
+	defer recv.Close()
+	e := &layer2Endpoint{six: newFamily6(recv), members: make(map[int]*member)}
+	ll := netip.MustParseAddr("fe80::1")
+	ifi := &netif{index: 1, name: "x", up: true, multicast: true, addrs: []netifAddr{{ip: ll, flags: addrTentative}}}
+	e.members[1] = &member{joined: e.six}
+	now := time.Now()
+	at := func(after time.Duration) time.Duration {
+		l, wait := e.follow(ifi, nil, now.Add(after))
+		assert.Nil(t, l)
+		return wait
+	}
+	assert.Equal(t, pollFast, at(0))
+	assert.Equal(t, pollFast, at(pollFastFor-1))
+	assert.Equal(t, pollSlow, at(pollFastFor))
+	ifi.addrs[0].flags = addrTentative | addrFailed
+	assert.Equal(t, pollSafe, at(pollFastFor))
+	ifi.addrs = nil
+	assert.Equal(t, pollSafe, at(pollFastFor))
+	ifi.addrs = []netifAddr{{ip: ll}}
+	l, wait := e.follow(ifi, nil, now)
+	assert.Equal(t, pollSafe, wait)
+	assert.Equal(t, Link{Index: 1, Name: "x", Addr: ll.WithZone("1")}, l.Link)
+	again, _ := e.follow(ifi, l, now)
+	assert.Same(t, l, again)
+}
