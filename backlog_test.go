@@ -157,7 +157,7 @@ func TestBacklogStale(t *testing.T) {
 		require.Len(t, old, 1)
 		require.EqualValues(t, 1, old[0].session.key.id)
 		require.Equal(t, 1, b.len())
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		require.Len(t, b.stale(), 1)
 		require.Empty(t, b.stale())
 	})

@@ -59,7 +59,15 @@ func newFloodCache(limit int) *floodCache {
 func (c *floodCache) put(e floodedEntry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.removeLocked(e.objective.Name, e.tag)
+	if o := c.byName[e.objective.Name]; o != nil {
+		if at := o.byTag[e.tag]; at != nil {
+			used := at.Value.(*list.Element)
+			*used.Value.(*floodedEntry) = e
+			c.used.MoveToBack(used)
+			o.order.MoveToBack(at)
+			return
+		}
+	}
 	if c.used.Len() >= c.limit {
 		oldest := c.used.Front().Value.(*floodedEntry)
 		c.removeLocked(oldest.objective.Name, oldest.tag)

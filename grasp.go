@@ -121,7 +121,7 @@ func (c Config) withDefaults() (Config, error) {
 	if len(c.DULLObjectives) == 0 {
 		c.DULLObjectives = defaultDULL
 	} else if !c.DULL {
-		return c, errors.New("Config.DULLObjectives without Config.DULL")
+		return c, errors.New("there are Config.DULLObjectives without Config.DULL")
 	}
 	for _, f := range []struct {
 		name       string
@@ -141,7 +141,7 @@ func (c Config) withDefaults() (Config, error) {
 			*f.value = f.def
 		}
 		if *f.value < f.least {
-			return c, fmt.Errorf("Config.%s is %d, the least is %d", f.name, *f.value, f.least)
+			return c, fmt.Errorf("%s is %d, the least is %d", "Config."+f.name, *f.value, f.least)
 		}
 	}
 	return c, nil

@@ -30,7 +30,7 @@ func (g *Instance) initiator() netip.Addr {
 // encodeMulticast returns a message as it is sent. RFC 8990 section 2.5.3: one
 // that would need fragmentation is refused.
 func (g *Instance) encodeMulticast(m wire.Message) ([]byte, error) {
-	raw, err := m.Append(nil)
+	raw, err := m.Append(make([]byte, 0, usualSize))
 	if err != nil {
 		return nil, &withCode{ErrUnspec, err}
 	}

@@ -222,7 +222,8 @@ func (s *Session) await(ctx context.Context, op string, timeout time.Duration, s
 	if err != nil {
 		return nil, Objective{}, err
 	}
-	code, cause := ErrNoValidStep, fmt.Errorf("the peer sent %v", m.Type())
+	code := ErrNoValidStep
+	var cause error
 	switch m := m.(type) {
 	case *wire.Negotiate:
 		if m.Objective.Name == s.name && m.Objective.Flags&wire.FlagNeg != 0 {
@@ -242,6 +243,7 @@ func (s *Session) await(ctx context.Context, op string, timeout time.Duration, s
 	case *wire.Invalid:
 		cause = fmt.Errorf("the peer sent %v: %s", m.Type(), diagnose(m.Info))
 	default:
+		cause = fmt.Errorf("the peer sent %v", m.Type())
 		s.g.drop(eventOf(m, Event{Reason: ReasonUnexpected, Peer: s.stream.Peer, Link: s.stream.Link}))
 	}
 	s.finish()
@@ -601,8 +603,9 @@ func (s *Session) take(a *ASA) error {
 
 // StopNegotiate ends listening for negotiation requests (stop_listen_negotiate
 // of RFC 8991): the ASA's calls that wait return [ErrStopped], requests are
-// refused by closing, unless another ASA listens, and sessions go on. ListenNegotiate starts it again: a loop of such
-// calls must heed [ErrStopped]. It does not block.
+// refused by closing, unless another ASA listens, and sessions go on. It does
+// not block. The next ListenNegotiate starts it again: to end a loop of such
+// calls, cancel their context.
 //
 // Errors: [ErrNotBoth], [ErrNoASA], [ErrNotYourObj].
 func (a *ASA) StopNegotiate(o Objective) error {

@@ -36,20 +36,20 @@ func (g *Instance) relay(m wire.Message, key sessionKey, raw []byte, from acp.Or
 	if g.cfg.DULL {
 		return ReasonNoOtherLink, false // RFC 8990 section 2.5.2: it relays nothing
 	}
-	links := slices.DeleteFunc(slices.Clone(g.ep.Links()), func(l acp.Link) bool { return l.Index == from.Link })
-	if len(links) == 0 {
+	links := g.ep.Links()
+	if !slices.ContainsFunc(links, func(l acp.Link) bool { return l.Index != from.Link }) {
 		return ReasonNoOtherLink, false
-	}
-	copied, err := wire.AppendRelayed(nil, raw)
-	if errors.Is(err, wire.ErrLoopExhausted) {
-		return ReasonLoopCount, false
-	} else if err != nil {
-		return ReasonInvalid, false
 	}
 	// RFC 8990 sections 2.5.4.4 and 2.5.6.2: the same session ID and initiator
 	// MUST NOT be relayed twice.
 	if g.relayed.has(key) {
 		return ReasonRelayedBefore, false
+	}
+	copied, err := wire.AppendRelayed(make([]byte, 0, len(raw)), raw)
+	if errors.Is(err, wire.ErrLoopExhausted) {
+		return ReasonLoopCount, false
+	} else if err != nil {
+		return ReasonInvalid, false
 	}
 	if !g.rates.allowFrom(m.Type(), from) {
 		return ReasonRate, false
@@ -60,6 +60,9 @@ func (g *Instance) relay(m wire.Message, key sessionKey, raw []byte, from acp.Or
 	}
 	g.relayed.add(key, &relayed{name: name, from: from})
 	for _, l := range links {
+		if l.Index == from.Link {
+			continue
+		}
 		if !g.rates.allowOn(m.Type(), l.Index) {
 			g.drop(eventOf(m, Event{Reason: ReasonRate, Peer: from.Addr, Link: l.Index, Raw: copied}))
 			continue

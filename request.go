@@ -105,10 +105,13 @@ func (a *ASA) sendTo(ctx context.Context, c *outgoing, peer Locator, raw []byte)
 	return nil, failWith(c.op, c.objective.Name, to, code, err)
 }
 
+// usualSize is enough room for most messages.
+const usualSize = 128
+
 // encode returns a unicast message as it is sent. The error has a code:
 // ErrTooLong for one longer than Config.MaxMessage, else ErrUnspec.
 func (g *Instance) encode(m wire.Message) ([]byte, error) {
-	raw, err := m.Append(nil)
+	raw, err := m.Append(make([]byte, 0, usualSize))
 	if err != nil {
 		return nil, &withCode{ErrUnspec, err}
 	}

@@ -210,8 +210,8 @@ func (s *scenario) haggle() {
 	isCode(s, err, ErrNoPeer)
 }
 
-// sum is the value of EX2.
-func sum(currency string, amount int64) []any { return []any{currency, amount} }
+// moneyOf is a value of EX2.
+func moneyOf(currency string, amount int64) []any { return []any{currency, amount} }
 
 // sell is Neg1: it gives half of its reserves at first, and three quarters after
 // having thought about it.
@@ -242,7 +242,7 @@ func (s *scenario) sell(session *Session, asked Objective) bargain {
 			thinking := time.NewTimer(2 * s.moment)
 			<-thinking.C
 		}
-		asked.Value = sum(currency, offer)
+		asked.Value = moneyOf(currency, offer)
 		next, reply, err := session.NegotiateStep(s.Context(), asked, 100*s.moment)
 		var declined *DeclinedError
 		switch {
@@ -267,7 +267,7 @@ func (s *scenario) sell(session *Session, asked Objective) bargain {
 func (s *scenario) buy(asa *ASA, peer *Locator, b bargain) bargain {
 	got := bargain{currency: b.currency, want: b.want}
 	o := scenarioEX2
-	o.Value = sum(b.currency, b.want)
+	o.Value = moneyOf(b.currency, b.want)
 	session, offer, err := asa.ReqNegotiate(s.Context(), o, peer, s.moment)
 	for _, percent := range []int64{75, 60} {
 		if err != nil || session == nil {
@@ -285,7 +285,7 @@ func (s *scenario) buy(asa *ASA, peer *Locator, b bargain) bargain {
 			require.NoError(s, session.EndNegotiate(false, got.refusal))
 			return got
 		}
-		offer.Value = sum(b.currency, content)
+		offer.Value = moneyOf(b.currency, content)
 		session, offer, err = session.NegotiateStep(s.Context(), offer, s.moment)
 	}
 	var declined *DeclinedError

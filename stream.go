@@ -284,7 +284,8 @@ func (g *Instance) serve(s *stream) {
 		g.drop(Event{Reason: ReasonTooManyIdle, Peer: oldest.Peer})
 		oldest.close()
 	}
-	m, err := s.message(g.ctx, time.Now().Add(firstMessageTimeout))
+	// Close closes the stream: that is what ends this, not a context.
+	m, err := s.message(context.Background(), time.Now().Add(firstMessageTimeout))
 	if err != nil {
 		g.refuse(s, err)
 		return

@@ -52,6 +52,9 @@ func TestTrap05AddressReuseIPv4(t *testing.T) {
 	veth4(t, "va0", "10.0.0.1/24", "va1", "10.0.0.2/24")
 	listen := map[string]func() (*net.UDPConn, error){
 		"IPv4": func() (*net.UDPConn, error) { return listenGroup4(t, "va1", unix.SO_REUSEADDR) },
+		"IPv4TwoOptions": func() (*net.UDPConn, error) {
+			return listenGroup4(t, "va1", unix.SO_REUSEADDR, unix.SO_REUSEPORT)
+		},
 		"Both": func() (*net.UDPConn, error) {
 			c, err := listenShared(t, "udp", "[::]:7017", unix.SO_REUSEADDR)
 			if err == nil {

@@ -386,3 +386,34 @@ func BenchmarkEnter(b *testing.B) {
 	for b.Loop() {
 	}
 }
+
+func TestDo(t *testing.T) {
+	if !Enter(t) {
+		return
+	}
+	n := NewNode(t, "n")
+	VethPair(t, "va0", "va1")
+	n.MoveLink(t, "va1")
+	for node, name := range map[*Node]string{nil: "va0", n: "va1"} {
+		node.Do(t, func() {
+			ifi, err := net.InterfaceByName(name)
+			if err != nil || ifi.Name != name {
+				t.Errorf("%v: %v", node, err)
+			}
+		})
+	}
+	n.Sysctl(t, "net/ipv6/conf/va1/disable_ipv6", "1")
+	value := func() string {
+		b, err := os.ReadFile("/proc/sys/net/ipv6/conf/default/disable_ipv6")
+		if err != nil {
+			t.Error(err)
+		}
+		return string(b)
+	}
+	n.Sysctl(t, "net/ipv6/conf/default/disable_ipv6", "1")
+	var there string
+	n.Do(t, func() { there = value() })
+	if there != "1\n" || value() != "0\n" {
+		t.Errorf("%q in the node, %q here", there, value())
+	}
+}
