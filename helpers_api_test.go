@@ -69,13 +69,6 @@ func (b *bed) listenBy(a *ASA, o Objective) pending {
 	})
 }
 
-func (b *bed) synchronizeBy(a *ASA, o Objective, peer *Locator, timeout time.Duration) pending {
-	return b.call(func() answer {
-		o, err := a.Synchronize(forever, o, peer, timeout)
-		return answer{o: o, err: err}
-	})
-}
-
 // talk is a negotiation under way: the ASA under test has asked and waits,
 // the other has the request and owes the answer.
 type talk struct {

@@ -509,7 +509,7 @@ var scenarios = []scenario{
 		pa := a.ask(ex3(nzd(100)), long)
 		tb, o := heard(t, b)
 		pb := tb.step(with(o, nzd(50)), long)
-		ta, o := offered(t, pa, nzd(50))
+		ta, _ := offered(t, pa, nzd(50))
 		require.Equal(t, grasp.OK, ta.end(t, true, ""))
 		accepted(t, pb, nzd(50))
 	}},
