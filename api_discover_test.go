@@ -16,7 +16,7 @@ import (
 
 // respondAll has the peer answer each discovery that the ASA under test sends,
 // with these locators and a lifetime in milliseconds.
-func (b *bed) respondAll(ttl int, locators ...arr) {
+func (b *bed) respondAll(ttl uint32, locators ...arr) {
 	b.Helper()
 	for _, p := range b.peer.all() {
 		m := message[*wire.Discovery](b, p)
@@ -170,7 +170,7 @@ func TestA22Fields(t *testing.T) {
 // D-08: a ttl of 0 stands for 600 s. A-23: then the locator never comes back.
 func TestA23Expiry(t *testing.T) {
 	inBed(t, func(b *bed) {
-		for ttl, lives := range map[int]time.Duration{0: 600 * time.Second, 1: time.Millisecond, math.MaxUint32: math.MaxUint32 * time.Millisecond} {
+		for ttl, lives := range map[uint32]time.Duration{0: 600 * time.Second, 1: time.Millisecond, math.MaxUint32: math.MaxUint32 * time.Millisecond} {
 			o := neg(fmt.Sprintf("EX%d", ttl), nil)
 			call := b.discover(o, 0, DiscoverOptions{First: true})
 			b.respondAll(ttl, ipv6("fd00::1", 1))
@@ -182,6 +182,23 @@ func TestA23Expiry(t *testing.T) {
 			require.Equal(b, 1, known())
 			time.Sleep(time.Nanosecond)
 			require.Zero(b, known())
+		}
+	})
+}
+
+// the ttl of a Divert is what is left, and never 0, which would stand for
+// much longer.
+func TestDivertTTL(t *testing.T) {
+	inBedOf(t, 2, Config{}, func(b *bed) {
+		b.learn(b.far, "EX1", 1000, ipv6("fd00::9", 9))
+		for i, c := range []struct {
+			left time.Duration
+			ttl  uint32
+		}{{900 * time.Millisecond, 900}, {time.Microsecond, 1}} {
+			time.Sleep(time.Until(b.g.locators.get("EX1")[0].Expire.Add(-c.left)))
+			m, ok := b.peer.discover(uint32(i), "EX1")
+			require.True(b, ok)
+			require.Equal(b, c.ttl, message[*wire.Response](b, m).TTL)
 		}
 	})
 }

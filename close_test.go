@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"runtime"
 	"strings"
 	"sync"
@@ -161,6 +162,41 @@ func TestCloseConcurrently(t *testing.T) {
 		all.Wait()
 		isCode(b, waiting.done().err, ErrNoSession)
 		require.NoError(b, b.g.Close())
+	})
+}
+
+// Close waits for what goes on: when it has returned, nothing of the instance
+// runs, and nothing is traced any more.
+func TestCloseWaits(t *testing.T) {
+	inBed(t, func(b *bed) {
+		var mu sync.Mutex
+		busy, over := 0, false
+		a := b.other("other", func(c *Config) {
+			c.Trace = func(e Event) {
+				mu.Lock()
+				if over {
+					t.Errorf("after Close: %v", e)
+				}
+				busy++
+				mu.Unlock()
+				time.Sleep(300 * time.Millisecond) // slower than it should be
+				mu.Lock()
+				busy--
+				mu.Unlock()
+			}
+		})
+		b.peer.multicast(arr{9, 1, b.peer.addr(), 0, arr{arr{"EX1", 5, 6, 7}, arr{}}})
+		b.peer.dial(netip.AddrPortFrom(a.g.ep.Addr(), a.g.ep.Port())).send(arr{4, 7, arr{"EX1", 5, 6, nil}})
+		mu.Lock()
+		require.Equal(b, 2, busy)
+		mu.Unlock()
+		require.NoError(b, a.g.Close())
+		mu.Lock()
+		require.Zero(b, busy)
+		over = true
+		mu.Unlock()
+		b.peer.multicast(arr{9, 2, b.peer.addr(), 0, arr{arr{"EX1", 5, 6, 7}, arr{}}})
+		time.Sleep(time.Minute)
 	})
 }
 

@@ -2,6 +2,7 @@ package grasp
 
 import (
 	"log/slog"
+	"math"
 	"reflect"
 	"strings"
 	"testing"
@@ -54,7 +55,7 @@ func TestConfigEveryFieldIsHandled(t *testing.T) {
 			require.NoError(t, err, name)
 			require.Equal(t, ok, got, name)
 		}
-		for _, bad := range []int{want.least - 1, -1, -1 << 40} {
+		for _, bad := range []int{want.least - 1, -1, math.MinInt} {
 			if bad == 0 {
 				continue // the default
 			}

@@ -53,8 +53,7 @@ func at(g *Instance) *Locator {
 	return &l
 }
 
-// requestBy, listenBy and synchronizeBy are request, listen and synchronize
-// for any ASA.
+// requestBy and listenBy are request and listen for any ASA.
 func (b *bed) requestBy(a *ASA, o Objective, peer *Locator, timeout time.Duration) pending {
 	return b.call(func() answer {
 		s, o, err := a.ReqNegotiate(forever, o, peer, timeout)

@@ -39,9 +39,9 @@ func TestHostileMulticasts(t *testing.T) {
 			{"an empty array", arr{}, ReasonInvalid},
 			{"a type that is no number", arr{"1", 7, me, objective}, ReasonInvalid},
 			{"an unknown type", arr{50, 7, me, objective}, ReasonUnknownType},
-			{"a type too large", arr{1 << 40, 7}, ReasonUnknownType},
+			{"a type too large", arr{int64(1) << 40, 7}, ReasonUnknownType},
 			{"a session ID that is no number", arr{1, "7", me, objective}, ReasonInvalid},
-			{"a session ID too large", arr{1, 1 << 32, me, objective}, ReasonInvalid},
+			{"a session ID too large", arr{1, int64(1) << 32, me, objective}, ReasonInvalid},
 			{"a negative session ID", arr{1, -1, me, objective}, ReasonInvalid},
 			{"no initiator", arr{1, 7}, ReasonInvalid},
 			{"an initiator of 5 bytes", arr{1, 7, []byte("12345"), objective}, ReasonInvalid},
@@ -109,7 +109,7 @@ func TestHostileFirstMessages(t *testing.T) {
 		{"a break", []byte{0xff}, ReasonMalformed, false},
 		{"no array", 7, ReasonInvalid, false},
 		{"an unknown type", arr{50, 7}, ReasonUnknownType, true},
-		{"a session ID too large", arr{3, 1 << 32, objective}, ReasonInvalid, false},
+		{"a session ID too large", arr{3, int64(1) << 32, objective}, ReasonInvalid, false},
 		{"no session ID", arr{3}, ReasonInvalid, false},
 		{"no objective", arr{3, 7}, ReasonInvalid, true},
 		{"an objective that is none", arr{3, 7, "EX1"}, ReasonInvalid, true},
@@ -158,7 +158,7 @@ func TestHostileAnswers(t *testing.T) {
 		{"unknown type", func(id uint32) any { return arr{50, id} }, ErrNoValidStep, true},
 		{"no objective", func(id uint32) any { return arr{5, id} }, ErrNoValidStep, true},
 		{"neither accept nor decline", func(id uint32) any { return arr{6, id, arr{103}} }, ErrInvalidEnd, true},
-		{"a wait too long", func(id uint32) any { return arr{7, id, 1 << 32} }, ErrNoValidStep, true},
+		{"a wait too long", func(id uint32) any { return arr{7, id, int64(1) << 32} }, ErrNoValidStep, true},
 		{"M_INVALID", func(id uint32) any { return arr{99, id} }, ErrNoValidStep, false},
 		{"M_INVALID of no session", func(uint32) any { return arr{99} }, ErrNoValidStep, false},
 	} {
@@ -192,8 +192,7 @@ func TestHostileIDClash(t *testing.T) {
 		b.wantDrop(ReasonIDClash, 1)
 		waiting = b.listen(o)
 		start := time.Now()
-		p, err := clash.next(59 * time.Second)
-		require.Error(b, err, "%v", p)
+		clash.silent(59 * time.Second)
 		waiting.blocks()
 		clash.closedWithin(time.Minute)
 		require.LessOrEqual(b, time.Since(start), 61*time.Second)

@@ -143,7 +143,7 @@ func (p *tape) faults() []string {
 		case grasp.ReasonMalformed, grasp.ReasonInvalid, grasp.ReasonUnknownType, grasp.ReasonTooLong,
 			grasp.ReasonUnexpected, grasp.ReasonIdle, grasp.ReasonBadLocator, grasp.ReasonLinkLocalSource,
 			grasp.ReasonIDClash, grasp.ReasonSendFailed:
-			out = append(out, fmt.Sprintf("%v %s: %v %x", e.Reason, e.Message, e.Err, e.Raw))
+			out = append(out, fmt.Sprintf("%v %s: %v %.100x", e.Reason, e.Message, e.Err, e.Raw))
 		}
 	}
 	return out
@@ -388,7 +388,8 @@ func toPy(o grasp.Objective) graspybed.Objective {
 		o.Value = []byte(raw)
 	}
 	return graspybed.Objective{
-		Name: o.Name, Neg: o.Neg, Dry: o.Dry, Synch: o.Synch, LoopCount: int(o.LoopCount), Value: o.Value,
+		Name: o.Name, Neg: o.Neg, Dry: o.Dry, Synch: o.Synch, LoopCount: int(o.LoopCount),
+		Discoverable: true, Value: o.Value,
 	}
 }
 
@@ -1041,6 +1042,19 @@ func TestInteropDiscovery(t *testing.T) {
 			}
 			require.Equal(t, six, found)
 		})
+		m.t.Run("O07Divert", func(t *testing.T) {
+			// What graspy has found it gives away, with URIs cut short.
+			o := m.registered(t, synch("example.com:divert", nil), grasp.RegisterOptions{Discoverable: true, Locators: locators})
+			require.Len(t, m.py.Discover(t, toPy(o), 0, false), len(locators))
+			require.NoError(t, m.asa.DeregisterObj(o))
+			var found []grasp.Locator
+			for _, l := range m.discover(t, o, grasp.DiscoverOptions{}) {
+				require.True(t, l.Diverted)
+				l.Diverted = false
+				found = append(found, plain(l))
+			}
+			require.Equal(t, []grasp.Locator{locators[0], locators[2]}, found, "graspy diverts to IPv6 and FQDN only")
+		})
 		m.t.Run("DiscoveryOnly", func(t *testing.T) {
 			o := grasp.NewObjective("example.com:here")
 			m.py.RegisterObj(t, toPy(o), graspybed.KW{"discoverable": true})
@@ -1310,6 +1324,26 @@ func TestInteropFlood(t *testing.T) {
 			require.True(t, got[0].Source.IP.IsLinkLocalUnicast())
 			require.Equal(t, strconv.Itoa(m.link), got[0].Source.IP.Zone())
 			require.Equal(t, 4711, got[0].Source.Port)
+		})
+		m.t.Run("O09OddLocators", func(t *testing.T) {
+			odd := []*graspybed.Locator{
+				{Kind: "ip", Locator: "fd00:1::1", Protocol: new(41)}, // as in RFC 8995
+				{Kind: "ip", Locator: "fd00:1::2", Protocol: new(256), Port: new(443)},
+			}
+			o := synch("EX0", nil)
+			m.py.RegisterObj(t, toPy(o), nil)
+			for _, l := range odd {
+				flags := toPy(with(o, l.Locator))
+				flags.Discoverable = false // O-11
+				m.py.Flood(t, time.Minute, graspybed.Tagged{Objective: flags, Source: l})
+			}
+			var got []grasp.TaggedObjective
+			netbed.Eventually(t, patience, "flooded", func() bool {
+				got, _ = m.asa.GetFlood(o)
+				return len(got) == len(odd)
+			})
+			require.Equal(t, grasp.Locator{IP: netip.MustParseAddr("fd00:1::1"), Protocol: 41}, plain(*got[0].Source))
+			require.Equal(t, grasp.Locator{IP: netip.MustParseAddr("fd00:1::2"), Protocol: 256, Port: 443}, plain(*got[1].Source))
 		})
 		m.t.Run("F07Lifetime", func(t *testing.T) {
 			own, py := m.registered(t, synch("EX6", "go"), grasp.RegisterOptions{}), synch("EX7", "py")

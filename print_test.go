@@ -110,6 +110,15 @@ func TestDiagnosing(t *testing.T) {
 	a, out := printing(t, Dialogue{Diagnosing: true})
 	a.g.takeMulticast([]byte{0xff}, acp.Origin{})
 	require.Contains(t, out.String(), "malformed")
+	out.Reset()
+	inBed(t, func(b *bed) {
+		// Our own multicasts come back all the time: that is no news.
+		own := b.other("own", func(c *Config) { c.Dialogue = Dialogue{Diagnosing: true, Output: out} })
+		_, err := own.Discover(forever, neg("EX1", nil), 0, DiscoverOptions{})
+		require.NoError(b, err)
+		require.EqualValues(b, 1, own.g.Snapshot().Dropped[ReasonOwn.String()])
+	})
+	require.Empty(t, out.String())
 }
 
 func TestDumpAll(t *testing.T) {

@@ -428,16 +428,16 @@ func TestN13RequestsBetweenCalls(t *testing.T) {
 func TestN14N15WaitReplacesTheTimer(t *testing.T) {
 	for _, c := range []struct {
 		after time.Duration // the waits are sent this long one after the other
-		waits []int
+		waits []uint32
 		want  time.Duration
 	}{
 		{time.Second, nil, time.Minute},
-		{time.Second, []int{90000}, 91 * time.Second},
-		{time.Second, []int{500}, 1500 * time.Millisecond},
-		{59 * time.Second, []int{60000, 60000, 60000}, (3*59 + 60) * time.Second},
-		{time.Second, []int{3600000, 1000}, 3 * time.Second},
-		{time.Second, []int{1<<32 - 1}, time.Second + (1<<32-1)*time.Millisecond},
-		{time.Second, []int{0}, time.Second}, // expires at once
+		{time.Second, []uint32{90000}, 91 * time.Second},
+		{time.Second, []uint32{500}, 1500 * time.Millisecond},
+		{59 * time.Second, []uint32{60000, 60000, 60000}, (3*59 + 60) * time.Second},
+		{time.Second, []uint32{3600000, 1000}, 3 * time.Second},
+		{time.Second, []uint32{1<<32 - 1}, time.Second + (1<<32-1)*time.Millisecond},
+		{time.Second, []uint32{0}, time.Second}, // expires at once
 	} {
 		inBed(t, func(b *bed) {
 			ex3 := neg("EX3", 1)

@@ -366,7 +366,8 @@ func TestV02V03SendInvalid(t *testing.T) {
 // to a multicast.
 func TestV05NoAnswerToInvalid(t *testing.T) {
 	inBed(t, func(b *bed) {
-		for _, m := range []arr{{99}, {99, 7}, {99, 7, "text"}, {99, "text"}, {99, 7, 1, 2, 3}} {
+		notUTF8 := []byte{0x83, 0x18, 0x63, 0x07, 0x62, 0xc3, 0x28} // which otherwise would be answered
+		for _, m := range []any{arr{99}, arr{99, 7}, arr{99, 7, "text"}, arr{99, "text"}, arr{99, 7, 1, 2, 3}, notUTF8} {
 			s := b.peer.dial(b.at())
 			s.send(m)
 			s.closed()

@@ -519,6 +519,20 @@ func TestZ02LongerMessagesAreNotSent(t *testing.T) {
 		long.Value = make([]byte, 2048)
 		isCode(b, b.request(long, b.peer.locator(), 0).done().err, ErrTooLong)
 		b.peer.notDialed()
+		// One byte too long, and not. A session ID of the peer's has a length.
+		for size, want := range map[int]ErrorCode{2048: OK, 2049: ErrTooLong} {
+			session, o, s := b.served(ex3, 1000, 1)
+			o.Value = sized(b, size, func(value string) any { return arr{5, 1000, arr{"EX3", 3, 5, value}} })
+			step := b.step(session, o, time.Second)
+			if want == OK {
+				require.Len(b, s.read().raw, size)
+				isCode(b, step.within(time.Second).err, ErrNoNegReply)
+			} else {
+				isCode(b, step.done().err, want)
+				s.silent(soon)
+				require.NoError(b, session.EndNegotiate(true, ""))
+			}
+		}
 
 		session, o, s := b.served(ex3, 7, 1)
 		o.Value = make([]byte, 2048)

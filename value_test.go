@@ -25,7 +25,7 @@ func TestValuesBothWays(t *testing.T) {
 		{"int", 42, int64(42)},
 		{"negative int", int8(-42), int64(-42)},
 		{"uint", uint32(math.MaxUint32), int64(math.MaxUint32)},
-		{"largest int64", math.MaxInt64, int64(math.MaxInt64)},
+		{"largest int64", int64(math.MaxInt64), int64(math.MaxInt64)},
 		{"more than an int64", uint64(math.MaxUint64), new(big.Int).SetUint64(math.MaxUint64)},
 		{"big", huge, huge},
 		{"float", 1.5, 1.5},

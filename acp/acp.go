@@ -48,7 +48,8 @@ type Link struct {
 	// Name is the interface's name, for people.
 	Name string
 	// Addr is the address of this node on the link: link-local, with the
-	// decimal Index as its zone (only a loopback link may have ::1).
+	// decimal Index as its zone (a loopback link may have ::1), or, on a link
+	// that runs over IPv4, an IPv4 address.
 	Addr netip.Addr
 }
 
@@ -109,7 +110,7 @@ type Origin struct {
 // Stream is a reliable connection to a peer.
 type Stream struct {
 	net.Conn
-	// Peer is the peer's address; a link-local one has the decimal index of
+	// Peer is the peer's address; an IPv6 link-local one has the decimal index of
 	// the link as its zone.
 	Peer netip.AddrPort
 	// Link is the index of the link the peer is on, 0 if that is not known.

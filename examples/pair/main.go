@@ -94,9 +94,8 @@ func instances(ctx context.Context, p *bank.Program) (here, there *grasp.Instanc
 // onLinks starts instances on real links. It is an error if they cannot
 // reach each other there.
 func onLinks(ctx context.Context, p *bank.Program) (here, there *grasp.Instance, err error) {
-	plane := &acp.Layer2{Links: p.Links}
-	if here, there, err = both(p, plane, plane); err != nil {
-		return nil, nil, err // a system without IPv6, for instance
+	if here, there, err = both(p, p.Plane(), p.Plane()); err != nil {
+		return nil, nil, err // a system without IP, for instance
 	}
 	links := bank.WaitForLink(ctx, here)
 	bank.WaitForLink(ctx, there)
@@ -110,7 +109,7 @@ func onLinks(ctx context.Context, p *bank.Program) (here, there *grasp.Instance,
 // reach finds out whether one instance can discover what the other has.
 func reach(ctx context.Context, here, there *grasp.Instance) error {
 	if len(here.Snapshot().Links) == 0 || len(there.Snapshot().Links) == 0 {
-		return errors.New("no interface is up and has an IPv6 link-local address")
+		return errors.New("no interface is up and has an IPv6 link-local or an IPv4 address")
 	}
 	answering, err := here.RegisterASA("answering")
 	if err != nil {

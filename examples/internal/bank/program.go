@@ -95,6 +95,9 @@ func (p *Program) NewInstance(plane acp.Plane) (*grasp.Instance, error) {
 	return grasp.New(grasp.Config{Plane: plane, Dialogue: p.dialogue})
 }
 
+// Plane is that of the real links that the user chose.
+func (p *Program) Plane() acp.Plane { return &acp.Layer2{Links: p.Links, IPv4: true} }
+
 // LinkTime is how long to wait for the first link: duplicate address
 // detection takes most of two seconds on a new one.
 const LinkTime = 2500 * time.Millisecond
@@ -103,7 +106,7 @@ const LinkTime = 2500 * time.Millisecond
 // little for one to be usable and says which are. None is no error: the
 // instance will use links when they come.
 func (p *Program) OnLinks(ctx context.Context) (*grasp.Instance, error) {
-	g, err := p.NewInstance(&acp.Layer2{Links: p.Links})
+	g, err := p.NewInstance(p.Plane())
 	if err != nil {
 		return nil, err
 	}
