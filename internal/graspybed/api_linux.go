@@ -17,7 +17,9 @@ type Objective struct {
 	Dry       bool   `cbor:"dry"`
 	Synch     bool   `cbor:"synch"`
 	LoopCount int    `cbor:"loop_count"`
-	Value     any    `cbor:"value"`
+	// Discoverable is the flag F_DISC, which graspy always gives as set.
+	Discoverable bool `cbor:"discoverable"`
+	Value        any  `cbor:"value"`
 }
 
 // MarshalCBOR implements [cbor.Marshaler].

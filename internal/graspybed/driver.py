@@ -15,7 +15,7 @@ a thread of its own, so that results come in any order. A tuple is given as an
 array. What CBOR cannot hold is given, and taken, as a map with the key "_":
 
     {"_": "objective", "name": ..., "neg": ..., "dry": ..., "synch": ...,
-     "loop_count": ..., "value": ...}
+     "loop_count": ..., "discoverable": ..., "value": ...}
     {"_": "locator", "kind": "ip", "fqdn", "uri" or "", "locator": text,
      "protocol": ..., "port": ..., "ifi": ..., "diverted": ..., "expire": ...}
     {"_": "tagged", "objective": ..., "source": a locator or null, "n": number
@@ -76,7 +76,7 @@ class Translator:
 
     def take_objective(self, x):
         o = self.grasp.objective(x["name"])
-        for field in ("neg", "dry", "synch", "loop_count", "value"):
+        for field in ("neg", "dry", "synch", "loop_count", "discoverable", "value"):
             setattr(o, field, x[field])
         return o
 
@@ -110,7 +110,8 @@ class Translator:
         if isinstance(x, self.grasp.objective):
             return {
                 "_": "objective", "name": x.name, "neg": bool(x.neg), "dry": bool(x.dry),
-                "synch": bool(x.synch), "loop_count": x.loop_count, "value": x.value,
+                "synch": bool(x.synch), "loop_count": x.loop_count, "discoverable": x.discoverable,
+                "value": x.value,
             }
         if isinstance(x, self.grasp.asa_locator):
             kind = "ip" if x.is_ipaddress else "fqdn" if x.is_fqdn else "uri" if x.is_uri else ""
