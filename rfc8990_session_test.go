@@ -141,6 +141,15 @@ func TestS04S05SessionIDsInUse(t *testing.T) {
 	require.NotContains(t, second, first[0], "it is in use")
 	require.NotContains(t, second, first[1], "it was in use")
 
+	// One that is in use for long is not drawn either, however many come after.
+	cryptotest.SetGlobalRandom(t, 2)
+	for range 3 * recentLimit {
+		table.end(sessionKey{id: table.begin()})
+	}
+	third := draw(2)
+	require.NotContains(t, third, first[0], "it is still in use")
+	require.Contains(t, third, first[1], "its use is long ago")
+
 	// Nor one that a peer uses, or used.
 	table = newSessionTable(1 << 20)
 	peer := sessionKey{id: first[0], initiator: netip.MustParseAddr("fd00::1")}

@@ -26,6 +26,12 @@ func TestK01K02Synchronization(t *testing.T) {
 			require.Equal(b, []any{"value", 1.5}, call.ok().o.Value)
 		}
 		require.EqualValues(b, 6, NewObjective("EX1").LoopCount)
+		// The peer is asked, whatever was flooded.
+		b.peer.multicast(arr{9, 7, b.peer.addr(), 0, arr{arr{"EX1", 5, 6, "flooded"}, arr{}}})
+		call := b.synchronize(syn("EX1", nil), b.peer.locator(), 0)
+		s := b.peer.dialed()
+		s.send(arr{8, s.read().id(b), arr{"EX1", 5, 6, "asked"}})
+		require.Equal(b, "asked", call.ok().o.Value)
 	})
 }
 

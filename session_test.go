@@ -27,7 +27,7 @@ func incomingSession(id uint32, from netip.Addr, local bool) *Session {
 func TestSessionIDsAreNew(t *testing.T) {
 	table := newSessionTable(10)
 	seen := make(map[uint32]bool)
-	for range 20_000 {
+	for range recentLimit {
 		id := table.begin()
 		require.False(t, seen[id], "%d is given out twice", id)
 		seen[id] = true

@@ -7,6 +7,8 @@
 // it is; tests are skipped without it. It needs Debian's python3 with the
 // packages python3-cbor2, python3-netifaces and python3-cryptography.
 //
+//	GRASPY=~/graspy go test -run Interop . ./internal/graspybed
+//
 // It runs in network namespaces of package netbed only, which is why the
 // package is empty but on Linux.
 package graspybed
