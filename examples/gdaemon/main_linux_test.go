@@ -1,0 +1,105 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-grasp/grasp/internal/netbed"
+)
+
+// Gray, on one host, negotiates with Briggs, on another, across a router that
+// runs gdaemon: each a process in a namespace of its own.
+func TestGrayAndBriggsAcrossARelay(t *testing.T) {
+	if !netbed.Enter(t) {
+		return
+	}
+	dir := t.TempDir()
+	out, err := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "../gray", "../briggs", ".").CombinedOutput()
+	require.NoError(t, err, string(out))
+
+	ns := netbed.Chain(t, 3)
+	gray, router, briggs := ns[0], ns[1], ns[2]
+	gray.AddAddr(t, "to-n1", "fd00:1::1/64")
+	router.AddAddr(t, "to-n0", "fd00:1::2/64")
+	router.AddAddr(t, "to-n2", "fd00:2::2/64")
+	briggs.AddAddr(t, "to-n1", "fd00:2::1/64")
+	gray.IP(t, "-6", "route", "add", "fd00:2::/64", "via", "fd00:1::2")
+	briggs.IP(t, "-6", "route", "add", "fd00:1::/64", "via", "fd00:2::2")
+	forward := router.Exec(t.Context(), "sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding")
+	out, err = forward.CombinedOutput()
+	require.NoError(t, err, string(out))
+
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
+	t.Cleanup(cancel)
+	start := func(n *netbed.Node, program string, args ...string) (stdout *safeBuffer, stop func()) {
+		t.Helper()
+		stdout = new(safeBuffer)
+		cmd := n.Exec(ctx, filepath.Join(dir, program), args...)
+		cmd.Stdout, cmd.Stderr = stdout, os.Stderr
+		require.NoError(t, cmd.Start())
+		return stdout, func() {
+			t.Helper()
+			assert.NoError(t, cmd.Process.Signal(os.Interrupt))
+			assert.NoError(t, cmd.Wait(), program)
+		}
+	}
+	relay, stopRelay := start(router, "gdaemon")
+	netbed.Eventually(t, 20*time.Second, "the links are up, with carriers, and in use", func() bool {
+		for _, n := range ns {
+			if strings.Contains(n.IP(t, "-o", "link", "show", "type", "veth"), " state DOWN ") ||
+				!strings.Contains(n.IP(t, "-o", "link", "show", "type", "veth"), " state UP ") {
+				return false
+			}
+		}
+		return strings.Count(relay.String(), "Link up: ") == 2
+	})
+	banker, stopBanker := start(briggs, "briggs", "-seed", "1", "-wait", "0")
+	netbed.Eventually(t, 20*time.Second, "the banker is up", func() bool {
+		return strings.Contains(banker.String(), "Flooding EX1")
+	})
+
+	cmd := gray.Exec(ctx, filepath.Join(dir, "gray"), "-seed", "1", "-wait", "0", "-n", "5", "-json")
+	outcomes, err := cmd.Output()
+	require.NoError(t, err)
+	assert.Equal(t, 5, bytes.Count(outcomes, []byte(`"asa":"Gray"`)), string(outcomes))
+	assert.Positive(t, bytes.Count(outcomes, []byte(`"outcome":"agreed"`)), string(outcomes))
+	assert.Zero(t, bytes.Count(outcomes, []byte(`"outcome":"failed"`)), string(outcomes))
+
+	router.Down(t, "to-n2")
+	netbed.Eventually(t, 10*time.Second, "the relay sees the link go", func() bool {
+		return strings.Contains(relay.String(), "Link down: to-n2")
+	})
+	stopBanker()
+	stopRelay()
+	t.Log("the relay:\n" + relay.String())
+	assert.Contains(t, relay.String(), "M_DISCOVERY")
+	assert.Contains(t, relay.String(), "M_FLOOD")
+}
+
+// safeBuffer is a buffer that a process writes to while a test reads it.
+type safeBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *safeBuffer) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(b)
+}
+
+func (s *safeBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}

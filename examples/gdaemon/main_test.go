@@ -1,0 +1,87 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-grasp/grasp"
+	"github.com/go-grasp/grasp/acp"
+)
+
+func TestFlags(t *testing.T) {
+	o, err := parse([]string{"-link", "eth0,eth1", "-json", "-rate", "50"}, nil)
+	require.NoError(t, err)
+	assert.Equal(t, options{links: []string{"eth0", "eth1"}, json: true, rate: 50}, o)
+	for args, status := range map[string]int{"-link a,": 2, "more": 2, "-x": 2, "-rate -1": 2, "-h": 0} {
+		var stderr bytes.Buffer
+		assert.Equal(t, status, execute(t.Context(), strings.Fields(args), nil, nil, &stderr), args)
+		assert.NotEmpty(t, stderr.String(), args)
+	}
+}
+
+// What it prints, in words and as JSON, while a host looks for another.
+func TestRelay(t *testing.T) {
+	for _, asJSON := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			n := acp.NewNetwork(1)
+			left, right := n.NewLink(acp.LinkConfig{Name: "left"}), n.NewLink(acp.LinkConfig{Name: "right"})
+			host := func(name string, on *acp.MemoryLink) *grasp.ASA {
+				g, err := grasp.New(grasp.Config{Plane: n.NewNode(name, on)})
+				require.NoError(t, err)
+				t.Cleanup(func() { require.NoError(t, g.Close()) })
+				a, err := g.RegisterASA(name)
+				require.NoError(t, err)
+				return a
+			}
+			a, b := host("a", left), host("b", right)
+			o := grasp.NewObjective("EX9")
+			require.NoError(t, b.RegisterObj(o, grasp.RegisterOptions{Discoverable: true}))
+
+			var out bytes.Buffer
+			ctx, cancel := context.WithCancel(t.Context())
+			over := make(chan error)
+			router := n.NewNode("router", left, right)
+			go func() { over <- relay(ctx, grasp.Config{Plane: router}, newTeller(&out, asJSON, false)) }()
+			synctest.Wait()
+			found, err := a.Discover(t.Context(), o, 0, grasp.DiscoverOptions{})
+			require.NoError(t, err)
+			require.Len(t, found, 1)
+			right.Down()
+			time.Sleep(time.Second)
+			router.SetStatus(acp.Status{Reason: "the keys have gone"})
+			time.Sleep(time.Second)
+			cancel()
+			require.NoError(t, <-over)
+
+			if !asJSON {
+				text := out.String()
+				t.Log("\n" + text)
+				for _, want := range []string{
+					"Link up: left (fe80::", "Link up: right (fe80::", "Link down: right (fe80::",
+					"not protected, nothing is relayed: the keys have gone",
+					"Relayed: 1 M_DISCOVERY\n", "Sent: 1 M_RESPONSE\n",
+				} {
+					assert.Contains(t, text, want)
+				}
+				return
+			}
+			var last struct {
+				Event   string
+				Relayed map[string]uint64
+			}
+			for line := range strings.Lines(out.String()) {
+				require.NoError(t, json.Unmarshal([]byte(line), &last), line)
+			}
+			assert.Equal(t, "stopped", last.Event)
+			assert.EqualValues(t, 1, last.Relayed["M_DISCOVERY"])
+		})
+	}
+}

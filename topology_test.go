@@ -1,0 +1,315 @@
+package grasp_test
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-grasp/grasp"
+	"github.com/go-grasp/grasp/internal/topology"
+)
+
+// The scenarios of this file run on topologies in memory, in virtual time
+// (topology_memory_test.go), and on real links between processes in network
+// namespaces (topology_linux_test.go).
+
+// topologies are those on which all scenarios run: a chain of five (a host,
+// three relays, a host), a ring of six, a full mesh of five, hosts behind two
+// relays, and a relay with two interfaces on one link.
+var topologies = []topology.Topology{
+	topology.Chain(5), topology.Ring(6), topology.Mesh(5), topology.Branches(), topology.Doubled(),
+}
+
+// coldDiscoveries is how many discoveries in a row must not be lost.
+const coldDiscoveries = 200
+
+// acrossTopology runs all scenarios on a bed.
+func acrossTopology(t *testing.T, b *topology.Bed) {
+	t.Cleanup(func() {
+		for _, n := range b.On {
+			if t.Failed() {
+				t.Logf("%s dropped %v, and of the first discoveries: %v %v", n.Name,
+					n.Snapshot().Dropped, n.Traffic("one"), n.Traffic("two"))
+			}
+		}
+	})
+	discoverAcross(t, b)
+	negotiateAcross(t, b)
+	floodAcross(t, b)
+	discoverCold(t, b)
+}
+
+// neighbours says that two nodes are on one link.
+func neighbours(b *topology.Bed, i, j int) bool {
+	return slices.ContainsFunc(b.Links, func(members []int) bool {
+		return slices.Contains(members, i) && slices.Contains(members, j)
+	})
+}
+
+// discoverAcross: what is discovered are exactly the right locators, each
+// once, whichever way the answers come (trap 21), and the address given there
+// is that of the node, not of a relay.
+func discoverAcross(t *testing.T, b *topology.Bed) {
+	t.Helper()
+	from, to := b.On[b.From], b.On[b.To]
+	to.Offer("one")
+	found := from.Discover("one", false)
+	require.Len(t, found, 1)
+	at := to.At()
+	assert.Equal(t, at.Addr(), found[0].IP)
+	assert.EqualValues(t, at.Port(), found[0].Port)
+	assert.Equal(t, !neighbours(b, b.From, b.To), found[0].Diverted, "found through a relay, or not")
+
+	// Two that offer the same: exactly two locators.
+	places := []string{to.At().String()}
+	to.Offer("two")
+	if b.Aside != 0 {
+		b.On[b.Aside].Offer("two")
+		places = append(places, b.On[b.Aside].At().String())
+	}
+	for range 3 { // what relays know by now changes nothing
+		found = from.Discover("two", false)
+		var got []string
+		for _, l := range found {
+			got = append(got, l.String())
+		}
+		assert.ElementsMatch(t, places, got)
+	}
+	assert.Empty(t, from.Discover("nothing", false))
+}
+
+// negotiateAcross: with the peer that was discovered the routed path is used,
+// both ways; cold, in one call, too.
+func negotiateAcross(t *testing.T, b *topology.Bed) {
+	t.Helper()
+	from, to := b.On[b.From], b.On[b.To]
+	to.Offer("money")
+	to.Provide("news", 7)
+	for range 3 {
+		out := from.Call(topology.Request{Op: topology.OpNegotiate, Objective: "money", Value: 100})
+		require.Empty(t, out.Err)
+		require.EqualValues(t, 50, out.Value)
+	}
+	out := from.Call(topology.Request{Op: topology.OpSynchronize, Objective: "news"})
+	require.Empty(t, out.Err)
+	require.EqualValues(t, 7, out.Value)
+
+	// All of them at once, each with all others.
+	var all sync.WaitGroup
+	for i, n := range b.On {
+		name := fmt.Sprint("all", i)
+		n.Offer(name)
+		for j, m := range b.On {
+			if i == j {
+				continue
+			}
+			all.Go(func() {
+				out := m.Call(topology.Request{Op: topology.OpNegotiate, Objective: name, Value: int64(2 * j)})
+				assert.Empty(t, out.Err, "%d with %d", j, i)
+				assert.EqualValues(t, j, out.Value)
+			})
+		}
+	}
+	all.Wait()
+	topology.Eventually(t, 10*time.Second, "all sessions are over", func() bool {
+		return !slices.ContainsFunc(b.On, func(n *topology.Node) bool {
+			s := n.Snapshot()
+			return len(s.Sessions) > 0 || s.Streams > 0
+		})
+	})
+}
+
+// floodAcross: a flood of each node is in everybody's cache, once, and each
+// link carries it at most once for each interface on it.
+func floodAcross(t *testing.T, b *topology.Bed) {
+	t.Helper()
+	for i, n := range b.On {
+		name := fmt.Sprint("flood", i)
+		n.Flood(name, int64(i+1), 255)
+		topology.Eventually(t, 10*time.Second, name+" is everywhere", func() bool {
+			sent, heard := 0, 0
+			for _, m := range b.On {
+				for _, c := range m.Traffic(name) {
+					switch c.Did {
+					case "sent", "relayed":
+						sent += c.Times
+					}
+				}
+				heard += len(m.Flooded(name))
+			}
+			return heard == b.Nodes && sent >= b.FloodPackets()
+		})
+	}
+	// Should there be more to come, it is there by now.
+	for i := range b.On {
+		name := fmt.Sprint("flood", i)
+		packets := checkFlood(t, b, name)
+		assert.Equal(t, b.FloodPackets(), packets, name)
+		for _, n := range b.On {
+			assert.Equal(t, []int64{int64(i + 1)}, n.Flooded(name))
+		}
+	}
+	t.Logf("a flood to %d nodes on %d links: %d packets, the fewest possible are %d",
+		b.Nodes, len(b.Links), b.FloodPackets(), b.FewestPackets())
+}
+
+// checkFlood checks that nobody sent a message about an objective, of which
+// there was one, twice by an interface, and that what was sent on a link was
+// received by all others on it. It returns how many packets there were.
+func checkFlood(t *testing.T, b *topology.Bed, name string) int {
+	t.Helper()
+	packets := 0
+	sent := make([]map[int]int, len(b.Links)) // by link and node
+	for l := range sent {
+		sent[l] = make(map[int]int)
+	}
+	origin := -1
+	traffic := make([][]topology.Traffic, b.Nodes)
+	for i, n := range b.On {
+		traffic[i] = n.Traffic(name)
+		for _, c := range traffic[i] {
+			if c.Did != "sent" && c.Did != "relayed" {
+				continue
+			}
+			if c.Did == "sent" {
+				origin = i
+			}
+			require.GreaterOrEqual(t, c.Link, 0)
+			assert.Equal(t, 1, c.Times, "node %d sent %s on link %d", i, name, c.Link)
+			packets += c.Times
+			sent[c.Link][i] += c.Times
+		}
+	}
+	for l, members := range b.Links {
+		for i := range b.On {
+			interfaces := 0
+			for _, m := range members {
+				if m == i {
+					interfaces++
+				}
+			}
+			others := 0
+			for j, times := range sent[l] {
+				if j != i {
+					others += times
+				}
+			}
+			// A second interface hears the first.
+			want, got := others*interfaces+sent[l][i]*max(0, interfaces-1), 0
+			if i == origin {
+				want = 0 // what comes back to its origin is dropped
+			}
+			for _, c := range traffic[i] {
+				if c.Link == l && c.Did == "received" {
+					got += c.Times
+				}
+			}
+			assert.Equal(t, want, got, "node %d heard %s on link %d", i, name, l)
+		}
+	}
+	return packets
+}
+
+// discoverCold: discoveries one after the other, of which nobody on the way
+// knows the answer. None is lost.
+func discoverCold(t *testing.T, b *topology.Bed) {
+	t.Helper()
+	from, to := b.On[b.From], b.On[b.To]
+	for i := range coldDiscoveries {
+		to.Offer(fmt.Sprint("cold", i))
+	}
+	lost, start := 0, time.Now()
+	for i := range coldDiscoveries {
+		if len(from.Discover(fmt.Sprint("cold", i), true)) != 1 {
+			lost++
+		}
+	}
+	took := time.Since(start)
+	assert.Zero(t, lost, "of %d discoveries", coldDiscoveries)
+	// And from the caches of relays.
+	for range coldDiscoveries {
+		if len(from.Discover("cold0", true)) != 1 {
+			lost++
+		}
+	}
+	assert.Zero(t, lost, "of %d discoveries, the relays knowing the answer", coldDiscoveries)
+	t.Logf("%d cold discoveries, one after the other, took %v", coldDiscoveries, took)
+	limited := uint64(0)
+	for _, n := range b.On {
+		limited += n.Snapshot().Dropped[grasp.ReasonRate.String()]
+	}
+	t.Logf("the rates of relays dropped %d packets", limited)
+}
+
+// changeAcross changes a ring of six under its nodes: the next message already
+// follows each change.
+func changeAcross(t *testing.T, b *topology.Bed, asleep func()) {
+	t.Helper()
+	from, to := b.On[b.From], b.On[b.To]
+	found := func(name string) []string {
+		var at []string
+		for _, l := range from.Discover(name, false) {
+			at = append(at, l.String())
+		}
+		return at
+	}
+	reaches := func(name string, nodes ...int) {
+		t.Helper()
+		to.Flood(name, 1, 6)
+		topology.Eventually(t, 5*time.Second, name+" is everywhere", func() bool {
+			return !slices.ContainsFunc(nodes, func(i int) bool { return len(b.On[i].Flooded(name)) != 1 })
+		})
+	}
+	to.Offer("before")
+	old := to.At()
+	require.Equal(t, []string{old.String()}, found("before"))
+
+	// Another address: the next response gives it, and is reached there.
+	b.Renumber(b.To)
+	start := time.Now()
+	topology.Eventually(t, 5*time.Second, "the new address is noticed", func() bool {
+		return to.At().Addr() != old.Addr() && to.At().Addr().IsValid()
+	})
+	t.Logf("the new address was noticed after %v", time.Since(start))
+	to.Offer("renumbered")
+	require.Equal(t, []string{to.At().String()}, found("renumbered"))
+	out := from.Call(topology.Request{Op: topology.OpNegotiate, Objective: "renumbered", Value: 10})
+	require.Empty(t, out.Err)
+
+	// A relay dies: there is another way.
+	dead := b.From + 1
+	b.Kill(dead)
+	to.Offer("killed")
+	require.Equal(t, []string{to.At().String()}, found("killed"))
+	reaches("flooded", 0, 2, 3, 4, 5)
+	b.Restart(dead)
+	to.Offer("restarted")
+	require.Equal(t, []string{to.At().String()}, found("restarted"))
+	reaches("flooded again", 0, 1, 2, 3, 4, 5)
+
+	// A host sleeps, and wakes up with all as it was.
+	var mine []int
+	for l, members := range b.Links {
+		if slices.Contains(members, b.From) {
+			mine = append(mine, l)
+			b.SetLink(l, false)
+		}
+	}
+	asleep()
+	reaches("slept through", 1, 2, 3, 4, 5)
+	for _, l := range mine {
+		b.SetLink(l, true)
+	}
+	start = time.Now()
+	topology.Eventually(t, 5*time.Second, "all links are in use", b.Ready)
+	t.Logf("awake, all links were in use after %v", time.Since(start))
+	to.Offer("awake")
+	require.Equal(t, []string{to.At().String()}, found("awake"))
+	reaches("flooded to the awake", 0, 1, 2, 3, 4, 5)
+	assert.Empty(t, from.Flooded("slept through"))
+}
