@@ -218,6 +218,12 @@ func TestA36Wait(t *testing.T) {
 		for _, bad := range []time.Duration{-1, math.MaxInt64} {
 			isCode(b, got.s.NegotiateWait(bad), ErrUnspec)
 		}
+
+		s, _, conn := b.served(neg("EX1", 1), 7, nil)
+		for timeout, want := range map[time.Duration]string{0: "60000", 1: "1", math.MaxUint32 * time.Millisecond: "4294967295"} {
+			require.NoError(b, s.NegotiateWait(timeout))
+			conn.read().is(b, "[7, %d, "+want+"]")
+		}
 	})
 }
 

@@ -411,6 +411,11 @@ func TestA11RegisterWhileDeregistering(t *testing.T) {
 		}
 		require.Empty(t, g.Snapshot().Objectives, "round %d", i)
 	}
+	// In the midst of Deregister, when it has taken note of the objectives.
+	a := newASA(t, g, "x")
+	a.left = true
+	isCode(t, a.RegisterObj(neg("EX1", nil), RegisterOptions{}), ErrNoASA)
+	require.Empty(t, g.Snapshot().Objectives)
 }
 
 // with overlap only this ASA's share goes, its listeners with it.

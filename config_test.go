@@ -26,7 +26,7 @@ var numbers = map[string]struct{ def, least int }{
 }
 
 // others are the fields that are not numbers, each tested by name below.
-var others = []string{"Plane", "Logger", "Trace", "Dialogue", "DULL", "DULLObjectives", "Rapid", "Resolver"}
+var others = []string{"Plane", "Logger", "Trace", "Dialogue", "DULL", "DULLObjectives", "Rapid", "Resolver", "TranslatedIPv4"}
 
 // Every field has its default, its bounds and a test: one that is added to
 // Config and forgotten here fails.

@@ -166,11 +166,16 @@ func TestErrorTimeout(t *testing.T) {
 		isCode(b, err, ErrNoReply)
 		require.True(b, isTimeout(err), "%v", err)
 
-		// A peer that cannot be reached: the dialing times out.
+		// A peer that cannot be reached: dialing times out, with the call or
+		// before.
 		b.links[0].SetDelay(time.Minute)
-		a = b.request(o, b.peer.locator(), time.Second).within(ever)
-		isCode(b, a.err, ErrSockErrNegRq)
-		require.True(b, isTimeout(a.err), "%v", a.err)
+		for timeout, want := range map[time.Duration]time.Duration{time.Second: time.Second, 0: 5 * time.Second} {
+			start = time.Now()
+			a = b.request(o, b.peer.locator(), timeout).within(ever)
+			isCode(b, a.err, ErrSockErrNegRq)
+			require.True(b, isTimeout(a.err), "%v", a.err)
+			require.Equal(b, want, a.at.Sub(start))
+		}
 		b.links[0].SetDelay(0)
 
 		ctx, cancel := context.WithTimeout(forever, time.Second)

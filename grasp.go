@@ -67,6 +67,10 @@ type Config struct {
 	// Resolver finds the addresses of locators that give a name; nil means
 	// that of the system.
 	Resolver Resolver
+	// TranslatedIPv4 says that IPv4 addresses are translated inside the
+	// domain: they are then not passed on in Diverts (RFC 8990 section
+	// 2.9.5.2).
+	TranslatedIPv4 bool
 	// Logger gets what an operator must know; nil means silence.
 	Logger *slog.Logger
 	// Trace is called for every message sent, received, relayed or dropped. It is
@@ -213,6 +217,7 @@ func New(cfg Config) (*Instance, error) {
 		asas: make(map[string]*ASA),
 		done: make(chan struct{}),
 	}
+	g.locators.translated4 = cfg.TranslatedIPv4
 	g.searches = newSearchTable(g.sessions)
 	g.spawn(g.receiveMulticasts)
 	g.spawn(g.acceptStreams)

@@ -28,14 +28,18 @@ func (l cachedLocator) same(other cachedLocator) bool {
 // mayDivert says that the locator may be told on a link: no link-local address
 // (RFC 8990 section 2.9.5.1), no name, which may mean nothing elsewhere
 // (2.9.5.3, 2.9.5.4), and nothing that was learned on that link (2.5.4.3).
-func (l cachedLocator) mayDivert(link int) bool {
-	return l.wire.Addr.IsValid() && !isLinkLocal(l.wire) && l.IfIndex != link
+// Where IPv4 is translated its addresses mean nothing elsewhere, either
+// (2.9.5.2).
+func (c *locatorCache) mayDivert(l cachedLocator, link int) bool {
+	addr := l.wire.Addr
+	return addr.IsValid() && !isLinkLocal(l.wire) && l.IfIndex != link && !(c.translated4 && addr.Is4())
 }
 
 // locatorCache is the discovery cache. It is bounded in objectives, of which
 // the least recently used gives way, and in locators for each.
 type locatorCache struct {
-	limit int
+	limit       int
+	translated4 bool // Config.TranslatedIPv4
 
 	mu     sync.Mutex // guards all following fields
 	byName map[string]*list.Element
@@ -127,7 +131,7 @@ func (c *locatorCache) divert(name string, link int) ([]wire.Locator, time.Durat
 	var out []wire.Locator
 	var left time.Duration
 	for _, l := range c.lookLocked(name, now) {
-		if !l.mayDivert(link) {
+		if !c.mayDivert(l, link) {
 			continue
 		}
 		out = append(out, l.wire)

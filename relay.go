@@ -94,7 +94,7 @@ func (g *Instance) passBack(m *wire.Response, link int, peer netip.AddrPort) boo
 		back.TTL = uint32(defaultResponseTTL.Milliseconds()) // some take 0 for expired
 	}
 	for _, l := range all {
-		if l.mayDivert(r.from.Link) {
+		if g.locators.mayDivert(l, r.from.Link) {
 			back.Diverted = append(back.Diverted, l.wire)
 		}
 	}

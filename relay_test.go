@@ -1,6 +1,7 @@
 package grasp
 
 import (
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -83,4 +84,38 @@ func TestF08F10FloodAcrossAChain(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Section 2.9.5.2: where IPv4 is translated inside the domain, no IPv4 locator
+// goes into a Divert: neither from the cache nor passed back.
+func TestO06TranslatedIPv4IsNotDiverted(t *testing.T) {
+	for _, translated := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			n := acp.NewNetwork(1)
+			left, right := n.NewLink(acp.LinkConfig{}), n.NewLink(acp.LinkConfig{})
+			relay, err := New(Config{Plane: n.NewNode("relay", left, right), TranslatedIPv4: translated})
+			require.NoError(t, err)
+			defer func() { require.NoError(t, relay.Close()) }()
+			far := newASA(t, newInstance(t, n.NewNode("far", right)), "far")
+			near := newASA(t, newInstance(t, n.NewNode("near", left)), "near")
+			o := Objective{Name: "EX3", Neg: true, LoopCount: 6}
+			v4, v6 := netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("[2001:db8::1]:1")
+			require.NoError(t, far.RegisterObj(o, RegisterOptions{
+				Discoverable: true, Locators: []Locator{NewLocator(v4), NewLocator(v6)},
+			}))
+			want := []netip.Addr{v4.Addr(), v6.Addr()}
+			if translated {
+				want = want[1:]
+			}
+			for _, from := range []string{"passed back", "the cache"} {
+				found, err := near.Discover(t.Context(), o, 0, DiscoverOptions{Flush: true})
+				require.NoError(t, err)
+				var got []netip.Addr
+				for _, l := range found {
+					got = append(got, l.IP)
+				}
+				require.Equal(t, want, got, from)
+			}
+		})
+	}
 }

@@ -55,7 +55,6 @@ var rfc8990 = map[string]string{
 
 // notHere are the requirements without a test, with the reason.
 var notHere = map[string]string{
-	"O06": "needs a configuration switch that is not there",
 	"O13": "binds those who name objectives; the core takes any name, see TestO10",
 	"O14": "binds those who use EX0 to EX9, which tests do",
 	"X02": "what a plane has to be; there is no cryptographic one yet",
