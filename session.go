@@ -1,136 +1,361 @@
 package grasp
 
 import (
-	"crypto/rand"
-	"encoding/binary"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-grasp/grasp/internal/wire"
 )
 
-// sessionKey tells sessions apart: by ID and the address of whoever started
-// it (RFC 8990 section 2.7). The zero address stands for this instance.
-type sessionKey struct {
-	id        uint32
-	initiator netip.Addr
+// maxWaits is how many M_WAIT in a row a peer may send in one wait.
+const maxWaits = 100
+
+// Session is one negotiation with one peer: what RFC 8991 calls a
+// session_handle. ReqNegotiate gives one to the initiator, ListenNegotiate to
+// the responder; then each side in turn calls NegotiateStep, NegotiateWait or
+// EndNegotiate.
+//
+// A session ends with EndNegotiate, SendInvalid or Close, with the peer's M_END or
+// M_INVALID, with a broken connection, a timeout or a cancelled context. Every
+// call after that returns [ErrNoSession], which a second EndNegotiate may well
+// get and ignore. The methods may be called from any goroutine, but only one
+// of NegotiateStep and Recv at a time.
+type Session struct {
+	g      *Instance
+	key    sessionKey
+	name   string // of the objective
+	dry    bool   // a session is dry from its first message to its last, or not at all
+	stream *stream
+
+	waiting atomic.Bool // a call waits for the peer
+
+	mu    sync.Mutex // guards all following fields
+	asa   *ASA       // nil until a listener takes it
+	ended bool
 }
 
-// sessionTable holds the sessions under way and the IDs lately in use.
-type sessionTable struct {
-	limit int
-
-	mu     sync.Mutex              // guards all following fields
-	active map[sessionKey]*Session // nil: a discovery, flood or synchronization
-	recent recentIDs
-	closed bool
-}
-
-func newSessionTable(limit int) *sessionTable {
-	return &sessionTable{limit: limit, active: make(map[sessionKey]*Session)}
-}
-
-// begin draws an ID for a session that this instance starts: a random one
-// that is neither in use nor was lately.
-func (t *sessionTable) begin() uint32 {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for {
-		var b [4]byte
-		_, _ = rand.Read(b[:]) // never fails
-		id := binary.NativeEndian.Uint32(b[:])
-		key := sessionKey{id: id}
-		if _, used := t.active[key]; used || id == 0 || t.recent.has(id) {
-			continue
-		}
-		t.recent.add(id)
-		t.active[key] = nil
-		return id
+// Source returns the address of the peer: id_source in the Python API. It is
+// the zero AddrPort for no session.
+func (s *Session) Source() netip.AddrPort {
+	if s == nil {
+		return netip.AddrPort{}
 	}
+	return s.stream.Peer
 }
 
-// accept enters a session that a peer started. The error is ErrIDClash if its
-// ID is in use (RFC 8990 section 2.8.6), errTooMany if the table is full. A
-// session that this instance has with itself is there twice.
-func (t *sessionTable) accept(s *Session) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.inUseLocked(s.key, s.stream.local) {
-		return ErrIDClash
+func (s *Session) owner() *ASA {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.asa
+}
+
+// finish ends the session on this side. It returns false if it had ended.
+func (s *Session) finish() bool {
+	s.mu.Lock()
+	ended := s.ended
+	s.ended = true
+	s.mu.Unlock()
+	if !ended {
+		s.g.sessions.end(s.key)
+		s.stream.close()
 	}
-	if t.closed || len(t.active) >= t.limit {
-		return errTooMany
+	return !ended
+}
+
+// check does what every call on a session checks first. There is no session
+// after the peer accepted, so it may be nil.
+func (s *Session) check(op string) error {
+	if s == nil {
+		return fail(op, "", ErrNoSession, nil)
 	}
-	t.recent.add(s.key.id)
-	t.active[s.key] = s
+	s.mu.Lock()
+	asa, ended := s.asa, s.ended
+	s.mu.Unlock()
+	if err := asa.check(); err != nil {
+		return s.fail(op, ErrNoASA, err)
+	}
+	if err := s.g.secure(); err != nil {
+		return s.fail(op, ErrNoSecurity, err)
+	}
+	if ended {
+		return s.fail(op, ErrNoSession, nil)
+	}
 	return nil
 }
 
-// inUse says that the ID of a request is in use: by a session of this instance,
-// unless it is the one that it has with itself, or by another of the peer's.
-func (t *sessionTable) inUse(key sessionKey, local bool) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.inUseLocked(key, local)
+func (s *Session) fail(op string, code ErrorCode, cause error) error {
+	return failWith(op, s.name, s.stream.Peer, code, cause)
 }
 
-func (t *sessionTable) inUseLocked(key sessionKey, local bool) bool {
-	if _, own := t.active[sessionKey{id: key.id}]; own && !local {
-		return true
+// await waits for the peer's answer to what was sent last.
+func (s *Session) await(ctx context.Context, op string, timeout time.Duration, sent wire.Objective) (*Session, Objective, error) {
+	m, err := s.receive(ctx, op, timeout)
+	if err != nil {
+		return nil, Objective{}, err
 	}
-	_, theirs := t.active[key]
-	return theirs
+	code := ErrNoValidStep
+	var cause error
+	switch m := m.(type) {
+	case *wire.Negotiate:
+		if m.Objective.Name == s.name && m.Objective.Flags&wire.FlagNeg != 0 {
+			o := decodeObjective(&m.Objective)
+			o.Dry = s.dry
+			// A peer that never counts down must not go on for ever.
+			o.LoopCount = min(o.LoopCount, sent.LoopCount)
+			return s, o, nil
+		}
+		code, cause = ErrInvalidNeg, fmt.Errorf("it is about %q with flags %#x", m.Objective.Name, uint64(m.Objective.Flags))
+	case *wire.End:
+		s.finish()
+		if !m.Accept {
+			return nil, Objective{}, &DeclinedError{Objective: s.name, Peer: s.stream.Peer, Reason: m.Reason}
+		}
+		return nil, decodeObjective(&sent), nil
+	case *wire.Invalid:
+		cause = fmt.Errorf("the peer sent %v: %s", m.Type(), diagnose(m.Info))
+	default:
+		cause = fmt.Errorf("the peer sent %v", m.Type())
+		s.g.drop(eventOf(m, Event{Reason: ReasonUnexpected, Peer: s.stream.Peer, Link: s.stream.Link}))
+	}
+	s.finish()
+	return nil, Objective{}, s.fail(op, code, cause)
 }
 
-// attach connects an ID from begin with its session.
-func (t *sessionTable) attach(s *Session) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.active[s.key] = s
-}
-
-// end forgets a session; its ID stays among the recent ones.
-func (t *sessionTable) end(key sessionKey) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.active, key)
-}
-
-// sessions returns the sessions of an ASA, or all with nil.
-func (t *sessionTable) sessions(of *ASA) []*Session {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var out []*Session
-	for _, s := range t.active {
-		if s != nil && (of == nil || s.owner() == of) {
-			out = append(out, s)
+// receive waits for the next message of the session that is not M_WAIT. At
+// any error the session is over.
+func (s *Session) receive(ctx context.Context, op string, timeout time.Duration) (wire.Message, error) {
+	if !s.waiting.CompareAndSwap(false, true) {
+		return nil, s.fail(op, ErrUnspec, errBusy)
+	}
+	defer s.waiting.Store(false)
+	if timeout == 0 {
+		timeout = DefaultTimeout
+	}
+	deadline := time.Now().Add(timeout)
+	for waits := 0; ; {
+		m, err := s.stream.message(ctx, deadline)
+		if err != nil {
+			return nil, s.broken(op, err)
+		}
+		s.g.trace(Received, m, s.stream.raw(), s.stream.Peer, s.stream.Link)
+		wait, isWait := m.(*wire.Wait)
+		switch {
+		case sessionOf(m) != s.key.id:
+			return nil, s.broken(op, &wire.Error{Type: m.Type(), HasType: true, Err: errWrongSession})
+		case isWait:
+			// RFC 8990 section 2.8.9: the timer is restarted with the new value.
+			if waits++; waits > maxWaits {
+				return nil, s.broken(op, &wire.Error{Type: m.Type(), HasType: true, Err: errTooManyWaits})
+			}
+			deadline = time.Now().Add(time.Duration(wait.Wait) * time.Millisecond)
+		default:
+			return m, nil
 		}
 	}
-	return out
 }
 
-// close lets no further session in.
-func (t *sessionTable) close() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.closed = true
-}
+var (
+	errBusy         = errors.New("another call waits for the peer")
+	errWrongSession = errors.New("wrong session ID")
+	errTooManyWaits = fmt.Errorf("more than %d in a row", maxWaits)
+)
 
-// recentIDs remembers at least the last recentLimit IDs, and at most twice as
-// many, in constant time each.
-type recentIDs struct {
-	young, old map[uint32]struct{}
-}
-
-const recentLimit = 4096
-
-func (r *recentIDs) has(id uint32) bool {
-	_, young := r.young[id]
-	_, old := r.old[id]
-	return young || old
-}
-
-func (r *recentIDs) add(id uint32) {
-	if r.young == nil || len(r.young) >= recentLimit {
-		r.young, r.old = make(map[uint32]struct{}, recentLimit), r.young
+// broken ends a session that could not be read and says why.
+func (s *Session) broken(op string, err error) error {
+	code := readCode(err)
+	if code == ErrCBORFail || code == ErrNoValidStep || code == ErrInvalidEnd {
+		s.g.invalid(s.stream, err)
 	}
-	r.young[id] = struct{}{}
+	if !s.finish() && code != ErrCancelled {
+		code = ErrNoSession // ended by another call, or with its ASA
+	}
+	if insecure := s.g.secure(); insecure != nil {
+		code, err = ErrNoSecurity, insecure
+	}
+	return s.fail(op, code, err)
+}
+
+// readCode returns the code of a failure to read an answer.
+func readCode(err error) ErrorCode {
+	var bad *wire.Error
+	switch {
+	case errors.Is(err, ErrCancelled):
+		return ErrCancelled
+	case errors.Is(err, io.EOF):
+		return ErrNoPeer
+	case errors.Is(err, wire.ErrNoOption):
+		return ErrInvalidEnd
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, wire.ErrMalformed), errors.Is(err, wire.ErrTruncated),
+		errors.Is(err, wire.ErrTooLong), errors.Is(err, wire.ErrTooDeep), errors.Is(err, wire.ErrTooMany):
+		return ErrCBORFail
+	case errors.As(err, &bad):
+		return ErrNoValidStep
+	case errors.Is(err, net.ErrClosed):
+		return ErrNoSession
+	default:
+		return ErrNoNegReply
+	}
+}
+
+// NegotiateStep sends the next offer (M_NEGOTIATE) and waits for the peer's
+// answer, like [ASA.ReqNegotiate] and with the same results. The objective
+// must be the one last received, with a new value: its loop count is sent less
+// one. Timeout 0 means 60 s.
+//
+// [ErrLoopExhausted] says that the loop count would be 0: nothing is sent, and
+// the session, which is returned, goes on until EndNegotiate or the peer's
+// timeout.
+//
+// Further errors: [ErrNotBoth], [ErrNoASA], [ErrNotYourObj], [ErrNotNeg],
+// [ErrNoSecurity], [ErrNoSession], [ErrInvalidNeg] (another objective than the
+// session's), [ErrCBORFail], [ErrTooLong], [ErrSockErrNegStep], and those of
+// ReqNegotiate's answers.
+func (s *Session) NegotiateStep(ctx context.Context, o Objective, timeout time.Duration) (*Session, Objective, error) {
+	const op = "negotiate step"
+	if s == nil {
+		return nil, Objective{}, s.check(op)
+	}
+	if err := s.owner().checkNegotiation(op, o); err != nil {
+		return nil, Objective{}, err
+	}
+	if err := s.check(op); err != nil {
+		return nil, Objective{}, err
+	}
+	if o.Name != s.name {
+		return nil, Objective{}, s.fail(op, ErrInvalidNeg, fmt.Errorf("the session is about %q, not %q", s.name, o.Name))
+	}
+	if s.waiting.Load() {
+		return nil, Objective{}, s.fail(op, ErrUnspec, errBusy)
+	}
+	// RFC 8990 section 2.8.7: the sender decrements the loop count, and MUST
+	// NOT send 0.
+	if o.LoopCount <= 1 {
+		return s, o, s.fail(op, ErrLoopExhausted, nil)
+	}
+	o.LoopCount--
+	o.Dry = s.dry
+	sent, err := o.encode()
+	if err != nil {
+		return nil, Objective{}, s.fail(op, ErrCBORFail, err)
+	}
+	if err := s.send(op, &wire.Negotiate{SessionID: s.key.id, Objective: sent}, ErrSockErrNegStep); err != nil {
+		return nil, Objective{}, err
+	}
+	return s.await(ctx, op, timeout, sent)
+}
+
+// send sends a message of the session. If it cannot be sent the session is
+// over.
+func (s *Session) send(op string, m wire.Message, sockErr ErrorCode) error {
+	raw, err := s.g.encode(m)
+	if err != nil {
+		return s.fail(op, Code(err), err)
+	}
+	if err := s.stream.send(raw, sendTimeout); err != nil {
+		if !s.finish() {
+			sockErr = ErrNoSession
+		}
+		return s.fail(op, sockErr, err)
+	}
+	s.g.trace(Sent, m, raw, s.stream.Peer, s.stream.Link)
+	return nil
+}
+
+// NegotiateWait asks the peer for more time (M_WAIT): its call that waits for
+// us will wait for this long from now (0: 60 s). It does not wait itself.
+//
+// Errors: [ErrNoASA], [ErrNoSecurity], [ErrNoSession], [ErrUnspec] (a time
+// that 32 bits of milliseconds cannot hold), [ErrSockErrWait].
+func (s *Session) NegotiateWait(timeout time.Duration) error {
+	const op = "negotiate wait"
+	if err := s.check(op); err != nil {
+		return err
+	}
+	if timeout == 0 {
+		timeout = DefaultTimeout
+	}
+	wait, err := milliseconds(timeout)
+	if err != nil {
+		return s.fail(op, ErrUnspec, err)
+	}
+	return s.send(op, &wire.Wait{SessionID: s.key.id, Wait: wait}, ErrSockErrWait)
+}
+
+// EndNegotiate ends the negotiation: the peer's last offer is accepted, or
+// declined with a reason, which may be empty and is ignored with accept
+// (M_END). It does not wait for the peer.
+//
+// A redundant call returns [ErrNoSession], which means no harm. Other errors:
+// [ErrNoASA], [ErrNoSecurity], [ErrTooLong], [ErrUnspec] (a reason that is not
+// UTF-8), [ErrSockErrEnd].
+func (s *Session) EndNegotiate(accept bool, reason string) error {
+	const op = "end negotiate"
+	if err := s.check(op); err != nil {
+		return err
+	}
+	m := &wire.End{SessionID: s.key.id, Accept: accept}
+	if !accept {
+		m.Reason = reason
+	}
+	return s.sendLast(op, m)
+}
+
+// SendInvalid tells the peer that its last message made no sense, with info
+// for its diagnosis (M_INVALID), and ends the session. The peer's call fails
+// with [ErrNoValidStep].
+//
+// Errors: [ErrNoASA], [ErrNoSecurity], [ErrNoSession], [ErrCBORFail],
+// [ErrTooLong], [ErrSockErrEnd].
+func (s *Session) SendInvalid(info any) error {
+	const op = "send invalid"
+	if err := s.check(op); err != nil {
+		return err
+	}
+	raw, err := encodeValue(info)
+	if err != nil {
+		return s.fail(op, ErrCBORFail, err)
+	}
+	return s.sendLast(op, &wire.Invalid{SessionID: s.key.id, Info: raw})
+}
+
+// sendLast sends the message that ends the session. One that is refused
+// before it is sent leaves the session as it is.
+func (s *Session) sendLast(op string, m wire.Message) error {
+	if err := s.check(op); err != nil {
+		return err
+	}
+	if err := s.send(op, m, ErrSockErrEnd); err != nil {
+		return err
+	}
+	s.finish()
+	return nil
+}
+
+// Close ends the session on this side without a word: the peer's call fails
+// with [ErrNoPeer]. It is for sessions that use Send and Recv, and for giving
+// up. It may be called more than once and returns nil.
+func (s *Session) Close() error {
+	if s != nil {
+		s.finish()
+	}
+	return nil
+}
+
+// take gives a session that a listener got to its ASA.
+func (s *Session) take(a *ASA) error {
+	s.mu.Lock()
+	s.asa = a
+	s.mu.Unlock()
+	err := a.check()
+	if err != nil {
+		s.finish() // deregistered meanwhile
+	}
+	return err
 }

@@ -1,0 +1,82 @@
+package grasp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/go-grasp/grasp/internal/wire"
+)
+
+// maxTransfer is the largest item that Send and Recv carry.
+const maxTransfer = 1 << 20
+
+// Send sends any value as a bare CBOR item (gsend of the Python API), up to 1
+// MiB. It is for sessions that use Send and Recv by turns instead of
+// negotiation steps. It blocks while the peer does not read, for at most 60 s.
+//
+// Errors: [ErrNoASA], [ErrNoSecurity], [ErrNoSession], [ErrCBORFail],
+// [ErrTooLong], [ErrSockErr].
+func (s *Session) Send(v any) error {
+	const op = "send"
+	if err := s.check(op); err != nil {
+		return err
+	}
+	raw, err := encodeValue(v)
+	if err != nil {
+		return s.fail(op, ErrCBORFail, err)
+	}
+	if len(raw) > maxTransfer {
+		return s.fail(op, ErrTooLong, fmt.Errorf("%d bytes", len(raw)))
+	}
+	if err := s.stream.send(raw, DefaultTimeout); err != nil {
+		code := ErrSockErr
+		if !s.finish() {
+			code = ErrNoSession // ended by another call, or with its ASA
+		}
+		return s.fail(op, code, err)
+	}
+	return nil
+}
+
+// Recv waits for what the peer sends with Send (grecv of the Python API), for
+// at most the timeout (0: 60 s) or until the context ends. A failure ends the
+// session.
+//
+// Errors: [ErrNoASA], [ErrNoSecurity], [ErrNoSession], [ErrNoReply] (timeout),
+// [ErrNoPeer] (the peer closed), [ErrCBORFail], [ErrCancelled].
+func (s *Session) Recv(ctx context.Context, timeout time.Duration) (any, error) {
+	const op = "receive"
+	if err := s.check(op); err != nil {
+		return nil, err
+	}
+	if !s.waiting.CompareAndSwap(false, true) {
+		return nil, s.fail(op, ErrUnspec, errBusy)
+	}
+	defer s.waiting.Store(false)
+	if timeout == 0 {
+		timeout = DefaultTimeout
+	}
+	s.stream.lim = wire.Limits{Bytes: maxTransfer, Elements: maxTransfer}
+	defer func() { s.stream.lim = s.g.limits }()
+	raw, err := s.stream.next(ctx, time.Now().Add(timeout))
+	if err == nil {
+		return decodeValue(raw), nil
+	}
+	code := readCode(err)
+	if code == ErrNoNegReply {
+		code = ErrNoPeer
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			code = ErrNoReply
+		}
+	}
+	if !s.finish() && code != ErrCancelled {
+		code = ErrNoSession
+	}
+	if insecure := s.g.secure(); insecure != nil {
+		code, err = ErrNoSecurity, insecure
+	}
+	return nil, s.fail(op, code, err)
+}
