@@ -120,6 +120,9 @@ func (g *Instance) flood(m *wire.Flood) error {
 		g.cacheFlood(m, 0)
 		return g.multicast(func(acp.Link) wire.Message { return m })
 	}
+	if len(g.ep.Links()) == 0 {
+		g.cacheFlood(m, 0)
+	}
 	return g.multicast(func(l acp.Link) wire.Message {
 		copied := g.floodOn(l, m)
 		g.cacheFlood(copied, l.Index)

@@ -204,9 +204,19 @@ func (s *scenario) haggle() {
 	require.Empty(s, s.left.Snapshot().Sessions)
 	require.Empty(s, s.right.Snapshot().Sessions)
 
-	require.NoError(s, neg1.StopNegotiate(scenarioEX2))
-	isCode(s, <-stopped, ErrStopped)
-	_, _, err := neg2.ReqNegotiate(ctx, scenarioEX2, &found[0], s.moment)
+	// Between two calls Neg1 could not know, and would listen on.
+	var err error
+	netbed.Eventually(s, 10*time.Second, "Neg1 stops", func() bool {
+		require.NoError(s, neg1.StopNegotiate(scenarioEX2))
+		select {
+		case err = <-stopped:
+			return true
+		default:
+			return false
+		}
+	})
+	isCode(s, err, ErrStopped)
+	_, _, err = neg2.ReqNegotiate(ctx, scenarioEX2, &found[0], s.moment)
 	isCode(s, err, ErrNoPeer)
 }
 

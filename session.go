@@ -210,14 +210,33 @@ func readCode(err error) ErrorCode {
 // one. Timeout 0 means 60 s.
 //
 // [ErrLoopExhausted] says that the loop count would be 0: nothing is sent, and
-// the session, which is returned, goes on until EndNegotiate or the peer's
-// timeout.
+// the session goes on until EndNegotiate or the peer's timeout. This and every
+// other error that leaves the session alive comes with the session.
 //
 // Further errors: [ErrNotBoth], [ErrNoASA], [ErrNotYourObj], [ErrNotNeg],
 // [ErrNoSecurity], [ErrNoSession], [ErrInvalidNeg] (another objective than the
 // session's), [ErrCBORFail], [ErrTooLong], [ErrSockErrNegStep], and those of
 // ReqNegotiate's answers.
 func (s *Session) NegotiateStep(ctx context.Context, o Objective, timeout time.Duration) (*Session, Objective, error) {
+	next, answer, err := s.step(ctx, o, timeout)
+	if err != nil && next == nil && s.lives() {
+		next = s
+	}
+	return next, answer, err
+}
+
+// lives says that the session has not ended on this side.
+func (s *Session) lives() bool {
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.ended
+}
+
+// step does the work of NegotiateStep.
+func (s *Session) step(ctx context.Context, o Objective, timeout time.Duration) (*Session, Objective, error) {
 	const op = "negotiate step"
 	if s == nil {
 		return nil, Objective{}, s.check(op)

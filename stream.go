@@ -53,8 +53,8 @@ func (s *stream) next(ctx context.Context, deadline time.Time) ([]byte, error) {
 			}
 		}()
 	}
-	for {
-		if len(s.buf) > 0 {
+	for need := 1; ; {
+		if len(s.buf) >= need {
 			n, err := wire.Scan(s.buf, s.lim)
 			if err == nil {
 				s.taken = n
@@ -64,6 +64,7 @@ func (s *stream) next(ctx context.Context, deadline time.Time) ([]byte, error) {
 				s.taken = len(s.buf)
 				return s.buf, err
 			}
+			need = n
 		}
 		if err := s.fill(); err != nil {
 			switch {

@@ -227,8 +227,8 @@ func (r *reader) raw() []byte {
 		case h.open():
 			// Breaks have to be matched: scan knows how.
 			n, err := scan(r.b[start:], noLimits)
-			if err != nil && r.err == nil {
-				r.err = err
+			if err != nil {
+				r.err, n = err, 0
 			}
 			r.i = start + n
 			return r.b[start:r.i]

@@ -90,8 +90,10 @@ func TestValidMessagesCutAnywhereAreRefused(t *testing.T) {
 		for n := range b {
 			cut := b[:n:n]
 			refusedBytes(t, cut, ErrTruncated)
-			_, err := Scan(cut, Limits{})
+			need, err := Scan(cut, Limits{})
 			require.ErrorIs(t, err, ErrTruncated, name)
+			require.Greater(t, need, n, name)
+			require.LessOrEqual(t, need, len(b), name)
 			require.Error(t, WellFormed(cut, Limits{}), name)
 			dst, err := AppendRelayed([]byte("dst"), cut)
 			require.Error(t, err, name)

@@ -47,7 +47,8 @@ func (l Limits) withDefaults() Limits {
 // Scan returns the length of the first CBOR item in b, which may be followed by
 // anything. It is how messages are told apart in a stream: RFC 8990 section 2.5.3
 // has no framing but CBOR's own. The error is ErrTruncated if b has only a part of
-// the item yet. It is ErrTooLong, ErrTooDeep, ErrTooMany or ErrMalformed as soon as
+// the item yet; n is then a length, more than that of b, which the item has at least:
+// there is no need to scan again before that much has come. It is ErrTooLong, ErrTooDeep, ErrTooMany or ErrMalformed as soon as
 // that is clear, without the rest: an item that declares more than fits is not waited
 // for.
 func Scan(b []byte, lim Limits) (n int, err error) {
@@ -92,7 +93,8 @@ const (
 	openText
 )
 
-// scan is Scan with all limits set. It allocates nothing unless it fails, or the
+// scan is Scan with all limits set, and n of no meaning with an error but
+// ErrTruncated. It allocates nothing unless it fails, or the
 // nesting is both above DefaultDepth and allowed.
 func scan(b []byte, lim Limits) (int, error) {
 	var room [DefaultDepth]frame
@@ -111,7 +113,7 @@ func scan(b []byte, lim Limits) (int, error) {
 			stack = stack[:len(stack)-1]
 		}
 		if i == len(b) {
-			return 0, ErrTruncated
+			return i + max(owed, 1), ErrTruncated
 		}
 		first := b[i]
 		if first == breakByte {
@@ -157,7 +159,7 @@ func scan(b []byte, lim Limits) (int, error) {
 					if i+1+1<<(info-24)+owed > lim.Bytes {
 						return fail(ErrTooLong, fmt.Sprintf("more than %d bytes", lim.Bytes), at)
 					}
-					return 0, ErrTruncated
+					return i + 1 + 1<<(info-24) + owed, ErrTruncated
 				}
 				arg = h.arg
 				i += n - 1
@@ -180,7 +182,7 @@ func scan(b []byte, lim Limits) (int, error) {
 				return fail(ErrTooLong, fmt.Sprintf("string of %d bytes, the limit for the whole being %d,", arg, lim.Bytes), at)
 			}
 			if arg > uint64(len(b)-i) {
-				return 0, ErrTruncated
+				return i + int(arg) + owed, ErrTruncated
 			}
 			end := i + int(arg)
 			if major == majorText && !utf8.Valid(b[i:end]) {
