@@ -23,11 +23,13 @@ import (
 //	rfc8990_discovery_test.go    2.5.4        D discovery
 //	rfc8990_relay_test.go        2.5.4.4      R discovery relay
 //	rfc8990_negotiation_test.go  2.5.5        N negotiation, Y dry run
+//	rfc8990_wait_test.go         2.8.9, 2.5.5 N waiting and sessions side by side
 //	rfc8990_synch_test.go        2.5.6        K synchronization, P rapid mode
 //	rfc8990_flood_test.go        2.5.6.2      F flooding
 //	rfc8990_option_test.go       2.9, 2.10    O options, locators, objectives
 //	rfc8990_dull_test.go         2.5.2        L DULL
-//	rfc8990_security_test.go     2.5.1, 3     X security substrate, G general
+//	rfc8990_security_test.go     2.5.1, 3     X security substrate
+//	rfc8990_general_test.go      2.2, 2.4     G general
 //
 // and, as far as they are about single messages or links, in internal/wire and
 // acp.
