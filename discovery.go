@@ -17,7 +17,7 @@ const discoveryStep = 100 * time.Millisecond
 
 // discoveryTime is how long the answers to one M_DISCOVERY are waited for.
 func discoveryTime(o Objective) time.Duration {
-	return discoveryStep * time.Duration(max(o.LoopCount, 1))
+	return discoveryStep * time.Duration(o.loops())
 }
 
 // DiscoverOptions are the settings of Discover. The zero value is the default.

@@ -31,7 +31,7 @@ type Objective struct {
 	// goes with neither of the others, Dry only with Neg.
 	Neg, Dry, Synch bool
 	// LoopCount limits the relays a discovery or flood passes, and the steps
-	// of a negotiation.
+	// of a negotiation. Where one of these begins, 0 means 6.
 	LoopCount uint8
 	// Value is any value that CBOR can hold. Received values are of Go's
 	// plain types: nil, bool, int64, float64, string, []byte, []any,
@@ -75,6 +75,14 @@ func (o Objective) check() error {
 	return nil
 }
 
+// loops returns the loop count to begin with.
+func (o Objective) loops() uint8 {
+	if o.LoopCount == 0 {
+		return DefaultLoopCount
+	}
+	return o.LoopCount
+}
+
 func (o Objective) flags() wire.Flags {
 	flags := wire.FlagDisc
 	if o.Neg {
@@ -96,12 +104,12 @@ func (o Objective) encode() (wire.Objective, error) {
 	if err != nil {
 		return wire.Objective{}, err
 	}
-	return wire.Objective{Name: o.Name, Flags: o.flags(), LoopCount: o.LoopCount, Value: value}, nil
+	return wire.Objective{Name: o.Name, Flags: o.flags(), LoopCount: o.loops(), Value: value}, nil
 }
 
 // withoutValue returns the objective as it is sent where no value is meant.
 func (o Objective) withoutValue() wire.Objective {
-	return wire.Objective{Name: o.Name, Flags: o.flags(), LoopCount: o.LoopCount, Value: null}
+	return wire.Objective{Name: o.Name, Flags: o.flags(), LoopCount: o.loops(), Value: null}
 }
 
 // decodeObjective returns a received objective as an ASA sees it.
@@ -339,7 +347,7 @@ func (a *ASA) RegisterObj(o Objective, opt RegisterOptions) error {
 	}
 	opt.Rapid = opt.Rapid || a.g.cfg.Rapid
 	r := &registration{
-		flags: o.flags(), loops: o.LoopCount, ttl: ttl, opt: opt, replies: replies,
+		flags: o.flags(), loops: o.loops(), ttl: ttl, opt: opt, replies: replies,
 	}
 	if err := a.g.objectives.add(a, o.Name, r); err != nil {
 		return wrap(op, o.Name, err)

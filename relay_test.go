@@ -119,3 +119,12 @@ func TestO06TranslatedIPv4IsNotDiverted(t *testing.T) {
 		})
 	}
 }
+
+// D-03, N-03: an objective made without a loop count has the default one.
+func TestD03N03NoLoopCountMeansTheDefault(t *testing.T) {
+	o, err := Objective{Name: "EX1"}.encode()
+	require.NoError(t, err)
+	require.EqualValues(t, DefaultLoopCount, o.LoopCount)
+	require.EqualValues(t, DefaultLoopCount, Objective{Name: "EX1"}.withoutValue().LoopCount)
+	require.Equal(t, 600*time.Millisecond, discoveryTime(Objective{Name: "EX1"}))
+}
