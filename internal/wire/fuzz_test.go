@@ -126,6 +126,9 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add(unhex(f, "9f03059f7f62455860613160ff1800190006bf01020304ffffff"))
 	f.Add(unhex(f, "9f020544c0000201019f1864849f186750ffff"))
+	// Text that is not UTF-8 in a message that is, read as one string.
+	f.Add(unhex(f, "d483306530303030d4813830"))
+	f.Add(unhex(f, "c2c26530303030d0"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) > 4096 {
 			return
