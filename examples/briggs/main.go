@@ -11,24 +11,27 @@ package main
 import (
 	"context"
 
+	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/examples/internal/bank"
+	"github.com/go-grasp/grasp/examples/internal/cli"
 )
 
 func main() {
-	bank.Command{
-		Name:  "briggs",
-		About: "Briggs is a banker: he gives out money by negotiation with GRASP.",
-		Run:   run,
+	cli.Command{
+		Name:   "briggs",
+		About:  "Briggs is a banker: he gives out money by negotiation with GRASP.",
+		Counts: "negotiations",
+		Run:    run,
 	}.Main()
 }
 
-func run(ctx context.Context, p *bank.Program) error {
-	g, err := p.OnLinks(ctx)
+func run(ctx context.Context, p *cli.Program) error {
+	g, err := p.OnLinks(ctx, grasp.Config{})
 	if err != nil {
 		return err
 	}
 	defer g.Close()
-	b, err := bank.NewBriggs(g, p.Settings())
+	b, err := bank.NewBriggs(g, bank.SettingsOf(p))
 	if err != nil {
 		return err
 	}

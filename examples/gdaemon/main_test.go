@@ -17,12 +17,9 @@ import (
 )
 
 func TestFlags(t *testing.T) {
-	o, err := parse([]string{"-link", "eth0,eth1", "-json", "-rate", "50"}, nil)
-	require.NoError(t, err)
-	assert.Equal(t, options{links: []string{"eth0", "eth1"}, json: true, rate: 50}, o)
-	for args, status := range map[string]int{"-link a,": 2, "more": 2, "-x": 2, "-rate -1": 2, "-h": 0} {
+	for args, status := range map[string]int{"-rate x": 2, "more": 2, "-rate -1": 2, "-n 1": 2, "-h": 0} {
 		var stderr bytes.Buffer
-		assert.Equal(t, status, execute(t.Context(), strings.Fields(args), nil, nil, &stderr), args)
+		assert.Equal(t, status, command().Execute(t.Context(), strings.Fields(args), nil, nil, &stderr), args)
 		assert.NotEmpty(t, stderr.String(), args)
 	}
 }
@@ -49,7 +46,9 @@ func TestRelay(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			over := make(chan error)
 			router := n.NewNode("router", left, right)
-			go func() { over <- relay(ctx, grasp.Config{Plane: router}, newTeller(&out, asJSON, false)) }()
+			g, err := grasp.New(grasp.Config{Plane: router})
+			require.NoError(t, err)
+			go func() { over <- relay(ctx, g, newTeller(&out, asJSON, false)) }()
 			synctest.Wait()
 			found, err := a.Discover(t.Context(), o, 0, grasp.DiscoverOptions{})
 			require.NoError(t, err)

@@ -18,12 +18,8 @@ import (
 // interval is how often the links are looked at.
 const interval = 200 * time.Millisecond
 
-// relay runs an instance until the context ends.
-func relay(ctx context.Context, cfg grasp.Config, tell *teller) error {
-	g, err := grasp.New(cfg)
-	if err != nil {
-		return err
-	}
+// relay watches an instance until the context ends, and closes it.
+func relay(ctx context.Context, g *grasp.Instance, tell *teller) error {
 	defer g.Close()
 	every := time.NewTicker(interval)
 	defer every.Stop()

@@ -11,26 +11,31 @@ package main
 
 import (
 	"context"
+	"flag"
 
+	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/examples/internal/bank"
+	"github.com/go-grasp/grasp/examples/internal/cli"
 )
 
 func main() {
-	bank.Command{
-		Name:      "gray",
-		About:     "Gray is a client: it asks for money by negotiation with GRASP.",
-		ManyGrays: true,
-		Run:       run,
+	var grays int
+	cli.Command{
+		Name:   "gray",
+		About:  "Gray is a client: it asks for money by negotiation with GRASP.",
+		Counts: "negotiations",
+		Flags:  func(f *flag.FlagSet) { bank.GraysFlag(f, &grays) },
+		Run:    func(ctx context.Context, p *cli.Program) error { return run(ctx, p, grays) },
 	}.Main()
 }
 
-func run(ctx context.Context, p *bank.Program) error {
-	g, err := p.OnLinks(ctx)
+func run(ctx context.Context, p *cli.Program, count int) error {
+	g, err := p.OnLinks(ctx, grasp.Config{})
 	if err != nil {
 		return err
 	}
 	defer g.Close()
-	grays, err := bank.NewGrays(g, p.Grays, p.Settings())
+	grays, err := bank.NewGrays(g, count, bank.SettingsOf(p))
 	if err != nil {
 		return err
 	}

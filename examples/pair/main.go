@@ -10,6 +10,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"slices"
 	"sync"
 	"time"
@@ -17,20 +18,23 @@ import (
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/examples/internal/bank"
+	"github.com/go-grasp/grasp/examples/internal/cli"
 )
 
 func main() {
-	bank.Command{
+	var grays int
+	cli.Command{
 		Name: "pair",
 		About: "Pair runs Briggs, a banker, and Gray, a client, who negotiate with GRASP,\n" +
 			"over a real link if there is one.",
-		ManyGrays: true,
-		Memory:    true,
-		Run:       run,
+		Counts: "negotiations",
+		Memory: true,
+		Flags:  func(f *flag.FlagSet) { bank.GraysFlag(f, &grays) },
+		Run:    func(ctx context.Context, p *cli.Program) error { return run(ctx, p, grays) },
 	}.Main()
 }
 
-func run(ctx context.Context, p *bank.Program) error {
+func run(ctx context.Context, p *cli.Program, count int) error {
 	here, there, err := instances(ctx, p)
 	if err != nil {
 		return err
@@ -39,13 +43,13 @@ func run(ctx context.Context, p *bank.Program) error {
 	defer there.Close()
 
 	// Briggs serves as many as there are: it is the Grays who count.
-	set := p.Settings()
+	set := bank.SettingsOf(p)
 	set.N = 0
 	briggs, err := bank.NewBriggs(here, set)
 	if err != nil {
 		return err
 	}
-	grays, err := bank.NewGrays(there, p.Grays, p.Settings())
+	grays, err := bank.NewGrays(there, count, bank.SettingsOf(p))
 	if err != nil {
 		return err
 	}
@@ -77,8 +81,8 @@ const drainTime = 5 * time.Second
 
 // instances starts an instance for Briggs and one for the Grays, on real links
 // if there are any, else on a network in memory, and says which.
-func instances(ctx context.Context, p *bank.Program) (here, there *grasp.Instance, err error) {
-	if slices.Contains(p.Links, bank.Memory) {
+func instances(ctx context.Context, p *cli.Program) (here, there *grasp.Instance, err error) {
+	if slices.Contains(p.Links, cli.Memory) {
 		p.Say("Running on an in-memory network")
 		return inMemory(p)
 	}
@@ -93,12 +97,12 @@ func instances(ctx context.Context, p *bank.Program) (here, there *grasp.Instanc
 
 // onLinks starts instances on real links. It is an error if they cannot
 // reach each other there.
-func onLinks(ctx context.Context, p *bank.Program) (here, there *grasp.Instance, err error) {
-	if here, there, err = both(p, p.Plane(), p.Plane()); err != nil {
+func onLinks(ctx context.Context, p *cli.Program) (here, there *grasp.Instance, err error) {
+	if here, there, err = both(p, p.RealLinks(), p.RealLinks()); err != nil {
 		return nil, nil, err // a system without IP, for instance
 	}
-	links := bank.WaitForLink(ctx, here)
-	bank.WaitForLink(ctx, there)
+	links := cli.WaitForLink(ctx, here)
+	cli.WaitForLink(ctx, there)
 	if err = reach(ctx, here, there); err != nil {
 		return nil, nil, errors.Join(err, here.Close(), there.Close())
 	}
@@ -135,18 +139,18 @@ func reach(ctx context.Context, here, there *grasp.Instance) error {
 const reachTime = 2 * time.Second
 
 // inMemory starts instances on two nodes of a network in memory.
-func inMemory(p *bank.Program) (here, there *grasp.Instance, err error) {
+func inMemory(p *cli.Program) (here, there *grasp.Instance, err error) {
 	n := acp.NewNetwork(p.Seed)
 	link := n.NewLink(acp.LinkConfig{})
 	return both(p, n.NewNode("here", link), n.NewNode("there", link))
 }
 
-// both starts an instance on each of two planes.
-func both(p *bank.Program, hereOn, thereOn acp.Plane) (here, there *grasp.Instance, err error) {
-	if here, err = p.NewInstance(hereOn); err != nil {
+// both starts an instance on each of two planes' links.
+func both(p *cli.Program, hereOn, thereOn acp.Plane) (here, there *grasp.Instance, err error) {
+	if here, err = p.NewInstance(hereOn, grasp.Config{}); err != nil {
 		return nil, nil, err
 	}
-	if there, err = p.NewInstance(thereOn); err != nil {
+	if there, err = p.NewInstance(thereOn, grasp.Config{}); err != nil {
 		return nil, nil, errors.Join(err, here.Close())
 	}
 	return here, there, nil

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/go-grasp/grasp"
+	"github.com/go-grasp/grasp/examples/internal/cli"
 )
 
 // Settings are what an ASA needs to know.
@@ -35,7 +36,12 @@ type Settings struct {
 	// client wait, now and then. Grays rest half of it between negotiations.
 	Wait time.Duration
 	// Outcomes is told how each negotiation ended.
-	Outcomes *Outcomes
+	Outcomes *cli.Outcomes
+}
+
+// SettingsOf returns those that a program's user chose.
+func SettingsOf(p *cli.Program) Settings {
+	return Settings{N: p.N, Seed: p.Seed, Wait: p.Wait, Outcomes: p.Outcomes}
 }
 
 // patience is how long an ASA waits for the other's next step, unless it is

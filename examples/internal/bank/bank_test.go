@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/examples/internal/cli"
 )
 
 // safeBuffer is what several goroutines may write to.
@@ -41,7 +41,7 @@ type bench struct {
 	here, there           *grasp.Instance
 	hereNode, thereNode   *acp.Node
 	progress, outcomeText safeBuffer
-	outcomes              *Outcomes
+	outcomes              *cli.Outcomes
 	messages              map[string]int // sent, by type
 	mu                    sync.Mutex     // guards messages
 }
@@ -51,7 +51,7 @@ func newBench(t *testing.T) *bench {
 	n := acp.NewNetwork(1)
 	link := n.NewLink(acp.LinkConfig{Delay: 5 * time.Millisecond})
 	b := &bench{messages: make(map[string]int)}
-	b.outcomes = NewOutcomes(&b.outcomeText)
+	b.outcomes = cli.NewOutcomes(&b.outcomeText)
 	b.hereNode, b.thereNode = n.NewNode("here", link), n.NewNode("there", link)
 	b.here, b.there = b.instance(t, b.hereNode), b.instance(t, b.thereNode)
 	return b
@@ -93,7 +93,7 @@ func (b *bench) startBriggs(t *testing.T, set Settings) (stop func()) {
 
 // run has n negotiations between Briggs and some Grays, and returns what both
 // sides report.
-func (b *bench) run(t *testing.T, grays, n int, seed uint64, wait time.Duration) (briggs, gray []Outcome) {
+func (b *bench) run(t *testing.T, grays, n int, seed uint64, wait time.Duration) (briggs, gray []outcome) {
 	t.Helper()
 	stop := b.startBriggs(t, b.settings(0, seed, wait))
 	all, err := NewGrays(b.there, grays, b.settings(n, seed, wait))
@@ -104,10 +104,20 @@ func (b *bench) run(t *testing.T, grays, n int, seed uint64, wait time.Duration)
 	return b.reported(t)
 }
 
-func (b *bench) reported(t *testing.T) (briggs, gray []Outcome) {
+// outcome is a cli.Outcome as read back from JSON.
+type outcome struct {
+	ASA     string
+	Asked   *int64
+	Outcome cli.Result
+	Value   *int64
+	Steps   int
+	Reason  string
+}
+
+func (b *bench) reported(t *testing.T) (briggs, gray []outcome) {
 	t.Helper()
 	for line := range strings.Lines(b.outcomeText.String()) {
-		var o Outcome
+		var o outcome
 		require.NoError(t, json.Unmarshal([]byte(line), &o))
 		if o.ASA == "Briggs" {
 			briggs = append(briggs, o)
@@ -119,7 +129,7 @@ func (b *bench) reported(t *testing.T) (briggs, gray []Outcome) {
 }
 
 // anonymous returns the outcomes without names, counted, as JSON.
-func anonymous(t *testing.T, all []Outcome) map[string]int {
+func anonymous(t *testing.T, all []outcome) map[string]int {
 	t.Helper()
 	count := make(map[string]int)
 	for _, o := range all {
@@ -142,10 +152,10 @@ func TestEverythingHappens(t *testing.T) {
 		kinds := make(map[string]int)
 		for _, o := range gray {
 			require.NotNil(t, o.Asked)
-			require.Equal(t, o.Outcome == Agreed, o.Value != nil)
-			require.Equal(t, o.Outcome == Agreed, o.Reason == "")
+			require.Equal(t, o.Outcome == cli.Agreed, o.Value != nil)
+			require.Equal(t, o.Outcome == cli.Agreed, o.Reason == "")
 			kind := string(o.Outcome) + ": " + o.Reason
-			if o.Outcome == Agreed && o.Steps == 0 {
+			if o.Outcome == cli.Agreed && o.Steps == 0 {
 				kind = "at once"
 				require.Equal(t, *o.Asked, *o.Value)
 			}
@@ -240,7 +250,7 @@ func TestManyGrays(t *testing.T) {
 		names := make(map[string]int)
 		for _, o := range gray {
 			names[o.ASA]++
-			require.NotEqual(t, Failed, o.Outcome, o.Reason)
+			require.NotEqual(t, cli.Failed, o.Outcome, o.Reason)
 		}
 		assert.Len(t, names, grays)
 		assert.NotZero(t, names["Gray"])
@@ -290,7 +300,7 @@ func TestStop(t *testing.T) {
 		stopped.Wait()
 		briggs, _ := b.reported(t)
 		require.Len(t, briggs, 1)
-		assert.Equal(t, Agreed, briggs[0].Outcome)
+		assert.Equal(t, cli.Agreed, briggs[0].Outcome)
 		offer, err := parseSum(o)
 		require.NoError(t, err)
 		assert.Equal(t, offer.amount, *briggs[0].Value)
@@ -312,7 +322,7 @@ func TestBriggsLeavesFirst(t *testing.T) {
 		served, asked := b.reported(t)
 		assert.Len(t, served, 3)
 		assert.Greater(t, len(asked), 3)
-		assert.Equal(t, Failed, asked[len(asked)-1].Outcome)
+		assert.Equal(t, cli.Failed, asked[len(asked)-1].Outcome)
 	})
 }
 
@@ -413,24 +423,4 @@ func TestDrawWait(t *testing.T) {
 		require.Equal(t, grace, drawWait(rng, 0))
 	}
 	assert.InDelta(t, draws/11, late, 500) // 1000 of 11001 in the prototype
-}
-
-func TestOutcomes(t *testing.T) {
-	var out bytes.Buffer
-	c := NewOutcomes(&out)
-	asked, value := int64(400), int64(123)
-	c.Add(Outcome{ASA: "Gray", Asked: &asked, Outcome: Agreed, Value: &value, Steps: 3})
-	c.Add(Outcome{ASA: "Briggs", Outcome: Declined, Reason: noFundsRussian + " <&>\n"})
-	assert.Equal(t, `{"asa":"Gray","asked":400,"outcome":"agreed","value":123,"steps":3,"reason":""}
-{"asa":"Briggs","asked":null,"outcome":"declined","value":null,"steps":0,"reason":"Недостаточно средств <&>\n"}
-`, out.String())
-	assert.Equal(t, "Negotiations: 1 agreed, 0 declined, 0 failed", c.Summary("Gray"))
-	assert.Equal(t, "Negotiations: 0 agreed, 0 declined, 0 failed", c.Summary("nobody"))
-	assert.NoError(t, c.Err())
-
-	_, w := io.Pipe()
-	require.NoError(t, w.Close())
-	c = NewOutcomes(w)
-	c.Add(Outcome{})
-	assert.ErrorIs(t, c.Err(), io.ErrClosedPipe)
 }

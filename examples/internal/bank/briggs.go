@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/go-grasp/grasp"
+	"github.com/go-grasp/grasp/examples/internal/cli"
 )
 
 const (
@@ -257,7 +258,7 @@ func (b *Briggs) serve(ctx context.Context, d *deal, o grasp.Objective, t terms)
 		d.decline(invalidRequest)
 		return
 	}
-	d.out.Asked = &wanted.amount
+	d.out.Asked = wanted.amount
 	if d.tag24 = isTag24(o); d.tag24 {
 		b.say(t, "CBOR value decoded")
 	}
@@ -334,11 +335,11 @@ func (b *Briggs) mayWait(ctx context.Context, d *deal, t terms) {
 // report tells how a negotiation ended.
 func (b *Briggs) report(d *deal, t terms) {
 	switch {
-	case d.out.Outcome == Agreed:
+	case d.out.Outcome == cli.Agreed:
 		b.say(t, "Negotiation succeeded")
 	case d.refused:
 		b.say(t, "Declining:", d.out.Reason)
-	case d.out.Outcome == Declined:
+	case d.out.Outcome == cli.Declined:
 		b.say(t, "Declined:", d.out.Reason)
 	default:
 		b.say(t, "Failed:", d.out.Reason)

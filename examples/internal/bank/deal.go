@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/go-grasp/grasp"
+	"github.com/go-grasp/grasp/examples/internal/cli"
 )
 
 // deal is a negotiation as one side sees it, up to its outcome. Both ASAs
@@ -13,11 +14,12 @@ type deal struct {
 	asa     *grasp.ASA
 	session *grasp.Session
 	tag24   bool // values are sent as encoded CBOR
-	out     Outcome
+	out     cli.Outcome
+	agreed  sum  // what was agreed on
 	refused bool // it was this side that declined
 }
 
-func newDeal(a *grasp.ASA) *deal { return &deal{asa: a, out: Outcome{ASA: a.Name()}} }
+func newDeal(a *grasp.ASA) *deal { return &deal{asa: a, out: cli.Outcome{ASA: a.Name()}} }
 
 // step makes an offer and waits for the answer to it. It returns false when
 // that was the end of the deal.
@@ -70,7 +72,7 @@ func (d *deal) accept(offer sum) {
 // decline ends the deal by declining the peer's last offer.
 func (d *deal) decline(reason string) {
 	d.refused = true
-	d.out.Outcome, d.out.Reason = Declined, reason
+	d.out.Outcome, d.out.Reason = cli.Declined, reason
 	// A peer that is gone need not be told.
 	if err := d.session.EndNegotiate(false, reason); err != nil && !errors.Is(err, grasp.ErrNoSession) {
 		d.asa.Tprint("end_negotiate error:", grasp.Code(err))
@@ -78,7 +80,7 @@ func (d *deal) decline(reason string) {
 }
 
 func (d *deal) agree(on sum) {
-	d.out.Outcome, d.out.Value = Agreed, &on.amount
+	d.out.Outcome, d.out.Value, d.agreed = cli.Agreed, on.amount, on
 }
 
 // fail is the end of a deal by an error: the peer declined, or something went
@@ -89,10 +91,10 @@ func (d *deal) fail(err error) {
 		// Most errors have ended the session. If not, this does.
 		_ = d.session.EndNegotiate(false, grasp.Code(err).Error())
 	}
-	d.out.Outcome, d.out.Reason = Failed, grasp.Code(err).Error()
+	d.out.Outcome, d.out.Reason = cli.Failed, grasp.Code(err).Error()
 	var declined *grasp.DeclinedError
 	if errors.As(err, &declined) {
-		d.out.Outcome = Declined
+		d.out.Outcome = cli.Declined
 		if declined.Reason != "" {
 			d.out.Reason = declined.Reason
 		}

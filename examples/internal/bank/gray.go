@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/go-grasp/grasp"
+	"github.com/go-grasp/grasp/examples/internal/cli"
 )
 
 const (
@@ -206,7 +207,7 @@ func (y *gray) negotiate(ctx context.Context, r request) error {
 	}
 	d := newDeal(y.asa)
 	d.tag24 = r.tag24
-	d.out.Asked = &r.sum.amount
+	d.out.Asked = r.sum.amount
 	if offer, goesOn := y.ask(ctx, d, r, peer); goesOn {
 		y.bargain(ctx, d, offer, r.sum)
 	}
@@ -295,15 +296,15 @@ func (y *gray) bargain(ctx context.Context, d *deal, answer grasp.Objective, ask
 // count as failures, as in the prototype: so that flushing gets its turn.
 func (y *gray) report(d *deal, currency string) {
 	switch {
-	case d.out.Outcome == Agreed:
-		y.asa.Tprint("Negotiation succeeded", sum{currency, *d.out.Value})
+	case d.out.Outcome == cli.Agreed:
+		y.asa.Tprint("Negotiation succeeded", sum{currency, d.agreed.amount})
 	case d.refused:
 		y.asa.Tprint("Declining:", d.out.Reason)
 	case d.session == nil:
 		y.failures++
 		y.asa.Tprint("request_negotiate error:", d.out.Reason)
 		y.asa.Tprint("Fail count", y.failures)
-	case d.out.Outcome == Declined:
+	case d.out.Outcome == cli.Declined:
 		y.asa.Tprint("Peer reject:", d.out.Reason)
 	default:
 		y.asa.Tprint("Failed:", d.out.Reason)

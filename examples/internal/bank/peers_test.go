@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp"
+	"github.com/go-grasp/grasp/examples/internal/cli"
 )
 
 // nonsense is what a peer can send instead of a sum.
@@ -92,7 +93,7 @@ func TestInvalidRequests(t *testing.T) {
 		briggs, _ := b.reported(t)
 		require.Len(t, briggs, 2*len(nonsense))
 		for _, o := range briggs {
-			assert.Equal(t, Declined, o.Outcome)
+			assert.Equal(t, cli.Declined, o.Outcome)
 			assert.Equal(t, invalidRequest, o.Reason)
 			assert.Equal(t, o.Steps == 0, o.Asked == nil)
 			assert.Nil(t, o.Value)
@@ -149,11 +150,11 @@ func TestOddRequests(t *testing.T) {
 		stop()
 
 		briggs, _ := b.reported(t)
-		var got []Result
+		var got []cli.Result
 		for _, o := range briggs {
 			got = append(got, o.Outcome)
 		}
-		assert.Equal(t, []Result{Agreed, Declined, Agreed, Declined, Failed, Failed}, got)
+		assert.Equal(t, []cli.Result{cli.Agreed, cli.Declined, cli.Agreed, cli.Declined, cli.Failed, cli.Failed}, got)
 		assert.LessOrEqual(t, briggs[3].Steps, maxSteps+1)
 	})
 }
@@ -200,7 +201,7 @@ func TestInvalidOffers(t *testing.T) {
 				stop()
 				_, asked := b.reported(t)
 				require.Len(t, asked, 1)
-				assert.Equal(t, Declined, asked[0].Outcome)
+				assert.Equal(t, cli.Declined, asked[0].Outcome)
 				assert.Equal(t, invalidOffer, asked[0].Reason)
 				assert.Equal(t, 1, asked[0].Steps)
 			})
@@ -213,10 +214,10 @@ func TestInvalidOffers(t *testing.T) {
 func TestOddOffers(t *testing.T) {
 	for _, c := range []struct {
 		value []any
-		want  Result
+		want  cli.Result
 	}{
-		{[]any{currency, int64(math.MaxInt64)}, Agreed},
-		{[]any{"RUB", 1000}, Declined},
+		{[]any{currency, int64(math.MaxInt64)}, cli.Agreed},
+		{[]any{"RUB", 1000}, cli.Declined},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBench(t)
@@ -250,8 +251,8 @@ func TestBankerDies(t *testing.T) {
 		stop()
 		_, asked := b.reported(t)
 		require.Len(t, asked, 12)
-		assert.Equal(t, Failed, asked[1].Outcome)
-		assert.NotEqual(t, Failed, asked[11].Outcome)
+		assert.Equal(t, cli.Failed, asked[1].Outcome)
+		assert.NotEqual(t, cli.Failed, asked[11].Outcome)
 		assert.Contains(t, b.progress.String(), "Gray: request_negotiate error: Socket error sending negotiation request\n")
 	})
 }

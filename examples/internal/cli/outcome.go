@@ -1,4 +1,4 @@
-package bank
+package cli
 
 import (
 	"encoding/json"
@@ -12,12 +12,12 @@ import (
 type Outcome struct {
 	// ASA is who reports it.
 	ASA string `json:"asa"`
-	// Asked is the amount first asked for; null if that could not be read.
-	Asked *int64 `json:"asked"`
+	// Asked is what was first asked for; null if that could not be read.
+	Asked any `json:"asked"`
 	// Outcome is how it ended.
 	Outcome Result `json:"outcome"`
-	// Value is the amount agreed on; null if there is none.
-	Value *int64 `json:"value"`
+	// Value is what was agreed on; null if there is none.
+	Value any `json:"value"`
 	// Steps counts the offers that went to and fro after the request: 0 if
 	// the request was accepted or declined at once.
 	Steps int `json:"steps"`

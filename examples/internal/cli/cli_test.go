@@ -1,9 +1,11 @@
-package bank
+package cli
 
 import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -18,28 +20,29 @@ import (
 // run executes a command and returns its exit status and what it wrote.
 func run(c Command, in string, args ...string) (status int, out, errOut string) {
 	var stdout, stderr bytes.Buffer
-	status = c.execute(context.Background(), args, strings.NewReader(in), &stdout, &stderr)
+	status = c.Execute(context.Background(), args, strings.NewReader(in), &stdout, &stderr)
 	return status, stdout.String(), stderr.String()
 }
 
 func TestFlags(t *testing.T) {
 	var got *Program
-	all := Command{Name: "all", ManyGrays: true, Memory: true, Run: func(_ context.Context, p *Program) error {
+	all := Command{Name: "all", Counts: "things", Memory: true, Run: func(_ context.Context, p *Program) error {
 		got = p
 		return nil
 	}}
 	few := all
-	few.Name, few.ManyGrays, few.Memory = "few", false, false
+	few.Name, few.Counts, few.Memory = "few", "", false
+	more := all
+	more.Arguments = "[word]"
 
 	for args, want := range map[string]Options{
-		"-seed 1":               {Seed: 1, Wait: defaultWait, Grays: 1},
-		"-n 5 -seed 2 -json":    {Seed: 2, Wait: defaultWait, Grays: 1, N: 5, JSON: true},
-		"-wait 10s -seed 3":     {Seed: 3, Wait: 10 * time.Second, Grays: 1},
-		"-wait 0 -seed 4":       {Seed: 4, Grays: 1},
-		"-link a,b -seed 5":     {Seed: 5, Wait: defaultWait, Grays: 1, Links: []string{"a", "b"}},
-		"-link memory -seed 6":  {Seed: 6, Wait: defaultWait, Grays: 1, Links: []string{"memory"}},
-		"-c 100 -seed 7":        {Seed: 7, Wait: defaultWait, Grays: 100},
-		"-seed 8 -dialogue":     {Seed: 8, Wait: defaultWait, Grays: 1, Dialogue: true},
+		"-seed 1":               {Seed: 1, PlaneName: layer2, Wait: defaultWait},
+		"-n 5 -seed 2 -json":    {Seed: 2, PlaneName: layer2, Wait: defaultWait, N: 5, JSON: true},
+		"-wait 10s -seed 3":     {Seed: 3, PlaneName: layer2, Wait: 10 * time.Second},
+		"-wait 0 -seed 4":       {Seed: 4, PlaneName: layer2},
+		"-link a,b -seed 5":     {Seed: 5, PlaneName: layer2, Wait: defaultWait, Links: []string{"a", "b"}},
+		"-link memory -seed 6":  {Seed: 6, PlaneName: layer2, Wait: defaultWait, Links: []string{"memory"}},
+		"-seed 8 -dialogue":     {Seed: 8, PlaneName: layer2, Wait: defaultWait, Dialogue: true},
 		"-seed=9 --json=true -": {},
 	} {
 		got = nil
@@ -50,31 +53,51 @@ func TestFlags(t *testing.T) {
 			continue
 		}
 		require.Zero(t, status, stderr)
+		want.Args = got.Args
+		assert.Empty(t, got.Args)
 		assert.Equal(t, want, got.Options, args)
 	}
 
 	for _, args := range []string{
 		"-n -1", "-n x", "-wait -1s", "-wait 2h", "-wait 5", "-link a,", "-link memory,a", "-link a,memory",
-		"-c 0", "-c 1001", "-x", "more", "-seed -1",
+		"-plane none", "-x", "more", "-seed -1",
 	} {
 		status, stdout, stderr := run(all, "", strings.Fields(args)...)
 		assert.Equal(t, 2, status, args)
 		assert.Empty(t, stdout, args)
 		assert.NotEmpty(t, stderr, args)
 	}
-	for _, args := range []string{"-c 2", "-link memory"} {
+	for _, args := range []string{"-n 2", "-seed 1", "-wait 0", "-link memory"} {
 		status, _, stderr := run(few, "", strings.Fields(args)...)
 		assert.Equal(t, 2, status, args)
 		assert.NotEmpty(t, stderr, args)
 	}
 
-	status, _, stderr := run(all, "", "-h")
+	// A program that takes arguments gets them, and may refuse flags and arguments.
+	status, _, stderr := run(more, "", "-seed", "1", "hello")
+	require.Zero(t, status, stderr)
+	assert.Equal(t, []string{"hello"}, got.Args)
+	var loud bool
+	more.Flags = func(f *flag.FlagSet) { f.BoolVar(&loud, "loud", false, "shout") }
+	more.Check = func(o Options) error {
+		if loud && len(o.Args) == 0 {
+			return errors.New("nothing to shout")
+		}
+		return nil
+	}
+	status, _, _ = run(more, "", "-loud", "hello")
 	assert.Zero(t, status)
-	for _, flag := range []string{"-n N", "-seed S", "-json", "-wait D", "-dialogue", "-link name", "-c C", "memory"} {
+	status, _, stderr = run(more, "", "-loud")
+	assert.Equal(t, 2, status)
+	assert.Equal(t, "all: nothing to shout\n", stderr)
+
+	status, _, stderr = run(all, "", "-h")
+	assert.Zero(t, status)
+	for _, flag := range []string{"-n N", "-seed S", "-json", "-wait D", "-dialogue", "-link name", "-plane plane", "memory"} {
 		assert.Contains(t, stderr, flag)
 	}
 	_, _, stderr = run(few, "", "-h")
-	assert.NotContains(t, stderr, "-c C")
+	assert.NotContains(t, stderr, "-n N")
 	assert.NotContains(t, stderr, "memory")
 
 	// Without a seed there is a new one each time, and it is told.
@@ -84,7 +107,7 @@ func TestFlags(t *testing.T) {
 }
 
 func TestExitStatus(t *testing.T) {
-	c := Command{Name: "failing", Run: func(context.Context, *Program) error { return errors.New("no luck") }}
+	c := Command{Name: "failing", Counts: "failures", Run: func(context.Context, *Program) error { return errors.New("no luck") }}
 	status, stdout, stderr := run(c, "", "-seed", "1")
 	assert.Equal(t, 1, status)
 	assert.Equal(t, "Seed: 1\n", stdout)
@@ -92,8 +115,8 @@ func TestExitStatus(t *testing.T) {
 }
 
 func TestWhereOutputGoes(t *testing.T) {
-	c := Command{Name: "x", Run: func(_ context.Context, p *Program) error {
-		g, err := p.NewInstance(acp.NewNetwork(1).NewNode("x"))
+	c := Command{Name: "x", Counts: "outcomes", Run: func(_ context.Context, p *Program) error {
+		g, err := p.NewInstance(acp.NewNetwork(1).NewNode("x"), grasp.Config{})
 		if err != nil {
 			return err
 		}
@@ -136,4 +159,24 @@ func TestWaitForLink(t *testing.T) {
 	assert.Empty(t, WaitForLink(ctx, g))
 	l := node.Attach(n.NewLink(acp.LinkConfig{Name: "lan"}))
 	assert.Equal(t, []acp.Link{l}, WaitForLink(ctx, g))
+}
+
+func TestOutcomes(t *testing.T) {
+	var out bytes.Buffer
+	c := NewOutcomes(&out)
+	asked, value := int64(400), int64(123)
+	c.Add(Outcome{ASA: "Gray", Asked: &asked, Outcome: Agreed, Value: &value, Steps: 3})
+	c.Add(Outcome{ASA: "Briggs", Outcome: Declined, Reason: "Недостаточно средств <&>\n"})
+	assert.Equal(t, `{"asa":"Gray","asked":400,"outcome":"agreed","value":123,"steps":3,"reason":""}
+{"asa":"Briggs","asked":null,"outcome":"declined","value":null,"steps":0,"reason":"Недостаточно средств <&>\n"}
+`, out.String())
+	assert.Equal(t, "Negotiations: 1 agreed, 0 declined, 0 failed", c.Summary("Gray"))
+	assert.Equal(t, "Negotiations: 0 agreed, 0 declined, 0 failed", c.Summary("nobody"))
+	assert.NoError(t, c.Err())
+
+	_, w := io.Pipe()
+	require.NoError(t, w.Close())
+	c = NewOutcomes(w)
+	c.Add(Outcome{})
+	assert.ErrorIs(t, c.Err(), io.ErrClosedPipe)
 }

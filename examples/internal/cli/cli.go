@@ -1,4 +1,6 @@
-package bank
+// Package cli is what the example programs have in common: their flags, what
+// they print and where, and how they end.
+package cli
 
 import (
 	"context"
@@ -16,12 +18,22 @@ import (
 	"github.com/go-grasp/grasp/acp"
 )
 
-// Command is one of the example programs: what they have in common is here.
+// Command is one of the example programs.
 type Command struct {
 	Name  string
 	About string // what it does, a sentence or two
-	// ManyGrays gives it the flag -c, Memory the network in memory.
-	ManyGrays, Memory bool
+	// Arguments are for the usage text what follows the flags; without it
+	// nothing may.
+	Arguments string
+	// Counts is what -n counts, in the plural. Without it there are no -n,
+	// -seed and -wait.
+	Counts string
+	// Memory allows the network in memory.
+	Memory bool
+	// Flags adds the program's own flags, and Check refuses wrong ones. Both
+	// may be nil.
+	Flags func(*flag.FlagSet)
+	Check func(Options) error
 	// Run is the program proper. It ends when the context does, or before.
 	Run func(context.Context, *Program) error
 }
@@ -30,6 +42,8 @@ type Command struct {
 type Program struct {
 	Options
 	Outcomes *Outcomes
+	Stdout   io.Writer // of the process; with -json for objects only
+	Stdin    io.Reader
 	dialogue grasp.Dialogue
 }
 
@@ -39,10 +53,11 @@ type Program struct {
 func (c Command) Main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	os.Exit(c.execute(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(c.Execute(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-func (c Command) execute(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+// Execute is Main without the end of the process: it returns the status.
+func (c Command) Execute(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	o, err := c.parse(args, stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -52,6 +67,9 @@ func (c Command) execute(ctx context.Context, args []string, stdin io.Reader, st
 	}
 	p, err := start(o, stdin, stdout, stderr)
 	if err == nil {
+		if c.Counts != "" {
+			p.Say("Seed:", p.Seed)
+		}
 		err = errors.Join(c.Run(ctx, p), p.Outcomes.Err())
 	}
 	if err != nil {
@@ -62,7 +80,7 @@ func (c Command) execute(ctx context.Context, args []string, stdin io.Reader, st
 }
 
 func start(o Options, stdin io.Reader, stdout, stderr io.Writer) (*Program, error) {
-	p := &Program{Options: o, Outcomes: NewOutcomes(nil)}
+	p := &Program{Options: o, Outcomes: NewOutcomes(nil), Stdout: stdout, Stdin: stdin}
 	if o.Dialogue {
 		var err error
 		if p.dialogue, err = grasp.AskDialogue(stdin, stderr); err != nil {
@@ -74,14 +92,11 @@ func start(o Options, stdin io.Reader, stdout, stderr io.Writer) (*Program, erro
 		p.dialogue.Output = stderr
 		p.Outcomes = NewOutcomes(stdout)
 	}
-	p.Say("Seed:", o.Seed)
 	return p, nil
 }
 
-// Settings returns those of the program's ASAs.
-func (p *Program) Settings() Settings {
-	return Settings{N: p.N, Seed: p.Seed, Wait: p.Wait, Outcomes: p.Outcomes}
-}
+// Silent says that the user wants no progress.
+func (p *Program) Silent() bool { return p.dialogue.Silent }
 
 // Say prints a line about the program as a whole.
 func (p *Program) Say(things ...any) {
@@ -90,23 +105,25 @@ func (p *Program) Say(things ...any) {
 	}
 }
 
-// NewInstance starts an instance on a plane.
-func (p *Program) NewInstance(plane acp.Plane) (*grasp.Instance, error) {
-	return grasp.New(grasp.Config{Plane: plane, Dialogue: p.dialogue})
+// NewInstance starts an instance with these settings, on the links of a plane,
+// protected and printing as the user chose.
+func (p *Program) NewInstance(links acp.Plane, cfg grasp.Config) (*grasp.Instance, error) {
+	cfg.Plane, cfg.Dialogue = p.protect(links), p.dialogue
+	return grasp.New(cfg)
 }
 
-// Plane is that of the real links that the user chose.
-func (p *Program) Plane() acp.Plane { return &acp.Layer2{Links: p.Links, IPv4: true} }
+// RealLinks is a plane on the links that the user chose.
+func (p *Program) RealLinks() acp.Plane { return &acp.Layer2{Links: p.Links, IPv4: true} }
 
 // LinkTime is how long to wait for the first link: duplicate address
 // detection takes most of two seconds on a new one.
 const LinkTime = 2500 * time.Millisecond
 
-// OnLinks starts an instance on the real links that the user chose, waits a
+// OnLinks starts an instance with these settings on the links that the user chose, waits a
 // little for one to be usable and says which are. None is no error: the
 // instance will use links when they come.
-func (p *Program) OnLinks(ctx context.Context) (*grasp.Instance, error) {
-	g, err := p.NewInstance(p.Plane())
+func (p *Program) OnLinks(ctx context.Context, cfg grasp.Config) (*grasp.Instance, error) {
+	g, err := p.NewInstance(p.RealLinks(), cfg)
 	if err != nil {
 		return nil, err
 	}

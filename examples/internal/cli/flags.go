@@ -1,4 +1,4 @@
-package bank
+package cli
 
 import (
 	"errors"
@@ -15,7 +15,7 @@ import (
 // memory instead of a real link.
 const Memory = "memory"
 
-// Options are the settings of a program: its flags.
+// Options are the settings of a program: the flags that all have.
 type Options struct {
 	N        int           // -n
 	Seed     uint64        // -seed, drawn if it was not given
@@ -23,32 +23,36 @@ type Options struct {
 	Wait     time.Duration // -wait
 	Dialogue bool          // -dialogue
 	Links    []string      // -link; none: all
-	Grays    int           // -c, 1 if there is no such flag
+	// PlaneName is -plane.
+	PlaneName string
+	Args      []string // what follows the flags
 }
 
 const (
 	defaultWait = time.Second
 	maxWait     = time.Hour
-	maxGrays    = 1000 // no instance has more ASAs
 )
 
 // parse reads the command line. On error the user has been told.
 func (c Command) parse(args []string, stderr io.Writer) (Options, error) {
-	o := Options{Grays: 1}
+	var o Options
 	var links string
 	f := flag.NewFlagSet(c.Name, flag.ContinueOnError)
 	f.SetOutput(stderr)
-	f.IntVar(&o.N, "n", 0, "stop after `N` negotiations; 0: go on until Ctrl-C")
-	f.Uint64Var(&o.Seed, "seed", 0, "make the random choices of seed `S` again; 0: new ones")
+	if c.Counts != "" {
+		f.IntVar(&o.N, "n", 0, "stop after `N` "+c.Counts+"; 0: go on until Ctrl-C")
+		f.Uint64Var(&o.Seed, "seed", 0, "make the random choices of seed `S` again; 0: new ones")
+		f.DurationVar(&o.Wait, "wait", defaultWait, "the longest random delay `D`; the Python programs have 10s")
+	}
 	f.BoolVar(&o.JSON, "json", false, "print outcomes on standard output, one JSON object per line,\nand the progress on standard error")
-	f.DurationVar(&o.Wait, "wait", defaultWait, "the longest random delay `D`; the Python programs have 10s")
 	f.BoolVar(&o.Dialogue, "dialogue", false, "ask how much to print, like the Python prototype")
 	f.StringVar(&links, "link", "", "use these interfaces only: `name[,name]`"+c.memoryUsage())
-	if c.ManyGrays {
-		f.IntVar(&o.Grays, "c", 1, "run `C` Grays at the same time")
+	f.StringVar(&o.PlaneName, "plane", layer2, planeUsage)
+	if c.Flags != nil {
+		c.Flags(f)
 	}
 	f.Usage = func() {
-		fmt.Fprintf(stderr, "%s\n\nUsage: %s [flags]\n\n", c.About, c.Name)
+		fmt.Fprintf(stderr, "%s\n\nUsage: %s [flags]%s\n\n", c.About, c.Name, c.argumentsUsage())
 		f.PrintDefaults()
 	}
 	if err := f.Parse(args); err != nil {
@@ -57,7 +61,8 @@ func (c Command) parse(args []string, stderr io.Writer) (Options, error) {
 	if links != "" {
 		o.Links = strings.Split(links, ",")
 	}
-	if err := c.check(o, f.Args()); err != nil {
+	o.Args = f.Args()
+	if err := c.check(o); err != nil {
 		fmt.Fprintf(stderr, "%s: %v\n", c.Name, err)
 		return o, err
 	}
@@ -74,23 +79,34 @@ func (c Command) memoryUsage() string {
 	return ""
 }
 
+func (c Command) argumentsUsage() string {
+	if c.Arguments != "" {
+		return " " + c.Arguments
+	}
+	return ""
+}
+
 // check refuses what makes no sense.
-func (c Command) check(o Options, rest []string) error {
+func (c Command) check(o Options) error {
 	switch {
-	case len(rest) > 0:
-		return fmt.Errorf("unexpected argument %q", rest[0])
+	case len(o.Args) > 0 && c.Arguments == "":
+		return fmt.Errorf("unexpected argument %q", o.Args[0])
 	case o.N < 0:
 		return errors.New("-n must not be negative")
 	case o.Wait < 0 || o.Wait > maxWait:
 		return fmt.Errorf("-wait must be from 0 to %v", maxWait)
-	case o.Grays < 1 || o.Grays > maxGrays:
-		return fmt.Errorf("-c must be from 1 to %d", maxGrays)
 	case slices.Contains(o.Links, ""):
 		return errors.New("-link has an empty name")
 	case slices.Contains(o.Links, Memory) && !c.Memory:
-		return fmt.Errorf("-link %s: only pair can do that, with both sides in one process", Memory)
+		return fmt.Errorf("-link %s: only programs with both sides in one process can do that", Memory)
 	case slices.Contains(o.Links, Memory) && len(o.Links) > 1:
 		return fmt.Errorf("-link %s goes with no other link", Memory)
+	}
+	if err := o.checkPlane(); err != nil {
+		return err
+	}
+	if c.Check != nil {
+		return c.Check(o)
 	}
 	return nil
 }
