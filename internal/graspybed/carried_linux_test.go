@@ -1,0 +1,47 @@
+package graspybed_test
+
+import (
+	"context"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-grasp/grasp/internal/graspybed"
+	"github.com/go-grasp/grasp/internal/netbed"
+)
+
+// TestInteropCarriedGray has the Gray of docs/carrying-over.md, the prototype's
+// in less than 60 lines of Go, negotiate with the prototype's Briggs.
+func TestInteropCarriedGray(t *testing.T) {
+	t.Parallel()
+	graspybed.Checkout(t)
+	if !netbed.Enter(t) {
+		return
+	}
+	l := newLAN(t, "brc", false)
+	briggs := graspybed.RunASA(t, l.node("briggs"), "Briggs", true)
+	ready(t, []*graspybed.Output{briggs}, "Ready to negotiate")
+	exe := filepath.Join(t.TempDir(), "gray")
+	out, err := exec.Command("go", "build", "-o", exe, "../../examples/internal/carried").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	ctx, stop := context.WithCancel(context.Background())
+	cmd, gray := l.node("gray").Exec(ctx, exe), new(graspybed.Output)
+	cmd.Stdout, cmd.Stderr = gray, gray
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		stop() // it goes on for ever
+		_ = cmd.Wait()
+		for _, line := range gray.Lines() {
+			t.Log(line)
+		}
+	})
+	netbed.Eventually(t, 3*time.Minute, "agreements, refusals and a flood", func() bool {
+		return countLines(gray, "Synchronize EX2: [1 two 3] <nil>") == 1 &&
+			countLines(gray, "Outcome: [NZD ") >= 3 &&
+			countLines(gray, "Declined: ")+countLines(gray, "no deal") >= 3 &&
+			countLines(gray, "Flooded EX1 from") >= 1
+	})
+}
