@@ -5,7 +5,6 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -15,7 +14,7 @@ import (
 )
 
 // TestREADME keeps the README true: its program is the Example, and what it
-// says of the API is there.
+// says of the API is there. (That the program compiles is for TestDocs.)
 func TestREADME(t *testing.T) {
 	raw, err := os.ReadFile("README.md")
 	require.NoError(t, err)
@@ -32,14 +31,6 @@ func TestREADME(t *testing.T) {
 		require.Equal(t, funcBody(t, string(test), "banker"), funcBody(t, program, "banker"), "banker, tested and in README.md")
 		require.LessOrEqual(t, strings.Count(funcBody(t, program, "banker"), "\n"), 30, "an ASA in 30 lines")
 		require.Contains(t, string(test), "banker(context.Background(), here)", "Example runs it")
-
-		if testing.Short() {
-			return
-		}
-		file := filepath.Join(t.TempDir(), "main.go")
-		require.NoError(t, os.WriteFile(file, []byte(program), 0o600))
-		out, err := exec.CommandContext(t.Context(), "go", "vet", file).CombinedOutput()
-		require.NoError(t, err, "the program as it is in README.md compiles: %s", out)
 	})
 
 	t.Run("Table", func(t *testing.T) {
