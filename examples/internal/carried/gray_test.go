@@ -57,6 +57,7 @@ func TestGray(t *testing.T) {
 		assert.Equal(t, 1, count("Synchronize EX2: [1 two 3] <nil>"))
 		assert.Greater(t, count("Flooded EX1 from"), 1000)
 		assert.Empty(t, g.Snapshot().Sessions)
-		assert.Contains(t, outcomes.Summary("Briggs"), " 0 failed")
+		// The last one may have been under way.
+		assert.Regexp(t, " [01] failed$", outcomes.Summary("Briggs"))
 	})
 }
