@@ -169,7 +169,7 @@ func TestA22Fields(t *testing.T) {
 
 // D-08: a ttl of 0 stands for 600 s. A-23: then the locator never comes back.
 func TestA23Expiry(t *testing.T) {
-	inBed(t, func(b *bed) {
+	inBedOf(t, 1, Config{Limits: Limits{LocatorLifetime: 50 * 24 * time.Hour}}, func(b *bed) {
 		for ttl, lives := range map[uint32]time.Duration{0: 600 * time.Second, 1: time.Millisecond, math.MaxUint32: math.MaxUint32 * time.Millisecond} {
 			o := neg(fmt.Sprintf("EX%d", ttl), nil)
 			call := b.discover(o, 0, DiscoverOptions{First: true})

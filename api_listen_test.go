@@ -74,7 +74,7 @@ func TestA41Reentrant(t *testing.T) {
 // requests that come while nobody waits are queued, up to Config.Backlog,
 // then refused by closing.
 func TestA44Backlog(t *testing.T) {
-	inBedOf(t, 1, Config{Backlog: 3}, func(b *bed) {
+	inBedOf(t, 1, Config{Limits: Limits{Backlog: 3}}, func(b *bed) {
 		o := neg("EX1", nil)
 		b.register(o)
 		ask := func(id uint32) *rawStream {
@@ -127,7 +127,7 @@ func TestA44StaleRequests(t *testing.T) {
 
 // Requests that have become stale do not keep fresh ones out.
 func TestA44StaleRequestsMakeRoom(t *testing.T) {
-	inBedOf(t, 1, Config{Backlog: 2}, func(b *bed) {
+	inBedOf(t, 1, Config{Limits: Limits{Backlog: 2}}, func(b *bed) {
 		o := neg("EX1", nil)
 		b.register(o)
 		b.served(o, 1, nil)

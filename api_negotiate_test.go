@@ -232,25 +232,46 @@ func TestWaitBomb(t *testing.T) {
 	inBed(t, func(b *bed) {
 		b.register(neg("EX1", 1))
 		call, s, m := b.asked(neg("EX1", 1))
-		for range maxWaits {
+		for range 100 {
 			s.send(arr{7, m.id(b), uint32(math.MaxUint32)})
 		}
 		call.blocks()
 		s.send(arr{7, m.id(b), uint32(math.MaxUint32)})
 		isCode(b, call.done().err, ErrNoValidStep)
+		b.wantDrop(ReasonTooManyWaits, 1)
+		b.wantDrop(ReasonLongWait, 100)
 
-		// Any other message begins the count anew.
+		// So is one that does it step by step.
 		session, got, s := b.served(neg("EX1", 1), 5, nil)
-		for loops := uint8(200); loops > 197; loops-- {
+		for loops := uint8(200); loops > 190; loops-- {
 			got.LoopCount = loops
 			call = b.step(session, got, 0)
 			s.read()
-			for range maxWaits {
+			for range 10 {
 				s.send(arr{7, 5, 60_000})
 			}
 			s.send(arr{5, 5, arr{"EX1", 3, loops, nil}})
 			call.ok()
 		}
+		call = b.step(session, got, 0)
+		s.read()
+		s.send(arr{7, 5, 60_000})
+		isCode(b, call.done().err, ErrNoValidStep)
+		b.wantDrop(ReasonTooManyWaits, 2)
+		b.wantDrop(ReasonLongWait, 100)
+	})
+}
+
+// Nor does a peer that asks for weeks get them.
+func TestWaitIsBounded(t *testing.T) {
+	inBed(t, func(b *bed) {
+		b.register(neg("EX1", 1))
+		call, s, m := b.asked(neg("EX1", 1))
+		s.send(arr{7, m.id(b), uint32(math.MaxUint32)})
+		b.wantDrop(ReasonLongWait, 1)
+		time.Sleep(time.Hour - time.Nanosecond)
+		call.blocks()
+		isCode(b, call.within(time.Nanosecond).err, ErrNoNegReply)
 	})
 }
 

@@ -48,7 +48,7 @@ func TestA65SendAndRecv(t *testing.T) {
 		mine, theirs, _ := b.transfer()
 		for i, v := range []any{
 			nil, int64(7), "text", []byte{1, 2}, []any{"x", nil}, EncodedCBOR{0x01}, []any{EncodedCBOR{0x01}},
-			bytes.Repeat([]byte{'x'}, 2048), bytes.Repeat([]byte{'x'}, maxTransfer-5),
+			bytes.Repeat([]byte{'x'}, 2048), bytes.Repeat([]byte{'x'}, b.g.cfg.MaxTransfer-5),
 		} {
 			from, to := mine, theirs
 			if i%2 == 1 {
@@ -102,7 +102,7 @@ func TestSendTooLong(t *testing.T) {
 	inBed(t, func(b *bed) {
 		b.register(neg("EX1", nil))
 		s, _, conn := b.served(neg("EX1", nil), 7, nil)
-		isCode(b, s.Send(make([]byte, maxTransfer-4)), ErrTooLong)
+		isCode(b, s.Send(make([]byte, b.g.cfg.MaxTransfer-4)), ErrTooLong)
 		isCode(b, s.Send(make(chan int)), ErrCBORFail)
 		conn.silent(time.Second)
 		require.NoError(b, s.Send("short"))

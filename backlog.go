@@ -1,6 +1,7 @@
 package grasp
 
 import (
+	"container/list"
 	"context"
 	"maps"
 	"slices"
@@ -23,13 +24,45 @@ type request struct {
 // that bring them and the calls of ListenNegotiate that wait for them. An ASA
 // takes requests from its first such call until stop. A nil backlog is one
 // where nobody does.
+//
+// Peers are served by turns, each in the order of its requests, so that one
+// who asks for much does not keep others waiting.
 type backlog struct {
-	limit int
-
 	mu      sync.Mutex        // guards all following fields
 	takers  map[*ASA]struct{} // while there are none, it is closed
-	queue   []request         // oldest first; nobody waits while it is not empty
+	queue   *shares[*queued]  // nobody waits while it is not empty
+	byAge   *list.List        // of *queued, oldest first
 	waiting []listener        // oldest first
+}
+
+// queued is a request in the queue.
+type queued struct {
+	request
+	held *held[*queued]
+	age  *list.Element
+}
+
+func newBacklog(limit int) *backlog {
+	b := &backlog{takers: make(map[*ASA]struct{})}
+	b.clearLocked(limit)
+	return b
+}
+
+// clearLocked empties the queue. It returns what was in it.
+func (b *backlog) clearLocked(limit int) (was []*Session) {
+	if b.byAge != nil {
+		for at := b.byAge.Front(); at != nil; at = at.Next() {
+			was = append(was, at.Value.(*queued).session)
+		}
+	}
+	b.queue, b.byAge = newShares[*queued](limit, limit), list.New()
+	return was
+}
+
+func (b *backlog) takeLocked(q *queued) request {
+	b.queue.remove(q.held)
+	b.byAge.Remove(q.age)
+	return q.request
 }
 
 // listener is a call of ListenNegotiate that waits.
@@ -52,32 +85,40 @@ func (b *backlog) listening() bool {
 func (b *backlog) start(a *ASA) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.takers == nil {
-		b.takers = make(map[*ASA]struct{})
-	}
 	b.takers[a] = struct{}{}
 }
 
 // put hands a request to the listener that has waited longest, or queues it.
-// It returns false if nobody listens or the queue is full.
-func (b *backlog) put(r request) bool {
+// It returns the session that is to be refused, if any: the new one if nobody
+// listens; and if the queue is full, the youngest of the peer that has most in
+// it, which may be the new one, too.
+func (b *backlog) put(r request) (refused *Session) {
 	if b == nil {
-		return false
+		return r.session
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
 	case len(b.takers) == 0:
-		return false
+		return r.session
 	case len(b.waiting) > 0:
 		b.waiting[0].slot <- r // is free
 		b.waiting = slices.Delete(b.waiting, 0, 1)
-	case r.err != nil || len(b.queue) >= b.limit:
-		return false // an error is for those who wait now
-	default:
-		b.queue = append(b.queue, r)
+		return nil
+	case r.err != nil:
+		return nil // it is for those who wait now
 	}
-	return true
+	q := &queued{request: r}
+	var full *held[*queued]
+	q.held, full = b.queue.add(r.session.key.initiator, q)
+	q.age = b.byAge.PushBack(q)
+	if full == nil {
+		return nil
+	}
+	if b.queue.of(r.session.key.initiator) < b.queue.largest {
+		q = b.queue.ofLargest().youngest().value
+	}
+	return b.takeLocked(q).session
 }
 
 // stale takes out of the queue whoever asked longer ago than the default
@@ -85,12 +126,14 @@ func (b *backlog) put(r request) bool {
 func (b *backlog) stale() []request {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	n := 0
-	for n < len(b.queue) && time.Since(b.queue[n].at) > DefaultTimeout {
-		n++
+	var out []request
+	for b.byAge.Len() > 0 {
+		q := b.byAge.Front().Value.(*queued)
+		if time.Since(q.at) <= DefaultTimeout {
+			break
+		}
+		out = append(out, b.takeLocked(q))
 	}
-	out := slices.Clone(b.queue[:n])
-	b.queue = slices.Delete(b.queue, 0, n)
 	return out
 }
 
@@ -102,9 +145,8 @@ func (b *backlog) get(ctx context.Context, a *ASA) (request, error) {
 		b.mu.Unlock()
 		return request{}, cause(ErrStopped, a.gone)
 	}
-	if len(b.queue) > 0 {
-		r := b.queue[0]
-		b.queue = slices.Delete(b.queue, 0, 1)
+	if next := b.queue.next(); next != nil {
+		r := b.takeLocked(next.value)
 		b.mu.Unlock()
 		return r, nil
 	}
@@ -165,12 +207,12 @@ func (b *backlog) stopWith(err error, match func(*ASA) bool) {
 		l.slot <- request{err: err} // is free
 		return true
 	})
-	var refused []request
+	var refused []*Session
 	if len(b.takers) == 0 {
-		refused, b.queue = b.queue, nil
+		refused = b.clearLocked(b.queue.limit)
 	}
 	b.mu.Unlock()
-	for _, r := range refused {
-		r.session.finish()
+	for _, s := range refused {
+		s.finish()
 	}
 }

@@ -43,10 +43,10 @@ func ask(id uint32) request {
 // Requests and listeners are both served in the order in which they came.
 func TestBacklogIsInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &backlog{limit: 10}
+		b := newBacklog(10)
 		b.start(taker)
 		for id := range uint32(3) {
-			require.True(t, b.put(ask(id)))
+			require.Nil(t, b.put(ask(id)))
 		}
 		require.Equal(t, 3, b.len())
 		for id := range uint32(3) {
@@ -57,7 +57,7 @@ func TestBacklogIsInOrder(t *testing.T) {
 			listeners = append(listeners, waitFor(forever, b, taker))
 		}
 		for id := range uint32(3) {
-			require.True(t, b.put(ask(id)))
+			require.Nil(t, b.put(ask(id)))
 			require.Equal(t, got{id: id}, <-listeners[id])
 		}
 		require.Zero(t, b.len())
@@ -65,35 +65,35 @@ func TestBacklogIsInOrder(t *testing.T) {
 }
 
 func TestBacklogIsBounded(t *testing.T) {
-	b := &backlog{limit: 2}
+	b := newBacklog(2)
 	b.start(taker)
-	require.True(t, b.put(ask(1)))
-	require.True(t, b.put(ask(2)))
-	require.False(t, b.put(ask(3)))
+	require.Nil(t, b.put(ask(1)))
+	require.Nil(t, b.put(ask(2)))
+	require.NotNil(t, b.put(ask(3)))
 	_, err := b.get(forever, taker)
 	require.NoError(t, err)
-	require.True(t, b.put(ask(4)))
+	require.Nil(t, b.put(ask(4)))
 }
 
 // An error is for whoever waits: it is not queued.
 func TestBacklogErrorsAreNotQueued(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &backlog{limit: 2}
+		b := newBacklog(2)
 		b.start(taker)
-		require.False(t, b.put(request{err: ErrIDClash}))
+		require.Nil(t, b.put(request{err: ErrIDClash}))
 		one, two := waitFor(forever, b, taker), waitFor(forever, b, taker)
-		require.True(t, b.put(request{err: ErrIDClash}))
+		require.Nil(t, b.put(request{err: ErrIDClash}))
 		require.ErrorIs(t, (<-one).err, ErrIDClash)
-		require.True(t, b.put(ask(7)))
+		require.Nil(t, b.put(ask(7)))
 		require.Equal(t, got{id: 7}, <-two)
 	})
 }
 
 func TestBacklogClosed(t *testing.T) {
-	for name, b := range map[string]*backlog{"nil": nil, "before the first listener": {limit: 1}} {
+	for name, b := range map[string]*backlog{"nil": nil, "before the first listener": newBacklog(1)} {
 		t.Run(name, func(t *testing.T) {
 			require.False(t, b.listening())
-			require.False(t, b.put(ask(1)))
+			require.NotNil(t, b.put(ask(1)))
 			require.Zero(t, b.len())
 			b.stop(taker) // does no harm
 		})
@@ -103,7 +103,7 @@ func TestBacklogClosed(t *testing.T) {
 // stopping wakes all who wait, and nobody who comes later.
 func TestA46BacklogStopWakesAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &backlog{limit: 1}
+		b := newBacklog(1)
 		b.start(taker)
 		var listeners []<-chan got
 		for range 5 {
@@ -114,9 +114,9 @@ func TestA46BacklogStopWakesAll(t *testing.T) {
 			require.ErrorIs(t, (<-l).err, ErrStopped)
 		}
 		require.ErrorIs(t, (<-waitFor(forever, b, taker)).err, ErrStopped)
-		require.False(t, b.put(ask(1)))
+		require.NotNil(t, b.put(ask(1)))
 		b.start(taker)
-		require.True(t, b.put(ask(2)))
+		require.Nil(t, b.put(ask(2)))
 		require.Equal(t, got{id: 2}, <-waitFor(forever, b, taker))
 	})
 }
@@ -124,7 +124,7 @@ func TestA46BacklogStopWakesAll(t *testing.T) {
 // Each ASA stops for itself. When the last has stopped, the queue is refused.
 func TestBacklogOfSeveralASAs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &backlog{limit: 3}
+		b := newBacklog(3)
 		other := &ASA{name: "other"}
 		b.start(taker)
 		b.start(other)
@@ -133,9 +133,9 @@ func TestBacklogOfSeveralASAs(t *testing.T) {
 		require.ErrorIs(t, (<-mine).err, ErrStopped)
 		require.Empty(t, theirs)
 		require.ErrorIs(t, (<-waitFor(forever, b, taker)).err, ErrStopped)
-		require.True(t, b.put(ask(1)))
+		require.Nil(t, b.put(ask(1)))
 		require.Equal(t, got{id: 1}, <-theirs)
-		require.True(t, b.put(ask(2)))
+		require.Nil(t, b.put(ask(2)))
 		b.start(taker)
 		b.stop(other)
 		require.Equal(t, got{id: 2}, <-waitFor(forever, b, taker), "what is queued is for who is left")
@@ -147,11 +147,11 @@ func TestBacklogOfSeveralASAs(t *testing.T) {
 // What has waited for longer than the default timeout is taken out.
 func TestBacklogStale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &backlog{limit: 3}
+		b := newBacklog(3)
 		b.start(taker)
-		require.True(t, b.put(ask(1)))
+		require.Nil(t, b.put(ask(1)))
 		time.Sleep(time.Second)
-		require.True(t, b.put(ask(2)))
+		require.Nil(t, b.put(ask(2)))
 		time.Sleep(DefaultTimeout)
 		old := b.stale()
 		require.Len(t, old, 1)
@@ -165,7 +165,7 @@ func TestBacklogStale(t *testing.T) {
 
 func TestBacklogContextAndGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &backlog{limit: 1}
+		b := newBacklog(1)
 		b.start(taker)
 		why := errors.New("changed my mind")
 		ctx, cancel := context.WithCancelCause(forever)
@@ -181,7 +181,7 @@ func TestBacklogContextAndGone(t *testing.T) {
 		close(gone)
 		require.ErrorIs(t, (<-left).err, ErrNoASA)
 		// Those who are gone get nothing: the next request is for who stays.
-		require.True(t, b.put(ask(1)))
+		require.Nil(t, b.put(ask(1)))
 		require.Equal(t, got{id: 1}, <-stays)
 	})
 }
@@ -190,7 +190,7 @@ func TestBacklogContextAndGone(t *testing.T) {
 // to one listener, also if that one is cancelled at the same moment.
 func TestBacklogLosesNothing(t *testing.T) {
 	const requests, listeners = 2000, 8
-	b := &backlog{limit: 4}
+	b := newBacklog(4)
 	b.start(taker)
 	var mu sync.Mutex
 	seen := make(map[uint32]int)
@@ -214,7 +214,7 @@ func TestBacklogLosesNothing(t *testing.T) {
 		})
 	}
 	for id := uint32(0); id < requests; {
-		if b.put(ask(id)) {
+		if b.put(ask(id)) == nil {
 			id++
 		}
 	}

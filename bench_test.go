@@ -133,6 +133,9 @@ func BenchmarkMemory(b *testing.B) {
 // cached is how many entries the caches have that are measured.
 const cached = 10_000
 
+// manyLocators is how many of one objective are measured.
+const manyLocators = 64
+
 func benchNames() []string {
 	names := make([]string, cached)
 	for i := range names {
@@ -152,11 +155,11 @@ func BenchmarkFloodCache(b *testing.B) {
 	entry := func(i int) floodedEntry {
 		return floodedEntry{
 			objective: wire.Objective{Name: names[i], Flags: wire.FlagSynch, LoopCount: 1, Value: null},
-			tag:       tagOf(benchLocator(i), 1), link: 1, expire: time.Now().Add(time.Hour),
+			at:        placeOf(benchLocator(i), 1), link: 1, expire: time.Now().Add(time.Hour),
 		}
 	}
 	full := func() *floodCache {
-		c := newFloodCache(cached)
+		c := newFloodCache(evenly(cached))
 		for i := range cached {
 			c.put(entry(i))
 		}
@@ -175,7 +178,7 @@ func BenchmarkFloodCache(b *testing.B) {
 		oneByOne(b, func() error {
 			i++
 			e := entry(i % cached)
-			e.tag.locator.Port = i // never the same again
+			e.at.locator.Port = i // never the same again
 			c.put(e)
 			return nil
 		})
@@ -201,7 +204,7 @@ func BenchmarkLocatorCache(b *testing.B) {
 		return []cachedLocator{{Locator: l, wire: w}}
 	}
 	full := func() *locatorCache {
-		c := newLocatorCache(cached)
+		c := newLocatorCache(evenly(cached))
 		for i := range cached {
 			c.put(names[i], locators(i))
 		}
@@ -237,12 +240,12 @@ func BenchmarkLocatorCache(b *testing.B) {
 	})
 	// One objective with as many locators as there may be.
 	b.Run("GetMany", func(b *testing.B) {
-		c := newLocatorCache(1)
-		for i := range maxPerObjective {
+		c := newLocatorCache(evenly(manyLocators))
+		for i := range manyLocators {
 			c.put("many", locators(i))
 		}
 		oneByOne(b, func() error {
-			if len(c.get("many")) != maxPerObjective {
+			if len(c.get("many")) != manyLocators {
 				return ErrNotObj
 			}
 			return nil
@@ -251,7 +254,7 @@ func BenchmarkLocatorCache(b *testing.B) {
 }
 
 func BenchmarkSessionTable(b *testing.B) {
-	t := newSessionTable(20_000)
+	t := newSessionTable(20_000, 20_000)
 	for range cached {
 		t.begin()
 	}
@@ -363,7 +366,7 @@ func renumbered(b *testing.B, m wire.Message) func() []byte {
 // BenchmarkMulticast is what it takes to deal with a multicast that comes.
 func BenchmarkMulticast(b *testing.B) {
 	plane := newSinkPlane()
-	g, err := New(Config{Plane: plane, RelayRate: 1 << 28})
+	g, err := New(Config{Plane: plane, Limits: Limits{RelayRate: 1 << 28}})
 	require.NoError(b, err)
 	b.Cleanup(func() { require.NoError(b, g.Close()) })
 	asa := newASA(b, g, "asa")

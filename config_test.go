@@ -1,65 +1,85 @@
 package grasp
 
 import (
+	"cmp"
 	"log/slog"
 	"math"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
 )
 
-// numbers are the fields of Config that bound something: their defaults, and
-// the least that is taken.
-var numbers = map[string]struct{ def, least int }{
-	"MaxMessage":    {2048, 2048},
-	"MaxASAs":       {1000, 1},
-	"MaxObjectives": {20_000, 1},
-	"MaxCached":     {20_000, 1},
-	"MaxSessions":   {20_000, 1},
-	"MaxIdle":       {16_384, 1},
-	"Backlog":       {256, 1},
-	"RelayRate":     {200, 1},
+// bounds are the fields of Limits: their defaults, and the least and the most
+// that is taken, 0 for any.
+var bounds = map[string]struct{ def, least, most int64 }{
+	"MaxMessage":           {2048, 2048, 0},
+	"MaxNesting":           {32, 8, 32},
+	"MaxItems":             {2048, 64, 0},
+	"MaxTransfer":          {1 << 20, 1, 0},
+	"MaxASAs":              {1000, 1, 0},
+	"MaxObjectives":        {20_000, 1, 0},
+	"MaxCached":            {20_000, 1, 0},
+	"CachedPerSource":      {10_000, 1, 0},
+	"LocatorsPerObjective": {64, 1, 0},
+	"FloodsPerObjective":   {1024, 1, 0},
+	"LocatorLifetime":      {int64(24 * time.Hour), 1, 0},
+	"FloodLifetime":        {0, 1, 0},
+	"MaxFound":             {256, 1, 0},
+	"MaxSessions":          {20_000, 1, 0},
+	"SessionsPerPeer":      {5000, 1, 0},
+	"Backlog":              {256, 1, 0},
+	"MaxWaits":             {100, 1, 0},
+	"MaxWait":              {int64(time.Hour), 1, 0},
+	"MaxIdle":              {16_384, 1, 0},
+	"IdlePerPeer":          {4096, 1, 0},
+	"IdleTimeout":          {int64(10 * time.Second), 1, 0},
+	"RelayRate":            {200, 1, 0},
+	"LogRate":              {100, 1, 0},
 }
 
-// others are the fields that are not numbers, each tested by name below.
-var others = []string{"Plane", "Logger", "Trace", "Dialogue", "DULL", "DULLObjectives", "Rapid", "Resolver", "TranslatedIPv4"}
+// others are the fields of Config itself, each tested by name below.
+var others = []string{"Plane", "Logger", "Trace", "Dialogue", "DULL", "DULLObjectives", "Rapid", "Resolver", "TranslatedIPv4", "Limits"}
 
 // Every field has its default, its bounds and a test: one that is added to
-// Config and forgotten here fails.
+// Config or Limits and forgotten here fails.
 func TestConfigEveryFieldIsHandled(t *testing.T) {
-	typ := reflect.TypeFor[Config]()
-	for i := range typ.NumField() {
-		name := typ.Field(i).Name
-		if typ.Field(i).Type.Kind() != reflect.Int {
-			require.Contains(t, others, name)
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
+		if len(f.Index) == 1 {
+			require.Contains(t, others, f.Name)
 			continue
 		}
-		want, known := numbers[name]
+		name := f.Name
+		want, known := bounds[name]
 		require.True(t, known, "Config.%s has no test", name)
-		with := func(value int) (int, error) {
+		with := func(value int64) (int64, error) {
 			cfg := Config{Plane: acp.NewNetwork(1).NewNode("x")}
-			reflect.ValueOf(&cfg).Elem().Field(i).SetInt(int64(value))
+			reflect.ValueOf(&cfg).Elem().FieldByIndex(f.Index).SetInt(value)
 			out, err := cfg.withDefaults()
-			require.EqualValues(t, value, reflect.ValueOf(cfg).Field(i).Int(), "the caller's is changed")
-			return int(reflect.ValueOf(out).Field(i).Int()), err
+			require.Equal(t, value, reflect.ValueOf(cfg).FieldByIndex(f.Index).Int(), "the caller's is changed")
+			return reflect.ValueOf(out).FieldByIndex(f.Index).Int(), err
 		}
 		got, err := with(0)
 		require.NoError(t, err, name)
 		require.Equal(t, want.def, got, "default of Config.%s", name)
-		for _, ok := range []int{want.least, want.least + 1, want.def, 1 << 30} {
+		for _, ok := range []int64{want.least, want.least + 1, max(want.def, want.least), cmp.Or(want.most, 1<<30)} {
 			got, err = with(ok)
 			require.NoError(t, err, name)
 			require.Equal(t, ok, got, name)
 		}
-		for _, bad := range []int{want.least - 1, -1, math.MinInt} {
+		for _, bad := range []int64{want.least - 1, -1, math.MinInt32} {
 			if bad == 0 {
 				continue // the default
 			}
 			_, err = with(bad)
+			require.ErrorContains(t, err, "Config."+name)
+		}
+		if want.most != 0 {
+			_, err = with(want.most + 1)
 			require.ErrorContains(t, err, "Config."+name)
 		}
 	}
@@ -89,7 +109,7 @@ func TestConfigDULLObjectives(t *testing.T) {
 
 func TestConfigErrorsOfNew(t *testing.T) {
 	node := acp.NewNetwork(1).NewNode("x")
-	_, err := New(Config{Plane: node, MaxMessage: 2047})
+	_, err := New(Config{Plane: node, Limits: Limits{MaxMessage: 2047}})
 	isCode(t, err, ErrUnspec)
 	require.EqualError(t, err, "grasp: new: Unspecified error: Config.MaxMessage is 2047, the least is 2048")
 	_, err = New(Config{Plane: broken{node}})
@@ -102,7 +122,7 @@ func TestConfigErrorsOfNew(t *testing.T) {
 func TestConfigIsCopied(t *testing.T) {
 	inBed(t, func(b *bed) {
 		var mine strings.Builder
-		cfg := Config{Plane: b.net.NewNode("x", b.links[0]), MaxASAs: 1, Dialogue: Dialogue{Output: &mine}}
+		cfg := Config{Plane: b.net.NewNode("x", b.links[0]), Limits: Limits{MaxASAs: 1}, Dialogue: Dialogue{Output: &mine}}
 		g, err := New(cfg)
 		require.NoError(b, err)
 		defer g.Close()
@@ -131,7 +151,7 @@ func TestConfigLogger(t *testing.T) {
 }
 
 func TestConfigMaxASAs(t *testing.T) {
-	inBedOf(t, 1, Config{MaxASAs: 2}, func(b *bed) {
+	inBedOf(t, 1, Config{Limits: Limits{MaxASAs: 2}}, func(b *bed) {
 		second := newASA(b, b.g, "second")
 		_, err := b.g.RegisterASA("third")
 		isCode(b, err, ErrASAFull)
@@ -141,7 +161,7 @@ func TestConfigMaxASAs(t *testing.T) {
 }
 
 func TestConfigMaxObjectives(t *testing.T) {
-	inBedOf(t, 1, Config{MaxObjectives: 2}, func(b *bed) {
+	inBedOf(t, 1, Config{Limits: Limits{MaxObjectives: 2}}, func(b *bed) {
 		b.register(neg("EX1", nil), syn("EX2", nil))
 		isCode(b, b.asa.RegisterObj(neg("EX3", nil), RegisterOptions{}), ErrObjFull)
 		require.NoError(b, b.asa.DeregisterObj(neg("EX1", nil)))
@@ -150,7 +170,7 @@ func TestConfigMaxObjectives(t *testing.T) {
 }
 
 func TestConfigMaxMessage(t *testing.T) {
-	inBedOf(t, 1, Config{MaxMessage: 5000}, func(b *bed) {
+	inBedOf(t, 1, Config{Limits: Limits{MaxMessage: 5000}}, func(b *bed) {
 		b.register(neg("EX1", nil))
 		value := string(make([]byte, 4000))
 		_, _, m := b.asked(neg("EX1", value))
@@ -162,7 +182,7 @@ func TestConfigMaxMessage(t *testing.T) {
 
 // Sessions beyond the bound are refused by closing, whoever waits for them.
 func TestConfigMaxSessions(t *testing.T) {
-	inBedOf(t, 1, Config{MaxSessions: 2}, func(b *bed) {
+	inBedOf(t, 1, Config{Limits: Limits{MaxSessions: 2}}, func(b *bed) {
 		o := neg("EX1", nil)
 		b.register(o)
 		one, _, _ := b.served(o, 1, nil)
@@ -183,7 +203,7 @@ func TestConfigMaxSessions(t *testing.T) {
 // The cache of flooded values is bounded: the one least recently flooded or
 // read gives way.
 func TestConfigMaxCached(t *testing.T) {
-	inBedOf(t, 1, Config{MaxCached: 2}, func(b *bed) {
+	inBedOf(t, 1, Config{Limits: Limits{MaxCached: 2}}, func(b *bed) {
 		flood := func(id int, name string) {
 			b.peer.multicast(arr{9, id, b.peer.addr(), 0, arr{arr{name, 5, 1, 7}, arr{}}})
 		}

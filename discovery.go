@@ -197,8 +197,17 @@ func (g *Instance) found(m *wire.Response, link int, peer netip.AddrPort) {
 		return
 	}
 	if all := g.takeLocators(s.name, m, link, peer); len(all) > 0 {
-		g.locators.put(s.name, all)
-		s.put(all)
+		g.cacheLocators(s.name, all)
+		for range s.put(all) {
+			g.drop(eventOf(m, Event{Reason: ReasonTooManyFound, Peer: peer, Link: link, Objective: s.name}))
+		}
+	}
+}
+
+// cacheLocators puts what a response brought into the cache.
+func (g *Instance) cacheLocators(name string, all []cachedLocator) {
+	for range g.locators.put(name, all) {
+		g.drop(Event{Reason: ReasonCacheFull, Message: wire.TypeResponse.String(), Objective: name})
 	}
 }
 
@@ -207,6 +216,10 @@ func (g *Instance) takeLocators(name string, m *wire.Response, link int, peer ne
 	ttl := time.Duration(m.TTL) * time.Millisecond
 	if m.TTL == 0 {
 		ttl = defaultResponseTTL
+	}
+	if ttl > g.cfg.LocatorLifetime {
+		ttl = g.cfg.LocatorLifetime
+		g.drop(eventOf(m, Event{Reason: ReasonLifetime, Peer: peer, Link: link, Objective: name}))
 	}
 	expire := time.Now().Add(ttl)
 	var all []cachedLocator
@@ -220,7 +233,7 @@ func (g *Instance) takeLocators(name string, m *wire.Response, link int, peer ne
 		}
 		l := decodeLocator(w, link)
 		l.Diverted, l.Expire = diverted, expire
-		all = append(all, cachedLocator{Locator: l, wire: w})
+		all = append(all, cachedLocator{Locator: l, wire: w, from: peer.Addr()})
 	}
 	for _, w := range m.Locators {
 		add(w, false)

@@ -134,8 +134,8 @@ func ExampleRegisterASA() {
 func ExampleNew() {
 	network := acp.NewNetwork(1)
 	g, err := grasp.New(grasp.Config{
-		Plane:      network.NewNode("node", network.NewLink(acp.LinkConfig{Name: "lan"})),
-		MaxMessage: 8192, // all nodes must agree on that
+		Plane:  network.NewNode("node", network.NewLink(acp.LinkConfig{Name: "lan"})),
+		Limits: grasp.Limits{MaxMessage: 8192}, // all nodes must agree on that
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -149,7 +149,7 @@ func ExampleNew() {
 
 // What makes no sense is refused.
 func ExampleNew_error() {
-	_, err := grasp.New(grasp.Config{MaxMessage: 100})
+	_, err := grasp.New(grasp.Config{Limits: grasp.Limits{MaxMessage: 100}})
 	fmt.Println(err)
 	// Output: grasp: new: Unspecified error: Config.MaxMessage is 100, the least is 2048
 }

@@ -2,6 +2,7 @@ package grasp
 
 import (
 	"errors"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -117,15 +118,15 @@ func (g *Instance) flood(m *wire.Flood) error {
 		return err
 	}
 	if !perLink {
-		g.cacheFlood(m, 0)
+		g.cacheFlood(m, acp.Origin{})
 		return g.multicast(func(acp.Link) wire.Message { return m })
 	}
 	if len(g.ep.Links()) == 0 {
-		g.cacheFlood(m, 0)
+		g.cacheFlood(m, acp.Origin{})
 	}
 	return g.multicast(func(l acp.Link) wire.Message {
 		copied := g.floodOn(l, m)
-		g.cacheFlood(copied, l.Index)
+		g.cacheFlood(copied, acp.Origin{Link: l.Index})
 		return copied
 	})
 }
@@ -159,7 +160,7 @@ func (g *Instance) takeFlood(m *wire.Flood, raw []byte, from acp.Origin) {
 		g.drop(eventOf(m, Event{Reason: ReasonLinkLocalSource, Peer: from.Addr, Link: from.Link, Raw: raw}))
 		return
 	}
-	g.cacheFlood(m, from.Link)
+	g.cacheFlood(m, from)
 	switch reason, ok := g.relay(m, keyOf(m), raw, from); {
 	case ok, reason == ReasonNoOtherLink, reason == ReasonLoopCount: // it was meant to end here
 	default:
@@ -169,21 +170,40 @@ func (g *Instance) takeFlood(m *wire.Flood, raw []byte, from acp.Origin) {
 
 // cacheFlood puts the objectives of a flood into the cache, whoever may want
 // them (RFC 8990 section 2.8.11).
-func (g *Instance) cacheFlood(m *wire.Flood, link int) {
-	var expire time.Time
-	if m.TTL != 0 {
-		expire = time.Now().Add(time.Duration(m.TTL) * time.Millisecond)
-	}
+func (g *Instance) cacheFlood(m *wire.Flood, from acp.Origin) {
+	expire := g.floodExpiry(m, from)
 	for _, f := range m.Objectives {
 		if isLinkLocal(f.Locator) && m.Objectives[0].Objective.LoopCount != 1 {
-			g.drop(eventOf(m, Event{Reason: ReasonLinkLocalSource, Link: link, Objective: f.Objective.Name}))
+			g.drop(eventOf(m, Event{Reason: ReasonLinkLocalSource, Peer: from.Addr, Link: from.Link, Objective: f.Objective.Name}))
 			continue
 		}
 		if f.Objective.Value == nil {
 			f.Objective.Value = null
 		}
-		g.floods.put(floodedEntry{objective: f.Objective, tag: tagOf(f.Locator, link), link: link, expire: expire})
+		e := floodedEntry{
+			objective: f.Objective, at: placeOf(f.Locator, from.Link),
+			link: from.Link, from: from.Addr.Addr(), expire: expire,
+		}
+		if old, ok := g.floods.put(e); ok {
+			g.drop(Event{
+				Reason: ReasonCacheFull, Message: m.Type().String(), Objective: old.objective.Name,
+				Peer: netip.AddrPortFrom(old.from, 0), Link: old.link,
+			})
+		}
 	}
+}
+
+// floodExpiry returns when a flood expires, zero for never.
+func (g *Instance) floodExpiry(m *wire.Flood, from acp.Origin) time.Time {
+	ttl, longest := time.Duration(m.TTL)*time.Millisecond, g.cfg.FloodLifetime
+	if longest != 0 && (ttl == 0 || ttl > longest) {
+		ttl = longest
+		g.drop(eventOf(m, Event{Reason: ReasonLifetime, Peer: from.Addr, Link: from.Link}))
+	}
+	if ttl == 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(ttl)
 }
 
 // GetFlood returns the flooded values of an objective that live, oldest
@@ -198,7 +218,7 @@ func (a *ASA) GetFlood(o Objective) ([]TaggedObjective, error) {
 	}
 	var out []TaggedObjective
 	for _, e := range a.g.floods.get(o.Name) {
-		source := decodeLocator(e.tag.locator, e.link)
+		source := decodeLocator(e.at.locator, e.link)
 		source.Expire = e.expire
 		out = append(out, TaggedObjective{Objective: decodeObjective(&e.objective), Source: &source})
 	}
@@ -227,6 +247,6 @@ func (a *ASA) ExpireFlood(t TaggedObjective) error {
 	if t.Source == nil || t.Source.IsZero() {
 		w = wire.Locator{}
 	}
-	a.g.floods.remove(t.Objective.Name, tagOf(w, link))
+	a.g.floods.remove(t.Objective.Name, placeOf(w, link))
 	return nil
 }

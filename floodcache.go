@@ -1,142 +1,84 @@
 package grasp
 
 import (
-	"container/list"
+	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
-// floodTag tells the flooded values of one objective apart: all items of the
-// locator option, and for a link-local address the link.
-type floodTag struct {
-	locator wire.Locator
-	link    int
-}
-
-func tagOf(w wire.Locator, link int) floodTag {
-	if !isLinkLocal(w) {
-		link = 0
-	}
-	return floodTag{w, link}
-}
-
 // floodedEntry is a flooded value.
 type floodedEntry struct {
 	objective wire.Objective
-	tag       floodTag
-	link      int       // by which it came, 0 if it is our own
-	expire    time.Time // zero: never
+	at        place
+	link      int        // by which it came, 0 if it is our own
+	from      netip.Addr // the neighbour it came from, zero if it is our own
+	expire    time.Time  // zero: never
 }
 
-func (e *floodedEntry) lives(now time.Time) bool {
-	return e.expire.IsZero() || e.expire.After(now)
-}
+func (e floodedEntry) expires() time.Time { return e.expire }
 
-// floodCache is the cache of flooded values. It is bounded: the value least
-// recently flooded or read gives way.
+// floodCache is the cache of flooded values.
 type floodCache struct {
-	limit int
-
-	mu     sync.Mutex // guards all following fields
-	byName map[string]*floodedObjective
-	used   *list.List // of *floodedEntry, least recently used first
+	mu    sync.Mutex // guards all following fields
+	cache cache[floodedEntry]
 }
 
-// floodedObjective holds the values of one objective, oldest flood first.
-type floodedObjective struct {
-	order *list.List                 // of the elements of used
-	byTag map[floodTag]*list.Element // of order
+func newFloodCache(l cacheLimits) *floodCache {
+	return &floodCache{cache: newCache[floodedEntry](l)}
 }
 
-func newFloodCache(limit int) *floodCache {
-	return &floodCache{limit: limit, byName: make(map[string]*floodedObjective), used: list.New()}
-}
-
-// put adds a value. One with the same name and tag is overwritten, and the
-// new one is the youngest (RFC 8990 section 2.8.11).
-func (c *floodCache) put(e floodedEntry) {
+// put adds a value. One with the same name and place is overwritten, and the
+// new one is the youngest (RFC 8990 section 2.8.11). It returns the living
+// value that had to give way, if one had.
+func (c *floodCache) put(e floodedEntry) (displaced floodedEntry, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if o := c.byName[e.objective.Name]; o != nil {
-		if at := o.byTag[e.tag]; at != nil {
-			used := at.Value.(*list.Element)
-			*used.Value.(*floodedEntry) = e
-			c.used.MoveToBack(used)
-			o.order.MoveToBack(at)
-			return
+	if old := c.cache.find(e.objective.Name, e.at); old != nil {
+		if old.value.from == e.from {
+			old.value = e
+			c.cache.renew(old)
+			return floodedEntry{}, false
 		}
+		c.cache.remove(old) // it counts for whoever flooded it last
 	}
-	if c.used.Len() >= c.limit {
-		oldest := c.used.Front().Value.(*floodedEntry)
-		c.removeLocked(oldest.objective.Name, oldest.tag)
+	out := c.cache.add(&cacheEntry[floodedEntry]{name: e.objective.Name, at: e.at, value: e}, e.from)
+	if out == nil || !out.lives(time.Now()) {
+		return floodedEntry{}, false
 	}
-	o := c.byName[e.objective.Name]
-	if o == nil {
-		o = &floodedObjective{order: list.New(), byTag: make(map[floodTag]*list.Element)}
-		c.byName[e.objective.Name] = o
-	}
-	o.byTag[e.tag] = o.order.PushBack(c.used.PushBack(&e))
+	return out.value, true
 }
 
 // get returns the living values of an objective, oldest first.
 func (c *floodCache) get(name string) []floodedEntry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	o := c.byName[name]
-	if o == nil {
-		return nil
-	}
-	now := time.Now()
 	var out []floodedEntry
-	for at := o.order.Front(); at != nil; {
-		used := at.Value.(*list.Element)
-		e := used.Value.(*floodedEntry)
-		at = at.Next()
-		if !e.lives(now) {
-			c.removeLocked(name, e.tag)
-			continue
-		}
-		c.used.MoveToBack(used)
-		out = append(out, *e)
+	for _, e := range c.cache.living(name, time.Now()) {
+		out = append(out, e.value)
 	}
 	return out
 }
 
-func (c *floodCache) remove(name string, tag floodTag) {
+func (c *floodCache) remove(name string, at place) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.removeLocked(name, tag)
-}
-
-func (c *floodCache) removeLocked(name string, tag floodTag) {
-	o := c.byName[name]
-	if o == nil {
-		return
-	}
-	at := o.byTag[tag]
-	if at == nil {
-		return
-	}
-	c.used.Remove(at.Value.(*list.Element))
-	o.order.Remove(at)
-	delete(o.byTag, tag)
-	if len(o.byTag) == 0 {
-		delete(c.byName, name)
+	if e := c.cache.find(name, at); e != nil {
+		c.cache.remove(e)
 	}
 }
 
-// all returns every living value, least recently used first.
+// all returns every living value: those of an objective oldest first.
 func (c *floodCache) all() []floodedEntry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
 	var out []floodedEntry
-	for at := c.used.Front(); at != nil; at = at.Next() {
-		if e := at.Value.(*floodedEntry); e.lives(now) {
-			out = append(out, *e)
+	c.cache.each(func(e *cacheEntry[floodedEntry]) {
+		if e.lives(now) {
+			out = append(out, e.value)
 		}
-	}
+	})
 	return out
 }

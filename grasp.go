@@ -80,30 +80,8 @@ type Config struct {
 	// Dialogue is how Tprint and its like behave.
 	Dialogue Dialogue
 
-	// MaxMessage is the longest message in bytes that is received, or sent by
-	// unicast; 0 means 2048 (GRASP_DEF_MAX_SIZE), which is also the least.
-	// Peers must agree on more.
-	MaxMessage int
-	// MaxASAs bounds the ASAs of the instance; 0 means 1000.
-	MaxASAs int
-	// MaxObjectives bounds the registered objectives; 0 means 20,000.
-	MaxObjectives int
-	// MaxCached bounds the objectives of which discovery caches locators (64
-	// each), and apart from that the flooded values; 0 means 20,000.
-	MaxCached int
-	// MaxSessions bounds the sessions under way, those included that wait for
-	// a listener; 0 means 20,000. Requests beyond it are refused by closing.
-	MaxSessions int
-	// MaxIdle bounds the connections that have not said what they want; 0
-	// means 16,384. A new one displaces the oldest.
-	MaxIdle int
-	// Backlog bounds the requests for one objective that wait for a call of
-	// ListenNegotiate; 0 means 256. Requests beyond it are refused by closing.
-	Backlog int
-	// RelayRate bounds the discoveries, and apart from that the floods, that
-	// are relayed to each link in a second; 0 means 200. A quarter of it is for
-	// what comes from one neighbour. What is beyond it is dropped.
-	RelayRate int
+	// Limits bounds what peers can make the instance hold or do.
+	Limits
 }
 
 // maxResponders bounds the discoveries that are answered at the same time.
@@ -127,28 +105,9 @@ func (c Config) withDefaults() (Config, error) {
 	} else if !c.DULL {
 		return c, errors.New("there are Config.DULLObjectives without Config.DULL")
 	}
-	for _, f := range []struct {
-		name       string
-		value      *int
-		def, least int
-	}{
-		{"MaxMessage", &c.MaxMessage, wire.DefaultBytes, wire.DefaultBytes},
-		{"MaxASAs", &c.MaxASAs, 1000, 1},
-		{"MaxObjectives", &c.MaxObjectives, 20_000, 1},
-		{"MaxCached", &c.MaxCached, 20_000, 1},
-		{"MaxSessions", &c.MaxSessions, 20_000, 1},
-		{"MaxIdle", &c.MaxIdle, 16_384, 1},
-		{"Backlog", &c.Backlog, 256, 1},
-		{"RelayRate", &c.RelayRate, defaultRelayRate, 1},
-	} {
-		if *f.value == 0 {
-			*f.value = f.def
-		}
-		if *f.value < f.least {
-			return c, fmt.Errorf("%s is %d, the least is %d", "Config."+f.name, *f.value, f.least)
-		}
-	}
-	return c, nil
+	var err error
+	c.Limits, err = c.Limits.withDefaults()
+	return c, err
 }
 
 // Instance is a GRASP node: ASAs, registries, caches and sockets. Instances in
@@ -197,28 +156,27 @@ func New(cfg Config) (*Instance, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	g := &Instance{
-		cfg: cfg,
-		log: cfg.Logger,
-		limits: wire.Limits{
-			Bytes: cfg.MaxMessage, Depth: maxNesting, Elements: max(cfg.MaxMessage, wire.DefaultElements),
-		},
-		ep: ep, ctx: ctx, cancel: cancel,
+		cfg:    cfg,
+		limits: cfg.messages(),
+		ep:     ep, ctx: ctx, cancel: cancel,
 
 		objectives: newObjectiveTable(cfg.MaxObjectives),
-		sessions:   newSessionTable(cfg.MaxSessions),
-		locators:   newLocatorCache(cfg.MaxCached),
-		floods:     newFloodCache(cfg.MaxCached),
+		sessions:   newSessionTable(cfg.MaxSessions, cfg.SessionsPerPeer),
+		locators:   newLocatorCache(cacheLimits{cfg.MaxCached, cfg.LocatorsPerObjective, cfg.CachedPerSource}),
+		floods:     newFloodCache(cacheLimits{cfg.MaxCached, cfg.FloodsPerObjective, cfg.CachedPerSource}),
 		relayed:    newRelayTable(maxRelayed),
 		rates:      newRelayRates(cfg.RelayRate),
-		streams:    newStreamTable(cfg.MaxIdle),
+		streams:    newStreamTable(cfg.MaxIdle, cfg.IdlePerPeer),
 		responders: make(chan struct{}, maxResponders),
 		print:      newPrinter(cfg.Dialogue),
 
 		asas: make(map[string]*ASA),
 		done: make(chan struct{}),
 	}
+	g.print.limiter = newLogLimiter(cfg.LogRate)
+	g.log = slog.New(newLimitedHandler(cfg.Logger.Handler(), cfg.LogRate, g.logRefused))
 	g.locators.translated4 = cfg.TranslatedIPv4
-	g.searches = newSearchTable(g.sessions)
+	g.searches = newSearchTable(g.sessions, cfg.MaxFound)
 	g.spawn(g.receiveMulticasts)
 	g.spawn(g.acceptStreams)
 	g.spawn(g.watchPlane)

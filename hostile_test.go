@@ -57,7 +57,7 @@ func TestHostileMulticasts(t *testing.T) {
 			{"a flood whose port is too large", arr{9, 7, me, 0, arr{objective, arr{105, "x", 6, 65536}}}, ReasonInvalid},
 			{"a flood whose ttl is null", arr{9, 7, me, nil, arr{objective, arr{}}}, ReasonInvalid},
 			{"a link-local initiator", arr{9, 7, ip("fe80::1"), 0, arr{objective, arr{}}}, ReasonLinkLocalSource},
-			{"nested too deep", arr{1, 7, me, arr{"EX1", 3, 6, deep}}, ReasonTooLong},
+			{"nested too deep", arr{1, 7, me, arr{"EX1", 3, 6, deep}}, ReasonTooDeep},
 			{"M_REQ_NEG", arr{3, 7, objective}, ReasonUnexpected},
 			{"M_END", arr{6, 7, arr{101}}, ReasonUnexpected},
 			{"M_RESPONSE", arr{2, 7, me, 1, ipv6("fd00::1", 1)}, ReasonUnexpected},
@@ -278,12 +278,15 @@ func TestHostileLocators(t *testing.T) {
 	})
 }
 
-// One response can bring more locators than are kept; what is kept is bounded.
+// A response can bring more locators than are kept. One peer cannot crowd out
+// what others respond.
 func TestHostileManyLocators(t *testing.T) {
 	inBed(t, func(b *bed) {
+		honest, late := b.newPeer("honest", b.links[0]), b.newPeer("late", b.links[0])
 		call := b.discover(neg("EX1", nil), time.Minute, DiscoverOptions{})
 		heard := b.peer.only()
 		m := message[*wire.Discovery](b, heard)
+		honest.respond(honest.only(), arr{2, m.SessionID, m.Initiator.AsSlice(), 100_000, honest.option()})
 		for i := range 50 {
 			r := arr{2, m.SessionID, m.Initiator.AsSlice(), 100_000}
 			for j := range 50 {
@@ -291,8 +294,17 @@ func TestHostileManyLocators(t *testing.T) {
 			}
 			b.peer.respond(heard, r)
 		}
-		require.Len(b, b.g.Snapshot().Locators, maxPerObjective)
-		require.Len(b, call.within(time.Minute).found, maxFound)
+		late.respond(late.only(), arr{2, m.SessionID, m.Initiator.AsSlice(), 100_000, late.option()})
+		cached := texts(b.g.locators.get("EX1"))
+		require.Len(b, cached, 64)
+		found := texts(call.within(time.Minute).found)
+		require.Len(b, found, 256/4+2)
+		for _, p := range []*rawPeer{honest, late} {
+			require.Contains(b, cached, p.locator().String())
+			require.Contains(b, found, p.locator().String())
+		}
+		b.wantDrop(ReasonTooManyFound, 2500-64)
+		b.wantDrop(ReasonCacheFull, 2500+2-64)
 	})
 }
 

@@ -1,28 +1,35 @@
 package grasp
 
 import (
-	"container/list"
-	"slices"
+	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
-// maxPerObjective is how many locators of one objective are cached.
-const maxPerObjective = 64
-
 // cachedLocator is a locator that a discovery found.
 type cachedLocator struct {
 	Locator
 	wire  wire.Locator
+	from  netip.Addr      // the peer that gave it
 	rapid *wire.Objective // came with it, with a value; or nil
 }
 
-// same says that both stand for the same place: equal items of the option,
-// and for link-local ones the same link.
-func (l cachedLocator) same(other cachedLocator) bool {
-	return l.wire == other.wire && (!isLinkLocal(l.wire) || l.IfIndex == other.IfIndex)
+func (l cachedLocator) expires() time.Time { return l.Expire }
+
+// at tells it apart from others: equal items of the option stand for the same
+// place, and for link-local ones the same link.
+func (l cachedLocator) at() place { return placeOf(l.wire, l.IfIndex) }
+
+// merge adds what another response said of the same place: the later expiry
+// wins.
+func (l *cachedLocator) merge(other cachedLocator) {
+	if other.Expire.After(l.Expire) {
+		l.Expire = other.Expire
+	}
+	l.Diverted = l.Diverted && other.Diverted
+	l.rapid = other.rapid
 }
 
 // mayDivert says that the locator may be told on a link: no link-local address
@@ -35,80 +42,40 @@ func (c *locatorCache) mayDivert(l cachedLocator, link int) bool {
 	return addr.IsValid() && !isLinkLocal(l.wire) && l.IfIndex != link && !(c.translated4 && addr.Is4())
 }
 
-// locatorCache is the discovery cache. It is bounded in objectives, of which
-// the least recently used gives way, and in locators for each.
+// locatorCache is the discovery cache.
 type locatorCache struct {
-	limit       int
 	translated4 bool // Config.TranslatedIPv4
 
-	mu     sync.Mutex // guards all following fields
-	byName map[string]*list.Element
-	used   *list.List // of *cachedObjective, least recently used first
+	mu    sync.Mutex // guards all following fields
+	cache cache[cachedLocator]
 }
 
-type cachedObjective struct {
-	name     string
-	locators []cachedLocator
+func newLocatorCache(l cacheLimits) *locatorCache {
+	return &locatorCache{cache: newCache[cachedLocator](l)}
 }
 
-func newLocatorCache(limit int) *locatorCache {
-	return &locatorCache{limit: limit, byName: make(map[string]*list.Element), used: list.New()}
-}
-
-// lookLocked returns the living locators of an objective.
-func (c *locatorCache) lookLocked(name string, now time.Time) []cachedLocator {
-	e := c.byName[name]
-	if e == nil {
-		return nil
-	}
-	o := e.Value.(*cachedObjective)
-	c.used.MoveToBack(e)
-	c.keepLocked(e, func(l cachedLocator) bool { return l.Expire.After(now) })
-	return o.locators
-}
-
-// keepLocked forgets the locators that are not to be kept.
-func (c *locatorCache) keepLocked(e *list.Element, keep func(cachedLocator) bool) {
-	o := e.Value.(*cachedObjective)
-	o.locators = slices.DeleteFunc(o.locators, func(l cachedLocator) bool { return !keep(l) })
-	if len(o.locators) == 0 {
-		c.used.Remove(e)
-		delete(c.byName, o.name)
-	}
-}
-
-// put adds locators of an objective. Of equal ones the later expiry wins.
-func (c *locatorCache) put(name string, all []cachedLocator) {
+// put adds locators of an objective. It returns how many living ones had to
+// give way.
+func (c *locatorCache) put(name string, all []cachedLocator) (displaced int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.lookLocked(name, time.Now()) // what has expired does not come back
-	e := c.byName[name]
-	if e == nil {
-		if len(c.byName) >= c.limit {
-			oldest := c.used.Front()
-			c.keepLocked(oldest, func(cachedLocator) bool { return false })
-		}
-		e = c.used.PushBack(&cachedObjective{name: name})
-		c.byName[name] = e
-	}
-	c.used.MoveToBack(e)
-	o := e.Value.(*cachedObjective)
+	now := time.Now()
 	for _, l := range all {
-		i := slices.IndexFunc(o.locators, l.same)
-		switch {
-		case i < 0 && len(o.locators) >= maxPerObjective:
-			o.locators = append(slices.Delete(o.locators, 0, 1), l)
-		case i < 0:
-			o.locators = append(o.locators, l)
-		default:
-			old := &o.locators[i]
-			if l.Expire.After(old.Expire) {
-				old.Expire = l.Expire
-			}
-			old.Diverted = old.Diverted && l.Diverted
-			old.rapid = l.rapid
+		old := c.cache.find(name, l.at())
+		if old != nil && old.lives(now) {
+			old.value.merge(l)
+			c.cache.all.touch(old.inAll)
+			continue
+		}
+		if old != nil {
+			c.cache.remove(old) // what has expired does not come back
+		}
+		out := c.cache.add(&cacheEntry[cachedLocator]{name: name, at: l.at(), value: l}, l.from)
+		if out != nil && out.lives(now) {
+			displaced++
 		}
 	}
+	return displaced
 }
 
 // get returns the living locators of an objective, oldest first.
@@ -116,11 +83,14 @@ func (c *locatorCache) get(name string) []Locator {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var out []Locator
-	for _, l := range c.lookLocked(name, time.Now()) {
-		out = append(out, l.Locator)
+	for _, e := range c.cache.living(name, time.Now()) {
+		out = append(out, e.value.Locator)
 	}
 	return out
 }
+
+// maxDiverted is how many locators fit a response.
+const maxDiverted = 64
 
 // divert returns what may be said of an objective on a link, and how long it
 // lives.
@@ -130,8 +100,9 @@ func (c *locatorCache) divert(name string, link int) ([]wire.Locator, time.Durat
 	now := time.Now()
 	var out []wire.Locator
 	var left time.Duration
-	for _, l := range c.lookLocked(name, now) {
-		if !c.mayDivert(l, link) {
+	for _, e := range c.cache.living(name, now) {
+		l := e.value
+		if !c.mayDivert(l, link) || len(out) == maxDiverted {
 			continue
 		}
 		out = append(out, l.wire)
@@ -150,8 +121,8 @@ func (c *locatorCache) rapidValue(name string, from Locator) *wire.Objective {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, l := range c.lookLocked(name, time.Now()) {
-		if l.wire == w && (!isLinkLocal(w) || l.IP == from.IP) {
+	for _, e := range c.cache.living(name, time.Now()) {
+		if l := e.value; l.wire == w && (!isLinkLocal(w) || l.IP == from.IP) {
 			return l.rapid
 		}
 	}
@@ -173,10 +144,13 @@ func (c *locatorCache) flushBefore(name string, then time.Time) {
 	c.drop(name, func(l cachedLocator) bool { return l.Expire.After(then) })
 }
 
+// drop drops the locators of an objective that are not to be kept.
 func (c *locatorCache) drop(name string, keep func(cachedLocator) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e := c.byName[name]; e != nil {
-		c.keepLocked(e, keep)
+	for _, e := range c.cache.living(name, time.Now()) {
+		if !keep(e.value) {
+			c.cache.remove(e)
+		}
 	}
 }

@@ -39,7 +39,7 @@ func texts(ls []Locator) []string {
 
 func TestLocatorCacheOrderAndEqualOnes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newLocatorCache(10)
+		c := newLocatorCache(evenly(100))
 		c.put("EX1", []cachedLocator{cachedAt("fd00::1", 1, time.Minute), cachedAt("fd00::2", 1, time.Minute)})
 		c.put("EX1", []cachedLocator{cachedAt("fd00::3", 2, time.Minute), cachedAt("fd00::1", 2, time.Hour)})
 		got := c.get("EX1")
@@ -59,7 +59,7 @@ func TestLocatorCacheOrderAndEqualOnes(t *testing.T) {
 // long as it lives.
 func TestLocatorCacheDirectBeatsDiverted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newLocatorCache(10)
+		c := newLocatorCache(evenly(100))
 		put := func(diverted bool) {
 			l := cachedAt("fd00::1", 1, time.Minute)
 			l.Diverted = diverted
@@ -80,7 +80,7 @@ func TestLocatorCacheDirectBeatsDiverted(t *testing.T) {
 // at its expiry a locator is gone.
 func TestA23LocatorCacheExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newLocatorCache(10)
+		c := newLocatorCache(evenly(100))
 		c.put("EX1", []cachedLocator{cachedAt("fd00::1", 1, time.Second), cachedAt("fd00::2", 1, time.Minute)})
 		time.Sleep(time.Second - 1)
 		require.Len(t, c.get("EX1"), 2)
@@ -90,14 +90,14 @@ func TestA23LocatorCacheExpiry(t *testing.T) {
 		time.Sleep(time.Minute)
 		require.Empty(t, c.states())
 		require.Empty(t, c.get("EX1"))
-		require.Empty(t, c.byName, "nothing is left of it")
-		require.Zero(t, c.used.Len())
+		require.Empty(t, c.cache.byName, "nothing is left of it")
+		require.Zero(t, c.cache.all.n)
 	})
 }
 
 func TestLocatorCacheFlush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newLocatorCache(10)
+		c := newLocatorCache(evenly(100))
 		fill := func() {
 			c.flush("EX1")
 			c.put("EX1", []cachedLocator{
@@ -121,7 +121,7 @@ func TestLocatorCacheFlush(t *testing.T) {
 
 func TestLocatorCacheDivert(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newLocatorCache(10)
+		c := newLocatorCache(evenly(100))
 		c.put("EX1", []cachedLocator{
 			cachedAt("fd00::1", 1, time.Minute), cachedAt("fd00::2", 2, time.Second), cachedAt("fe80::1", 2, time.Minute),
 			cachedName(wire.LocatorFQDN, "host.local"), cachedName(wire.LocatorURI, "coap://host.local"),
@@ -147,29 +147,33 @@ func TestLocatorCacheDivert(t *testing.T) {
 }
 
 func TestLocatorCacheIsBounded(t *testing.T) {
-	c := newLocatorCache(3)
-	for i := range 10 {
-		c.put(fmt.Sprintf("EX%d", i), []cachedLocator{cachedAt("fd00::1", 1, time.Hour)})
-		require.LessOrEqual(t, len(c.byName), 3)
-		require.Equal(t, len(c.byName), c.used.Len())
+	c := newLocatorCache(cacheLimits{all: 20, perObjective: 8, perSource: 20})
+	put := func(name string, i int) int {
+		return c.put(name, []cachedLocator{cachedAt(fmt.Sprintf("fd00::1:%x", i), 1, time.Hour)})
 	}
-	require.Len(t, c.get("EX7"), 1) // used
-	c.put("EX10", []cachedLocator{cachedAt("fd00::1", 1, time.Hour)})
-	require.Len(t, c.get("EX7"), 1)
-	require.Empty(t, c.get("EX8"), "the least recently used")
+	for i := range 50 {
+		require.Equal(t, i >= 20, put(fmt.Sprintf("EX%d", i), 0) == 1, "what gives way is counted")
+		require.LessOrEqual(t, len(c.cache.byName), 20)
+		require.Equal(t, len(c.cache.byName), c.cache.all.n)
+	}
+	require.Len(t, c.get("EX30"), 1) // used
+	put("EX50", 0)
+	require.Len(t, c.get("EX30"), 1)
+	require.Empty(t, c.get("EX31"), "the least recently used")
 
-	for i := range 2 * maxPerObjective {
-		c.put("EX7", []cachedLocator{cachedAt(fmt.Sprintf("fd00::1:%x", i), 1, time.Hour)})
+	for i := range 16 {
+		put("EX30", i)
 	}
-	got := c.get("EX7")
-	require.Len(t, got, maxPerObjective)
-	require.Equal(t, fmt.Sprintf("[fd00::1:%x]:4000", 2*maxPerObjective-1), got[maxPerObjective-1].String())
+	got := c.get("EX30")
+	require.Len(t, got, 8)
+	require.Equal(t, "[fd00::1:8]:4000", got[0].String(), "the oldest give way")
+	require.Equal(t, "[fd00::1:f]:4000", got[7].String())
 }
 
 // a rapid value serves for the locator it came with, while that lives.
 func TestA49LocatorCacheRapidValue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newLocatorCache(10)
+		c := newLocatorCache(evenly(100))
 		with := cachedAt("fd00::1", 1, time.Second)
 		with.rapid = &wire.Objective{Name: "EX1", Value: []byte{7}}
 		c.put("EX1", []cachedLocator{with, cachedAt("fd00::2", 1, time.Minute)})
@@ -196,7 +200,7 @@ func TestA49LocatorCacheRapidValue(t *testing.T) {
 func TestLocatorCacheTwin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(1, 2))
-		c := newLocatorCache(1000)
+		c := newLocatorCache(evenly(1000))
 		twin := make(map[string][]cachedLocator)
 		live := func(name string) []cachedLocator {
 			twin[name] = slices.DeleteFunc(twin[name], func(l cachedLocator) bool { return !l.Expire.After(time.Now()) })

@@ -150,7 +150,7 @@ func (a *ASA) ListenNegotiate(ctx context.Context, o Objective) (*Session, Objec
 	var queue *backlog
 	err := a.g.objectives.owned(a, o.Name, func(r *registration) error {
 		if r.backlog == nil {
-			r.backlog = &backlog{limit: a.g.cfg.Backlog}
+			r.backlog = newBacklog(a.g.cfg.Backlog)
 		}
 		queue = r.backlog
 		queue.start(a)
@@ -189,9 +189,17 @@ func (a *ASA) StopNegotiate(o Objective) error {
 // dropStale refuses requests that have waited for too long.
 func (g *Instance) dropStale(queue *backlog) {
 	for _, r := range queue.stale() {
-		g.drop(Event{Reason: ReasonStale, Peer: r.session.Source(), Objective: r.session.name, SessionID: r.session.key.id})
-		r.session.finish()
+		g.refuseRequest(r.session, ReasonStale)
 	}
+}
+
+// refuseRequest ends the session of a request that was not handed out.
+func (g *Instance) refuseRequest(s *Session, reason Reason) {
+	g.drop(Event{
+		Reason: reason, Peer: s.Source(), Link: s.stream.Link,
+		Message: wire.TypeReqNeg.String(), Objective: s.name, SessionID: s.key.id,
+	})
+	s.finish()
 }
 
 // incoming hands a request for negotiation to whoever listens. RFC 8990
@@ -220,14 +228,17 @@ func (g *Instance) incoming(st *stream, m *wire.ReqNeg) {
 		g.linger(st)
 		return
 	case err != nil:
-		drop(ReasonTooManySessions)
+		reason := ReasonTooManySessions
+		if errors.Is(err, errTooManyOf) {
+			reason = ReasonPeerSessions
+		}
+		drop(reason)
 		st.close()
 		return
 	}
 	g.streams.decide(st)
-	if !queue.put(request{session: s, objective: m.Objective, at: time.Now()}) {
-		drop(ReasonBacklogFull)
-		s.finish()
+	if refused := queue.put(request{session: s, objective: m.Objective, at: time.Now()}); refused != nil {
+		g.refuseRequest(refused, ReasonBacklogFull)
 	}
 }
 

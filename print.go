@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"unicode"
+
+	"golang.org/x/time/rate"
 )
 
 // Dialogue is how an instance talks to people: what the Python prototype asks
@@ -54,7 +56,8 @@ func AskDialogue(in io.Reader, out io.Writer) (Dialogue, error) {
 // printer prints lines, each with one write.
 type printer struct {
 	dialogue Dialogue
-	mu       sync.Mutex // keeps lines apart
+	limiter  *rate.Limiter // of what diagnose prints; nil: none
+	mu       sync.Mutex    // keeps lines apart
 }
 
 func newPrinter(d Dialogue) *printer {
@@ -94,10 +97,14 @@ func (p *printer) test(who string, things []any) {
 }
 
 // diagnose prints why something was dropped, if that is wanted. Our own
-// multicasts come back all the time.
-func (p *printer) diagnose(e Event) {
-	if !p.dialogue.Diagnosing || e.Reason == ReasonOwn {
-		return
+// multicasts come back all the time. It returns false if that was one line too
+// many in a second.
+func (p *printer) diagnose(e Event) bool {
+	if !p.dialogue.Diagnosing || p.dialogue.Silent || e.Reason == ReasonOwn {
+		return true
+	}
+	if p.limiter != nil && !p.limiter.Allow() {
+		return false
 	}
 	things := []any{"Dropped:", e.Reason}
 	if e.Message != "" {
@@ -113,6 +120,7 @@ func (p *printer) diagnose(e Event) {
 		things = append(things, e.Err)
 	}
 	p.line("", things)
+	return true
 }
 
 // printable returns text that no terminal takes for a command, and no reader

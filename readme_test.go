@@ -106,9 +106,17 @@ func nameOf(f *ast.FuncDecl) string {
 		return f.Name.Name
 	}
 	if star, ok := f.Recv.List[0].Type.(*ast.StarExpr); ok {
-		return "(*" + star.X.(*ast.Ident).Name + ")." + f.Name.Name
+		return "(*" + typeName(star.X) + ")." + f.Name.Name
 	}
-	return f.Recv.List[0].Type.(*ast.Ident).Name + "." + f.Name.Name
+	return typeName(f.Recv.List[0].Type) + "." + f.Name.Name
+}
+
+// typeName is the name of a receiver's type, without type parameters.
+func typeName(e ast.Expr) string {
+	if generic, ok := e.(*ast.IndexExpr); ok {
+		e = generic.X
+	}
+	return e.(*ast.Ident).Name
 }
 
 func parameters(f *ast.FuncType) int {

@@ -88,7 +88,7 @@ func (g *Instance) passBack(m *wire.Response, link int, peer netip.AddrPort) boo
 	if len(all) == 0 {
 		return true
 	}
-	g.locators.put(r.name, all)
+	g.cacheLocators(r.name, all)
 	back := &wire.Response{SessionID: m.SessionID, Initiator: m.Initiator, TTL: m.TTL}
 	if m.TTL == 0 {
 		back.TTL = uint32(defaultResponseTTL.Milliseconds()) // some take 0 for expired

@@ -149,7 +149,7 @@ func TestD07ResponseRepeatsSessionAndInitiator(t *testing.T) {
 // Section 2.8.5: a response has a ttl; 0 stands for something much longer than
 // 60 s and is not sent.
 func TestD08TTLOfResponses(t *testing.T) {
-	inBed(t, func(b *bed) {
+	inBedOf(t, 1, Config{Limits: Limits{LocatorLifetime: 50 * 24 * time.Hour}}, func(b *bed) {
 		for name, ttl := range map[string]time.Duration{"EX1": 0, "EX2": time.Nanosecond, "EX3": 90 * time.Second, "EX4": 1500 * time.Microsecond} {
 			require.NoError(b, b.asa.RegisterObj(NewObjective(name), RegisterOptions{Discoverable: true, TTL: ttl}))
 			want := map[string]uint64{"EX1": 60000, "EX2": 1, "EX3": 90000, "EX4": 2}[name]
@@ -568,9 +568,9 @@ func TestD25UnsolicitedResponses(t *testing.T) {
 	})
 }
 
-// The cache is bounded in objectives, and in locators for each.
+// The cache is bounded in locators, and in those of each objective.
 func TestD16CacheIsBounded(t *testing.T) {
-	cache := newLocatorCache(3)
+	cache := newLocatorCache(cacheLimits{all: 6, perObjective: 4, perSource: 6})
 	expire := time.Now().Add(time.Hour)
 	locator := func(i int) []cachedLocator {
 		w := wire.Locator{Kind: wire.LocatorIPv6, Addr: netip.MustParseAddr("fd00::1"), Protocol: 6, Port: i}
@@ -578,13 +578,14 @@ func TestD16CacheIsBounded(t *testing.T) {
 		l.Expire = expire
 		return []cachedLocator{{Locator: l, wire: w}}
 	}
-	for i := range maxPerObjective + 1 {
+	for i := range 4 + 1 {
 		cache.put("EX1", locator(i+1))
 	}
-	require.Len(t, cache.get("EX1"), maxPerObjective)
+	require.Len(t, cache.get("EX1"), 4)
 	require.Equal(t, 2, cache.get("EX1")[0].Port, "the oldest gives way")
-	for _, name := range []string{"EX2", "EX3", "EX1", "EX4"} {
+	for _, name := range []string{"EX2", "EX3", "EX4"} {
 		cache.put(name, locator(1))
+		cache.get("EX1")
 	}
 	require.NotEmpty(t, cache.get("EX1"))
 	require.Empty(t, cache.get("EX2"), "the least recently used gives way")

@@ -206,7 +206,7 @@ func TestF07ExpiredFloods(t *testing.T) {
 
 // The cache is bounded: what was least recently flooded or read gives way.
 func TestF05CacheIsBounded(t *testing.T) {
-	inBedOf(t, 1, Config{MaxCached: 3}, func(b *bed) {
+	inBedOf(t, 1, Config{Limits: Limits{MaxCached: 3}}, func(b *bed) {
 		hear := func(name string) {
 			b.peer.multicast(arr{9, 7, b.peer.addr(), 0, arr{arr{name, 5, 6, name}, arr{}}})
 		}

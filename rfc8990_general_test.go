@@ -266,7 +266,7 @@ func TestG04SeveralASAs(t *testing.T) {
 // Sections 2.4 and 2.2: registries, sessions, caches and connections are
 // bounded.
 func TestG04Bounds(t *testing.T) {
-	cfg := Config{MaxASAs: 2, MaxObjectives: 2, MaxCached: 2, MaxSessions: 2, MaxIdle: 2}
+	cfg := Config{Limits: Limits{MaxASAs: 2, MaxObjectives: 2, MaxCached: 2, MaxSessions: 2, MaxIdle: 2}}
 	inBedOf(t, 1, cfg, func(b *bed) {
 		newASA(b, b.g, "second")
 		_, err := b.g.RegisterASA("third")
@@ -293,7 +293,7 @@ func TestG04Bounds(t *testing.T) {
 		idle[2].silent(soon)
 		b.wantDrop(ReasonTooManyIdle, 2)
 		// And who does not ask in time is closed.
-		time.Sleep(firstMessageTimeout)
+		time.Sleep(b.g.cfg.IdleTimeout)
 		idle[3].closed()
 		b.wantDrop(ReasonIdle, 2)
 

@@ -403,7 +403,7 @@ func TestN13InitiatorSeesNoPeer(t *testing.T) {
 // What comes between two calls of one listener is queued, and what is queued
 // when listening stops is closed.
 func TestN13RequestsBetweenCalls(t *testing.T) {
-	inBedOf(t, 1, Config{Backlog: 2}, func(b *bed) {
+	inBedOf(t, 1, Config{Limits: Limits{Backlog: 2}}, func(b *bed) {
 		ex3 := neg("EX3", 1)
 		b.register(ex3)
 		b.served(ex3, 1, 1)

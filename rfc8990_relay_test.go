@@ -99,7 +99,7 @@ func TestR05F11RelayRate(t *testing.T) {
 	const perSecond = 40
 	for _, kind := range []int{1, 9} {
 		t.Run(fmt.Sprint("type ", kind), func(t *testing.T) {
-			relayBed(t, Config{RelayRate: perSecond}, func(b *bed, third *rawPeer) {
+			relayBed(t, Config{Limits: Limits{RelayRate: perSecond}}, func(b *bed, third *rawPeer) {
 				id := 0
 				send := func(p *rawPeer, n int) {
 					for range n {

@@ -100,7 +100,7 @@ func TestS02OtherSessionID(t *testing.T) {
 // own, and there are no collisions to speak of.
 func TestS03SessionIDsAreRandom(t *testing.T) {
 	const draws = 4096
-	a, b := newSessionTable(1<<20), newSessionTable(1<<20)
+	a, b := newSessionTable(1<<20, 1<<20), newSessionTable(1<<20, 1<<20)
 	var ones [32]int
 	seen := make(map[uint32]int)
 	last := uint32(0)
@@ -127,7 +127,7 @@ func TestS03SessionIDsAreRandom(t *testing.T) {
 
 // Section 2.7: an ID that is in use is not drawn, nor one that was lately.
 func TestS04S05SessionIDsInUse(t *testing.T) {
-	table := newSessionTable(1 << 20)
+	table := newSessionTable(1<<20, 1<<20)
 	draw := func(n int) (ids []uint32) {
 		cryptotest.SetGlobalRandom(t, 1) // the same numbers each time
 		for range n {
@@ -151,7 +151,7 @@ func TestS04S05SessionIDsInUse(t *testing.T) {
 	require.Contains(t, third, first[1], "its use is long ago")
 
 	// Nor one that a peer uses, or used.
-	table = newSessionTable(1 << 20)
+	table = newSessionTable(1<<20, 1<<20)
 	peer := sessionKey{id: first[0], initiator: netip.MustParseAddr("fd00::1")}
 	require.NoError(t, table.accept(&Session{key: peer, stream: &stream{}}))
 	require.NotContains(t, draw(2), first[0])
@@ -159,7 +159,7 @@ func TestS04S05SessionIDsInUse(t *testing.T) {
 	require.NotContains(t, draw(2), first[0])
 
 	// The control: with a new table the numbers are the same.
-	table = newSessionTable(1 << 20)
+	table = newSessionTable(1<<20, 1<<20)
 	require.Equal(t, first, draw(2))
 }
 
@@ -457,7 +457,7 @@ func TestV06NoopIsNoRequest(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 		}
-		require.LessOrEqual(b, time.Since(start), firstMessageTimeout+2*time.Second)
+		require.LessOrEqual(b, time.Since(start), b.g.cfg.IdleTimeout+2*time.Second)
 		b.wantDrop(ReasonIdle, 1)
 	})
 }

@@ -9,9 +9,6 @@ import (
 	"time"
 )
 
-// maxFound is how many locators one discovery collects.
-const maxFound = 256
-
 // search is a discovery under way: a call of Discover that waits.
 type search struct {
 	name    string
@@ -22,24 +19,31 @@ type search struct {
 	rapid   chan *stream // one slot: a peer's answer to a rapid request; nil: not wanted
 	taken   *stream      // it, once wait has returned
 
+	limit int // Config.MaxFound
+
 	mu    sync.Mutex // guards all following fields
-	found []cachedLocator
+	found []*cachedLocator
+	at    map[place]*cachedLocator
+	of    map[netip.Addr]int // how many a peer gave
 }
 
-// put adds locators that are not there yet.
-func (s *search) put(all []cachedLocator) {
+// peerShare is the part of a bound that is for one peer.
+const peerShare = 4
+
+// put adds locators that are not there yet. It returns how many were too many.
+func (s *search) put(all []cachedLocator) (tooMany int) {
 	s.mu.Lock()
 	for _, l := range all {
-		i := slices.IndexFunc(s.found, l.same)
+		old := s.at[l.at()]
 		switch {
-		case i >= 0:
-			old := &s.found[i]
-			if l.Expire.After(old.Expire) {
-				old.Expire = l.Expire
-			}
-			old.Diverted = old.Diverted && l.Diverted
-		case len(s.found) < maxFound:
-			s.found = append(s.found, l)
+		case old != nil:
+			old.merge(l)
+		case len(s.found) >= s.limit || s.of[l.from] >= max(1, s.limit/peerShare):
+			tooMany++
+		default:
+			s.at[l.at()] = &l
+			s.of[l.from]++
+			s.found = append(s.found, &l)
 		}
 	}
 	s.mu.Unlock()
@@ -47,6 +51,7 @@ func (s *search) put(all []cachedLocator) {
 	case s.arrived <- struct{}{}:
 	default:
 	}
+	return tooMany
 }
 
 // wait waits for answers to a message of the search. It returns true when the
@@ -98,6 +103,7 @@ func (s *search) locators() []Locator {
 // searchTable leads responses to the searches that wait for them.
 type searchTable struct {
 	sessions *sessionTable
+	maxFound int
 
 	mu   sync.Mutex // guards all following fields
 	byID map[uint32]*search
@@ -108,12 +114,15 @@ type searchKey struct {
 	initiator netip.Addr // as it was sent
 }
 
-func newSearchTable(sessions *sessionTable) *searchTable {
-	return &searchTable{sessions: sessions, byID: make(map[uint32]*search)}
+func newSearchTable(sessions *sessionTable, maxFound int) *searchTable {
+	return &searchTable{sessions: sessions, maxFound: maxFound, byID: make(map[uint32]*search)}
 }
 
 func (t *searchTable) open(name string, rapid bool) *search {
-	s := &search{name: name, arrived: make(chan struct{}, 1), failed: make(chan struct{})}
+	s := &search{
+		name: name, arrived: make(chan struct{}, 1), failed: make(chan struct{}),
+		limit: t.maxFound, at: make(map[place]*cachedLocator), of: make(map[netip.Addr]int),
+	}
 	if rapid {
 		s.rapid = make(chan *stream, 1)
 	}

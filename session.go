@@ -14,9 +14,6 @@ import (
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
-// maxWaits is how many M_WAIT in a row a peer may send in one wait.
-const maxWaits = 100
-
 // Session is one negotiation with one peer: what RFC 8991 calls a
 // session_handle. ReqNegotiate gives one to the initiator, ListenNegotiate to
 // the responder; then each side in turn calls NegotiateStep, NegotiateWait or
@@ -35,6 +32,7 @@ type Session struct {
 	stream *stream
 
 	waiting atomic.Bool // a call waits for the peer
+	waits   int         // the M_WAIT that came; for the call that waits
 
 	mu    sync.Mutex // guards all following fields
 	asa   *ASA       // nil until a listener takes it
@@ -139,7 +137,7 @@ func (s *Session) receive(ctx context.Context, op string, timeout time.Duration)
 		timeout = DefaultTimeout
 	}
 	deadline := time.Now().Add(timeout)
-	for waits := 0; ; {
+	for {
 		m, err := s.stream.message(ctx, deadline)
 		if err != nil {
 			return nil, s.broken(op, err)
@@ -151,10 +149,14 @@ func (s *Session) receive(ctx context.Context, op string, timeout time.Duration)
 			return nil, s.broken(op, &wire.Error{Type: m.Type(), HasType: true, Err: errWrongSession})
 		case isWait:
 			// RFC 8990 section 2.8.9: the timer is restarted with the new value.
-			if waits++; waits > maxWaits {
+			if s.waits++; s.waits > s.g.cfg.MaxWaits {
 				return nil, s.broken(op, &wire.Error{Type: m.Type(), HasType: true, Err: errTooManyWaits})
 			}
-			deadline = time.Now().Add(time.Duration(wait.Wait) * time.Millisecond)
+			asked := time.Duration(wait.Wait) * time.Millisecond
+			if asked > s.g.cfg.MaxWait {
+				s.g.drop(eventOf(m, Event{Reason: ReasonLongWait, Peer: s.stream.Peer, Link: s.stream.Link, Objective: s.name}))
+			}
+			deadline = time.Now().Add(min(asked, s.g.cfg.MaxWait))
 		default:
 			return m, nil
 		}
@@ -164,7 +166,7 @@ func (s *Session) receive(ctx context.Context, op string, timeout time.Duration)
 var (
 	errBusy         = errors.New("another call waits for the peer")
 	errWrongSession = errors.New("wrong session ID")
-	errTooManyWaits = fmt.Errorf("more than %d in a row", maxWaits)
+	errTooManyWaits = errors.New("asked for more time too often")
 )
 
 // broken ends a session that could not be read and says why.

@@ -16,16 +16,19 @@ type sessionKey struct {
 
 // sessionTable holds the sessions under way and the IDs lately in use.
 type sessionTable struct {
-	limit int
+	limit, perPeer int
 
 	mu     sync.Mutex              // guards all following fields
 	active map[sessionKey]*Session // nil: a discovery, flood or synchronization
+	of     map[netip.Addr]int      // how many a peer has started
 	recent recentIDs
 	closed bool
 }
 
-func newSessionTable(limit int) *sessionTable {
-	return &sessionTable{limit: limit, active: make(map[sessionKey]*Session)}
+func newSessionTable(limit, perPeer int) *sessionTable {
+	return &sessionTable{
+		limit: limit, perPeer: perPeer, active: make(map[sessionKey]*Session), of: make(map[netip.Addr]int),
+	}
 }
 
 // begin draws an ID for a session that this instance starts: a random one
@@ -48,8 +51,9 @@ func (t *sessionTable) begin() uint32 {
 }
 
 // accept enters a session that a peer started. The error is ErrIDClash if its
-// ID is in use (RFC 8990 section 2.8.6), errTooMany if the table is full. A
-// session that this instance has with itself is there twice.
+// ID is in use (RFC 8990 section 2.8.6), errTooMany if the table is full,
+// errTooManyOf if the peer has its share. A session that this instance has
+// with itself is there twice.
 func (t *sessionTable) accept(s *Session) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -59,6 +63,10 @@ func (t *sessionTable) accept(s *Session) error {
 	if t.closed || len(t.active) >= t.limit {
 		return errTooMany
 	}
+	if t.of[s.key.initiator] >= t.perPeer {
+		return errTooManyOf
+	}
+	t.of[s.key.initiator]++
 	t.recent.add(s.key.id)
 	t.active[s.key] = s
 	return nil
@@ -91,7 +99,14 @@ func (t *sessionTable) attach(s *Session) {
 func (t *sessionTable) end(key sessionKey) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	_, there := t.active[key]
 	delete(t.active, key)
+	if !there || !key.initiator.IsValid() {
+		return
+	}
+	if t.of[key.initiator]--; t.of[key.initiator] == 0 {
+		delete(t.of, key.initiator)
+	}
 }
 
 // sessions returns the sessions of an ASA, or all with nil.

@@ -25,7 +25,7 @@ func incomingSession(id uint32, from netip.Addr, local bool) *Session {
 
 // IDs are neither in use nor were lately.
 func TestSessionIDsAreNew(t *testing.T) {
-	table := newSessionTable(10)
+	table := newSessionTable(10, 10)
 	seen := make(map[uint32]bool)
 	for range recentLimit {
 		id := table.begin()
@@ -38,7 +38,7 @@ func TestSessionIDsAreNew(t *testing.T) {
 
 // An ID stays out of use for a while after its session.
 func TestSessionIDsAreRemembered(t *testing.T) {
-	table := newSessionTable(10)
+	table := newSessionTable(10, 10)
 	id := table.begin()
 	require.Contains(t, table.active, sessionKey{id: id})
 	table.end(sessionKey{id: id})
@@ -50,7 +50,7 @@ func TestSessionIDsAreRemembered(t *testing.T) {
 // S-06, S-07: a request clashes with a session of our own and with one of the
 // same peer, not with one of another peer.
 func TestSessionClashes(t *testing.T) {
-	table := newSessionTable(10)
+	table := newSessionTable(10, 10)
 	own := table.begin()
 	require.ErrorIs(t, table.accept(incomingSession(own, peerA, false)), ErrIDClash)
 	require.NoError(t, table.accept(incomingSession(own, peerA, true)), "with ourselves")
@@ -63,7 +63,7 @@ func TestSessionClashes(t *testing.T) {
 }
 
 func TestSessionTableIsBounded(t *testing.T) {
-	table := newSessionTable(2)
+	table := newSessionTable(2, 2)
 	require.NoError(t, table.accept(incomingSession(1, peerA, false)))
 	require.NoError(t, table.accept(incomingSession(2, peerA, false)))
 	require.ErrorIs(t, table.accept(incomingSession(3, peerA, false)), errTooMany)
@@ -75,7 +75,7 @@ func TestSessionTableIsBounded(t *testing.T) {
 }
 
 func TestSessionsOfAnASA(t *testing.T) {
-	table := newSessionTable(10)
+	table := newSessionTable(10, 10)
 	x, y := &ASA{name: "x"}, &ASA{name: "y"}
 	for i, a := range []*ASA{x, y, nil, x} {
 		s := incomingSession(uint32(i), peerA, false)
@@ -106,7 +106,7 @@ func TestRecentIDsAreBounded(t *testing.T) {
 }
 
 func TestSessionTableConcurrently(t *testing.T) {
-	table := newSessionTable(1 << 20)
+	table := newSessionTable(1<<20, 1<<20)
 	var all sync.WaitGroup
 	for g := range uint32(8) {
 		all.Go(func() {

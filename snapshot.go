@@ -87,10 +87,11 @@ func (g *Instance) Snapshot() Snapshot {
 		Dropped:    make(map[string]uint64),
 	}
 	for _, e := range g.floods.all() {
-		source := decodeLocator(e.tag.locator, e.link)
+		source := decodeLocator(e.at.locator, e.link)
 		source.Expire = e.expire
 		s.Floods = append(s.Floods, FloodState{e.objective.Name, e.objective.LoopCount, source, diagnose(e.objective.Value)})
 	}
+	slices.SortStableFunc(s.Floods, func(a, b FloodState) int { return cmp.Compare(a.Objective, b.Objective) })
 	for _, n := range g.sessions.sessions(nil) {
 		state := SessionState{ID: n.key.id, Objective: n.name, Peer: n.Source(), Initiator: !n.key.initiator.IsValid()}
 		if asa := n.owner(); asa != nil {
@@ -162,14 +163,11 @@ func (c *locatorCache) states() []LocatorState {
 	defer c.mu.Unlock()
 	now := time.Now()
 	var out []LocatorState
-	for e := c.used.Front(); e != nil; e = e.Next() {
-		o := e.Value.(*cachedObjective)
-		for _, l := range o.locators {
-			if l.Expire.After(now) {
-				out = append(out, LocatorState{o.name, l.Locator})
-			}
+	c.cache.each(func(e *cacheEntry[cachedLocator]) {
+		if e.lives(now) {
+			out = append(out, LocatorState{e.name, e.value.Locator})
 		}
-	}
+	})
 	slices.SortStableFunc(out, func(a, b LocatorState) int { return cmp.Compare(a.Objective, b.Objective) })
 	return out
 }
@@ -181,7 +179,7 @@ func (b *backlog) len() int {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.queue)
+	return b.queue.n
 }
 
 // diagnose returns a value in diagnostic notation.

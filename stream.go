@@ -1,7 +1,6 @@
 package grasp
 
 import (
-	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -14,11 +13,8 @@ import (
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
-// How long a peer may take to say what it wants, and to read what it is sent.
-const (
-	firstMessageTimeout = 10 * time.Second
-	sendTimeout         = 10 * time.Second
-)
+// sendTimeout is how long a peer may take to read what it is sent.
+const sendTimeout = 10 * time.Second
 
 // stream is a connection on which messages are read by CBOR's own
 // boundaries, whatever the segmentation (RFC 8990 section 2.5.3).
@@ -132,21 +128,20 @@ func (s *stream) close() {
 }
 
 // streamTable holds the open streams of an instance. Those that have not
-// said what they want are bounded: the oldest gives way to a new one.
+// said what they want are bounded, in all and for each peer: the oldest of
+// whoever has most gives way to a new one.
 type streamTable struct {
-	limit int
-
-	mu        sync.Mutex                // guards all following fields
-	open      map[*stream]*list.Element // its place in undecided, or nil
-	undecided *list.List
+	mu        sync.Mutex                 // guards all following fields
+	open      map[*stream]*held[*stream] // its place in undecided, or nil
+	undecided *shares[*stream]
 	closed    bool
 }
 
-func newStreamTable(limit int) *streamTable {
-	return &streamTable{limit: limit, open: make(map[*stream]*list.Element), undecided: list.New()}
+func newStreamTable(limit, perPeer int) *streamTable {
+	return &streamTable{open: make(map[*stream]*held[*stream]), undecided: newShares[*stream](limit, perPeer)}
 }
 
-// add enters a stream. If that makes too many undecided ones, the oldest is
+// add enters a stream. If that makes too many undecided ones, one of them is
 // returned, to be closed. It returns false if the table is closed.
 func (t *streamTable) add(s *stream, undecided bool) (oldest *stream, ok bool) {
 	t.mu.Lock()
@@ -156,9 +151,10 @@ func (t *streamTable) add(s *stream, undecided bool) (oldest *stream, ok bool) {
 	}
 	t.open[s] = nil
 	if undecided {
-		t.open[s] = t.undecided.PushBack(s)
-		if t.undecided.Len() > t.limit {
-			oldest = t.undecided.Front().Value.(*stream)
+		h, displaced := t.undecided.add(s.Peer.Addr(), s)
+		t.open[s] = h
+		if displaced != nil {
+			oldest = displaced.value
 		}
 	}
 	return oldest, true
@@ -168,8 +164,8 @@ func (t *streamTable) add(s *stream, undecided bool) (oldest *stream, ok bool) {
 func (t *streamTable) decide(s *stream) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if e := t.open[s]; e != nil {
-		t.undecided.Remove(e)
+	if h := t.open[s]; h != nil {
+		t.undecided.remove(h)
 		t.open[s] = nil
 	}
 }
@@ -177,8 +173,8 @@ func (t *streamTable) decide(s *stream) {
 func (t *streamTable) remove(s *stream) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if e := t.open[s]; e != nil {
-		t.undecided.Remove(e)
+	if h := t.open[s]; h != nil {
+		t.undecided.remove(h)
 	}
 	delete(t.open, s)
 }
@@ -286,7 +282,7 @@ func (g *Instance) serve(s *stream) {
 		oldest.close()
 	}
 	// Close closes the stream: that is what ends this, not a context.
-	m, err := s.message(context.Background(), time.Now().Add(firstMessageTimeout))
+	m, err := s.message(context.Background(), time.Now().Add(g.cfg.IdleTimeout))
 	if err != nil {
 		g.refuse(s, err)
 		return
@@ -317,6 +313,7 @@ func (g *Instance) serve(s *stream) {
 var (
 	errUnexpected = errors.New("not a message to begin with")
 	errTooMany    = errors.New("too many sessions")
+	errTooManyOf  = errors.New("too many sessions of one peer")
 )
 
 // refuse closes a stream whose message could not be read or made no sense.

@@ -174,7 +174,7 @@ func TestStreamIdle(t *testing.T) {
 
 // Too many that say nothing: the oldest gives way. One with a session does not.
 func TestStreamMaxIdle(t *testing.T) {
-	inBedOf(t, 1, Config{MaxIdle: 3}, func(b *bed) {
+	inBedOf(t, 1, Config{Limits: Limits{MaxIdle: 3}}, func(b *bed) {
 		b.answering(7)
 		b.register(neg("EX2", nil))
 		_, _, busy := b.served(neg("EX2", nil), 1, nil)
@@ -202,7 +202,7 @@ func TestStreamMaxIdle(t *testing.T) {
 // A peer that does not read what it asked for is given up after a bounded time,
 // and delays nobody.
 func TestStreamPeerThatNeverReads(t *testing.T) {
-	inBedOf(t, 1, Config{MaxMessage: 1 << 20}, func(b *bed) {
+	inBedOf(t, 1, Config{Limits: Limits{MaxMessage: 1 << 20}}, func(b *bed) {
 		b.answering(7)
 		b.register(syn("EX2", nil))
 		require.NoError(b, b.asa.ListenSynchronize(syn("EX2", make([]byte, 1<<19))))
@@ -243,7 +243,7 @@ func TestStreamDeclaredSizes(t *testing.T) {
 		s = b.peer.dial(b.at())
 		s.send([]byte(strings.Repeat("\x81", 100)))
 		s.closed()
-		b.wantDrop(ReasonTooLong, 6)
+		b.wantDrop(ReasonTooDeep, 1)
 	})
 }
 

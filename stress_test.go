@@ -283,7 +283,7 @@ func (l *leftovers) found() string {
 		add(who, "searches", len(g.searches.byID))
 		g.searches.mu.Unlock()
 		g.streams.mu.Lock()
-		add(who, "undecided streams", g.streams.undecided.Len())
+		add(who, "undecided streams", g.streams.undecided.n)
 		g.streams.mu.Unlock()
 		add(who, "discoveries being answered", len(g.responders))
 	}

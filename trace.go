@@ -38,10 +38,12 @@ const (
 	ReasonMalformed        Reason = iota + 1 // not well-formed CBOR, or cut short
 	ReasonInvalid                            // CBOR, but not a GRASP message
 	ReasonUnknownType                        // of a type that is not assigned
-	ReasonTooLong                            // longer than Config.MaxMessage, nested too deep, too many items
+	ReasonTooLong                            // longer than Config.MaxMessage, or than Config.MaxTransfer in Session.Recv
+	ReasonTooDeep                            // nested deeper than Config.MaxNesting
+	ReasonTooManyItems                       // of more items than Config.MaxItems
 	ReasonUnexpected                         // a message that does not belong there
-	ReasonIdle                               // a connection that did not say in time what it wants
-	ReasonTooManyIdle                        // the oldest of too many such connections
+	ReasonIdle                               // a connection that did not say within Config.IdleTimeout what it wants
+	ReasonTooManyIdle                        // the oldest of too many such connections: Config.MaxIdle, Config.IdlePerPeer
 	ReasonBroken                             // a connection that broke
 	ReasonNoSecurity                         // came while the plane was not secure
 	ReasonOwn                                // our own multicast, come back
@@ -57,8 +59,15 @@ const (
 	ReasonStale                              // a request that waited for longer than its timeout
 	ReasonIDClash                            // a request whose session ID is in use
 	ReasonTooManySessions                    // a request beyond Config.MaxSessions
+	ReasonPeerSessions                       // a request beyond Config.SessionsPerPeer
+	ReasonTooManyWaits                       // a session whose peer asked for more time more often than Config.MaxWaits
+	ReasonLongWait                           // what a peer asked for beyond Config.MaxWait
+	ReasonTooManyFound                       // a locator beyond Config.MaxFound
+	ReasonCacheFull                          // a locator or flooded value that gave way to another: Config.MaxCached and its like
+	ReasonLifetime                           // what a peer gave beyond Config.LocatorLifetime or Config.FloodLifetime
 	ReasonTooManyResponses                   // a discovery while too many are being answered
 	ReasonSendFailed                         // a message of ours that could not be sent
+	ReasonLogRate                            // a line of the log beyond Config.LogRate
 	reasonCount
 )
 
@@ -67,6 +76,8 @@ var reasonNames = [reasonCount]string{
 	ReasonInvalid:          "invalid",
 	ReasonUnknownType:      "unknown type",
 	ReasonTooLong:          "too long",
+	ReasonTooDeep:          "too deep",
+	ReasonTooManyItems:     "too many items",
 	ReasonUnexpected:       "unexpected",
 	ReasonIdle:             "idle",
 	ReasonTooManyIdle:      "too many idle",
@@ -85,8 +96,15 @@ var reasonNames = [reasonCount]string{
 	ReasonStale:            "stale",
 	ReasonIDClash:          "ID clash",
 	ReasonTooManySessions:  "too many sessions",
+	ReasonPeerSessions:     "too many sessions of a peer",
+	ReasonTooManyWaits:     "too many waits",
+	ReasonLongWait:         "long wait",
+	ReasonTooManyFound:     "too many found",
+	ReasonCacheFull:        "cache full",
+	ReasonLifetime:         "lifetime",
 	ReasonTooManyResponses: "too many responses",
 	ReasonSendFailed:       "send failed",
+	ReasonLogRate:          "log rate",
 }
 
 func (r Reason) String() string {
@@ -119,13 +137,22 @@ type counters struct {
 // drop counts and traces something that was dropped. A drop without this is a
 // bug.
 func (g *Instance) drop(e Event) {
+	g.dropUnprinted(e)
+	if !g.print.diagnose(e) {
+		g.logRefused()
+	}
+}
+
+func (g *Instance) dropUnprinted(e Event) {
 	e.Kind = Dropped
 	g.counters.dropped[e.Reason].Add(1)
-	g.print.diagnose(e)
 	if g.cfg.Trace != nil {
 		g.cfg.Trace(e)
 	}
 }
+
+// logRefused counts a line that was not printed or logged.
+func (g *Instance) logRefused() { g.dropUnprinted(Event{Reason: ReasonLogRate}) }
 
 // trace counts and traces a message that was sent, received or relayed.
 func (g *Instance) trace(kind EventKind, m wire.Message, raw []byte, peer netip.AddrPort, link int) {
@@ -206,8 +233,14 @@ func objectiveOf(m wire.Message) *wire.Objective {
 func reasonOf(err error) Reason {
 	var bad *wire.Error
 	switch {
-	case errors.Is(err, wire.ErrTooLong), errors.Is(err, wire.ErrTooDeep), errors.Is(err, wire.ErrTooMany):
+	case errors.Is(err, wire.ErrTooLong):
 		return ReasonTooLong
+	case errors.Is(err, wire.ErrTooDeep):
+		return ReasonTooDeep
+	case errors.Is(err, wire.ErrTooMany):
+		return ReasonTooManyItems
+	case errors.Is(err, errTooManyWaits):
+		return ReasonTooManyWaits
 	case errors.Is(err, wire.ErrMalformed), errors.Is(err, wire.ErrTruncated), errors.Is(err, io.ErrUnexpectedEOF):
 		return ReasonMalformed
 	case errors.Is(err, wire.ErrUnknownType):

@@ -6,15 +6,10 @@ import (
 	"fmt"
 	"os"
 	"time"
-
-	"github.com/go-grasp/grasp/internal/wire"
 )
 
-// maxTransfer is the largest item that Send and Recv carry.
-const maxTransfer = 1 << 20
-
-// Send sends any value as a bare CBOR item (gsend of the Python API), up to 1
-// MiB. It is for sessions that use Send and Recv by turns instead of
+// Send sends any value as a bare CBOR item (gsend of the Python API), up to
+// Config.MaxTransfer bytes. It is for sessions that use Send and Recv by turns instead of
 // negotiation steps. It blocks while the peer does not read, for at most 60 s.
 //
 // Errors: [ErrNoASA], [ErrNoSecurity], [ErrNoSession], [ErrCBORFail],
@@ -28,7 +23,7 @@ func (s *Session) Send(v any) error {
 	if err != nil {
 		return s.fail(op, ErrCBORFail, err)
 	}
-	if len(raw) > maxTransfer {
+	if len(raw) > s.g.cfg.MaxTransfer {
 		return s.fail(op, ErrTooLong, fmt.Errorf("%d bytes", len(raw)))
 	}
 	if err := s.stream.send(raw, DefaultTimeout); err != nil {
@@ -59,13 +54,16 @@ func (s *Session) Recv(ctx context.Context, timeout time.Duration) (any, error) 
 	if timeout == 0 {
 		timeout = DefaultTimeout
 	}
-	s.stream.lim = wire.Limits{Bytes: maxTransfer, Elements: maxTransfer}
+	s.stream.lim = s.g.cfg.transfers()
 	defer func() { s.stream.lim = s.g.limits }()
 	raw, err := s.stream.next(ctx, time.Now().Add(timeout))
 	if err == nil {
 		return decodeValue(raw), nil
 	}
 	code := readCode(err)
+	if code == ErrCBORFail {
+		s.g.drop(Event{Reason: reasonOf(err), Peer: s.stream.Peer, Link: s.stream.Link, Objective: s.name, SessionID: s.key.id, Err: err})
+	}
 	if code == ErrNoNegReply {
 		code = ErrNoPeer
 		if errors.Is(err, os.ErrDeadlineExceeded) {

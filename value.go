@@ -47,20 +47,17 @@ func codecs() (cbor.EncMode, cbor.DecMode) {
 	}.EncModeWithTags(tags)
 	must(err)
 	dec, err := cbor.DecOptions{
-		DupMapKey:       cbor.DupMapKeyEnforcedAPF,
-		IntDec:          cbor.IntDecConvertSignedOrBigInt,
-		BigIntDec:       cbor.BigIntDecodePointer,
-		MaxNestedLevels: maxNesting,
-		// What comes was bounded before: by wire.Limits.
-		MaxArrayElements: maxTransfer,
-		MaxMapPairs:      maxTransfer,
+		DupMapKey: cbor.DupMapKeyEnforcedAPF,
+		IntDec:    cbor.IntDecConvertSignedOrBigInt,
+		BigIntDec: cbor.BigIntDecodePointer,
+		// What comes was bounded before: by Limits.
+		MaxNestedLevels:  math.MaxUint16,
+		MaxArrayElements: math.MaxInt32,
+		MaxMapPairs:      math.MaxInt32,
 	}.DecModeWithTags(tags)
 	must(err)
 	return enc, dec
 }
-
-// maxNesting is how deep arrays, maps and tags of a message may be nested.
-const maxNesting = wire.DefaultDepth
 
 // must stops a program whose constants contradict each other: no input and no
 // configuration can bring that about.

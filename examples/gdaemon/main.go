@@ -36,7 +36,7 @@ func command() cli.Command {
 			return nil
 		},
 		Run: func(ctx context.Context, p *cli.Program) error {
-			g, err := p.NewInstance(p.RealLinks(), grasp.Config{RelayRate: rate})
+			g, err := p.NewInstance(p.RealLinks(), grasp.Config{Limits: grasp.Limits{RelayRate: rate}})
 			if err != nil {
 				return err
 			}

@@ -1,0 +1,167 @@
+package grasp
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/go-grasp/grasp/internal/wire"
+)
+
+// Limits bounds what peers, and the ASAs of the program, can make an instance
+// hold or do. A field of zero has the default. What is beyond a limit is
+// dropped and counted in Snapshot.Dropped, under the reason that the field
+// gives.
+//
+// A peer is told from others by its IP address. Where one peer or neighbour
+// could crowd out others there is a bound for each, beside that in all; and
+// where the room in all is short, what gives way is of whoever has most.
+type Limits struct {
+	// MaxMessage is the longest message in bytes that is received ([ReasonTooLong]),
+	// or sent by unicast; 0 means 2048 (GRASP_DEF_MAX_SIZE), which is also the
+	// least. Peers must agree on more.
+	MaxMessage int
+	// MaxNesting is how deep arrays, maps and tags of a message may nest
+	// ([ReasonTooDeep]); 0 means 32, which is also the most.
+	MaxNesting int
+	// MaxItems is how many CBOR items a message may have ([ReasonTooManyItems]);
+	// 0 means as many as it may have bytes.
+	MaxItems int
+	// MaxTransfer is the longest item in bytes that Session.Send and
+	// Session.Recv carry ([ReasonTooLong]); 0 means 1 MiB.
+	MaxTransfer int
+
+	// MaxASAs bounds the ASAs of the instance; 0 means 1000. Beyond it
+	// RegisterASA returns [ErrASAFull].
+	MaxASAs int
+	// MaxObjectives bounds the registered objectives; 0 means 20,000. Beyond it
+	// RegisterObj returns [ErrObjFull].
+	MaxObjectives int
+
+	// MaxCached bounds the locators that discovery caches, and apart from that
+	// the flooded values; 0 means 20,000. Beyond it the one least recently
+	// given or read gives way, of the neighbour that has most ([ReasonCacheFull]).
+	MaxCached int
+	// CachedPerSource bounds those of one neighbour ([ReasonCacheFull]); 0 means
+	// 10,000.
+	CachedPerSource int
+	// LocatorsPerObjective and FloodsPerObjective bound the cached locators and
+	// the flooded values of one objective ([ReasonCacheFull]); 0 means 64 and 1024.
+	LocatorsPerObjective int
+	FloodsPerObjective   int
+	// LocatorLifetime is how long a discovered locator is cached at most,
+	// whatever its responder says ([ReasonLifetime]); 0 means 24 hours.
+	LocatorLifetime time.Duration
+	// FloodLifetime is how long a flooded value is cached at most
+	// ([ReasonLifetime]); 0 means for as long as its flood says, be it for ever
+	// (RFC 8990 section 2.8.11).
+	FloodLifetime time.Duration
+	// MaxFound bounds the locators that one call of Discover collects; 0 means
+	// 256. A quarter of it is for what one peer responds ([ReasonTooManyFound]).
+	MaxFound int
+
+	// MaxSessions bounds the sessions under way, those included that wait for
+	// a listener; 0 means 20,000. Requests beyond it are refused by closing
+	// ([ReasonTooManySessions]).
+	MaxSessions int
+	// SessionsPerPeer bounds the sessions that one peer has started
+	// ([ReasonPeerSessions]); 0 means 5000.
+	SessionsPerPeer int
+	// Backlog bounds the requests for one objective that wait for a call of
+	// ListenNegotiate; 0 means 256. Beyond it requests are refused by closing
+	// ([ReasonBacklogFull]): the new one, or the youngest of a peer that has more
+	// of them waiting. Peers are served by turns.
+	Backlog int
+	// MaxWaits is how many times in a negotiation a peer may ask for more time
+	// (M_WAIT) before the session is ended ([ReasonTooManyWaits]); 0 means 100.
+	MaxWaits int
+	// MaxWait is how much time a peer gets that asks for more, whatever it asks
+	// for ([ReasonLongWait]); 0 means an hour.
+	MaxWait time.Duration
+
+	// MaxIdle bounds the connections that have not said what they want; 0
+	// means 16,384. A new one displaces the oldest of the peer that has most
+	// ([ReasonTooManyIdle]). The process needs a file descriptor for each.
+	MaxIdle int
+	// IdlePerPeer bounds those of one peer ([ReasonTooManyIdle]); 0 means 4096.
+	IdlePerPeer int
+	// IdleTimeout is how long a connection may take to say what it wants
+	// ([ReasonIdle]); 0 means 10 s.
+	IdleTimeout time.Duration
+
+	// RelayRate bounds the discoveries, and apart from that the floods, that
+	// are relayed to each link in a second ([ReasonRate]); 0 means 200. A quarter
+	// of it is for what comes from one neighbour.
+	RelayRate int
+	// LogRate bounds the lines in a second that go to Config.Logger, and apart
+	// from that those of Dialogue.Diagnosing ([ReasonLogRate]); 0 means 100.
+	LogRate int
+}
+
+// withDefaults returns a copy with defaults for what is zero, or an error for
+// what makes no sense.
+func (l Limits) withDefaults() (Limits, error) {
+	for _, f := range []struct {
+		name             string
+		value            *int
+		def, least, most int
+	}{
+		{"MaxMessage", &l.MaxMessage, wire.DefaultBytes, wire.DefaultBytes, math.MaxInt},
+		{"MaxNesting", &l.MaxNesting, wire.DefaultDepth, 8, wire.DefaultDepth},
+		{"MaxItems", &l.MaxItems, max(l.MaxMessage, wire.DefaultElements), 64, math.MaxInt},
+		{"MaxTransfer", &l.MaxTransfer, 1 << 20, 1, math.MaxInt},
+		{"MaxASAs", &l.MaxASAs, 1000, 1, math.MaxInt},
+		{"MaxObjectives", &l.MaxObjectives, 20_000, 1, math.MaxInt},
+		{"MaxCached", &l.MaxCached, 20_000, 1, math.MaxInt},
+		{"CachedPerSource", &l.CachedPerSource, 10_000, 1, math.MaxInt},
+		{"LocatorsPerObjective", &l.LocatorsPerObjective, 64, 1, math.MaxInt},
+		{"FloodsPerObjective", &l.FloodsPerObjective, 1024, 1, math.MaxInt},
+		{"MaxFound", &l.MaxFound, 256, 1, math.MaxInt},
+		{"MaxSessions", &l.MaxSessions, 20_000, 1, math.MaxInt},
+		{"SessionsPerPeer", &l.SessionsPerPeer, 5000, 1, math.MaxInt},
+		{"Backlog", &l.Backlog, 256, 1, math.MaxInt},
+		{"MaxWaits", &l.MaxWaits, 100, 1, math.MaxInt},
+		{"MaxIdle", &l.MaxIdle, 16_384, 1, math.MaxInt},
+		{"IdlePerPeer", &l.IdlePerPeer, 4096, 1, math.MaxInt},
+		{"RelayRate", &l.RelayRate, defaultRelayRate, 1, math.MaxInt},
+		{"LogRate", &l.LogRate, 100, 1, math.MaxInt},
+	} {
+		if *f.value == 0 {
+			*f.value = f.def
+		}
+		if *f.value < f.least {
+			return l, fmt.Errorf("Config.%s is %d, the least is %d", f.name, *f.value, f.least)
+		}
+		if *f.value > f.most {
+			return l, fmt.Errorf("Config.%s is %d, the most is %d", f.name, *f.value, f.most)
+		}
+	}
+	for _, f := range []struct {
+		name  string
+		value *time.Duration
+		def   time.Duration
+	}{
+		{"LocatorLifetime", &l.LocatorLifetime, 24 * time.Hour},
+		{"FloodLifetime", &l.FloodLifetime, 0},
+		{"MaxWait", &l.MaxWait, time.Hour},
+		{"IdleTimeout", &l.IdleTimeout, 10 * time.Second},
+	} {
+		if *f.value == 0 {
+			*f.value = f.def
+		}
+		if *f.value < 0 {
+			return l, fmt.Errorf("Config.%s is %v, the least is 0", f.name, *f.value)
+		}
+	}
+	return l, nil
+}
+
+// messages returns what bounds a message.
+func (l Limits) messages() wire.Limits {
+	return wire.Limits{Bytes: l.MaxMessage, Depth: l.MaxNesting, Elements: l.MaxItems}
+}
+
+// transfers returns what bounds an item of Send and Recv.
+func (l Limits) transfers() wire.Limits {
+	return wire.Limits{Bytes: l.MaxTransfer, Depth: l.MaxNesting, Elements: l.MaxTransfer}
+}
