@@ -130,10 +130,10 @@ func (l Limits) withDefaults() (Limits, error) {
 			*f.value = f.def
 		}
 		if *f.value < f.least {
-			return l, fmt.Errorf("Config.%s is %d, the least is %d", f.name, *f.value, f.least)
+			return l, fmt.Errorf("%s is %d, the least is %d", "Config."+f.name, *f.value, f.least)
 		}
 		if *f.value > f.most {
-			return l, fmt.Errorf("Config.%s is %d, the most is %d", f.name, *f.value, f.most)
+			return l, fmt.Errorf("%s is %d, the most is %d", "Config."+f.name, *f.value, f.most)
 		}
 	}
 	for _, f := range []struct {
@@ -150,7 +150,7 @@ func (l Limits) withDefaults() (Limits, error) {
 			*f.value = f.def
 		}
 		if *f.value < 0 {
-			return l, fmt.Errorf("Config.%s is %v, the least is 0", f.name, *f.value)
+			return l, fmt.Errorf("%s is %v, the least is 0", "Config."+f.name, *f.value)
 		}
 	}
 	return l, nil
