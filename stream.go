@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -141,8 +142,9 @@ func newStreamTable(limit, perPeer int) *streamTable {
 	return &streamTable{open: make(map[*stream]*held[*stream]), undecided: newShares[*stream](limit, perPeer)}
 }
 
-// add enters a stream. If that makes too many undecided ones, one of them is
-// returned, to be closed. It returns false if the table is closed.
+// add enters a stream. If that makes too many undecided ones, one of them, which
+// is no longer, is returned, to be closed. It returns false if the table is
+// closed.
 func (t *streamTable) add(s *stream, undecided bool) (oldest *stream, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -155,19 +157,32 @@ func (t *streamTable) add(s *stream, undecided bool) (oldest *stream, ok bool) {
 		t.open[s] = h
 		if displaced != nil {
 			oldest = displaced.value
+			t.undecided.remove(displaced)
+			t.open[oldest] = nil
 		}
 	}
 	return oldest, true
 }
 
-// decide takes a stream out of the undecided.
-func (t *streamTable) decide(s *stream) {
+// decide takes a stream out of the undecided. It returns false if it was not
+// one of them, since it had to give way.
+func (t *streamTable) decide(s *stream) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if h := t.open[s]; h != nil {
-		t.undecided.remove(h)
-		t.open[s] = nil
+	h := t.open[s]
+	if h == nil {
+		return false
 	}
+	t.undecided.remove(h)
+	t.open[s] = nil
+	return true
+}
+
+// isUndecided says that a stream did not have to give way yet.
+func (t *streamTable) isUndecided(s *stream) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.open[s] != nil
 }
 
 func (t *streamTable) remove(s *stream) {
@@ -284,7 +299,14 @@ func (g *Instance) serve(s *stream) {
 	// Close closes the stream: that is what ends this, not a context.
 	m, err := s.message(context.Background(), time.Now().Add(g.cfg.IdleTimeout))
 	if err != nil {
-		g.refuse(s, err)
+		if g.streams.decide(s) {
+			g.refuse(s, err)
+		}
+		s.close()
+		return
+	}
+	if !g.streams.isUndecided(s) {
+		s.close() // as it was about to be
 		return
 	}
 	if !g.mayServe(m, s) {
@@ -319,7 +341,7 @@ var (
 // refuse closes a stream whose message could not be read or made no sense.
 func (g *Instance) refuse(s *stream, err error) {
 	defer s.close()
-	if g.ctx.Err() != nil || errors.Is(err, io.EOF) {
+	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
 		return // a peer may close without asking anything
 	}
 	g.invalid(s, err)

@@ -138,11 +138,14 @@ func wantDeclined(step string, err error, i int64) error {
 }
 
 // initiate is negotiation i on the side of the initiator.
-func initiate(ctx context.Context, a *ASA, i int64) error {
+func initiate(ctx context.Context, a *ASA, i int64) error { return initiateTo(ctx, a, nil, i) }
+
+// initiateTo is initiate with a peer that is known.
+func initiateTo(ctx context.Context, a *ASA, peer *Locator, i int64) error {
 	kind, value := dealingOf(i)
 	o := stressed
 	o.Value = value
-	s, o, err := a.ReqNegotiate(ctx, o, nil, 0)
+	s, o, err := a.ReqNegotiate(ctx, o, peer, 0)
 	switch kind {
 	case acceptsAtOnce, waitsAndAccepts:
 		return want("request", s, o, err, false, value)
