@@ -83,6 +83,11 @@ func (g *Instance) receiveMulticasts() {
 	var pause backoff
 	for {
 		n, from, err := g.ep.Receive(buf)
+		if errors.Is(err, acp.ErrForeign) {
+			// Without a pause, or outsiders could hold up the members.
+			g.drop(Event{Reason: ReasonForeign, Peer: from.Addr, Link: from.Link, Err: err})
+			continue
+		}
 		if err != nil {
 			if g.ctx.Err() != nil || !pause.wait(g.ctx) {
 				return

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -194,7 +195,8 @@ func readCode(err error) ErrorCode {
 		return ErrNoPeer
 	case errors.Is(err, wire.ErrNoOption):
 		return ErrInvalidEnd
-	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, wire.ErrMalformed), errors.Is(err, wire.ErrTruncated),
+	case errors.Is(err, acp.ErrForeign), errors.Is(err, io.ErrUnexpectedEOF),
+		errors.Is(err, wire.ErrMalformed), errors.Is(err, wire.ErrTruncated),
 		errors.Is(err, wire.ErrTooLong), errors.Is(err, wire.ErrTooDeep), errors.Is(err, wire.ErrTooMany):
 		return ErrCBORFail
 	case errors.As(err, &bad):

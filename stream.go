@@ -29,6 +29,12 @@ type stream struct {
 	taken   int // bytes of buf that the last message took
 }
 
+// setLimits sets the limits for what is read from now on.
+func (s *stream) setLimits(lim wire.Limits) {
+	s.lim = lim
+	s.SetMaxMessage(lim.Bytes)
+}
+
 // next returns the next CBOR item of the stream, in a slice that is valid
 // until the call after. It waits until the deadline or the end of the
 // context. A stream that ends between items gives io.EOF.
@@ -222,7 +228,9 @@ func (t *streamTable) len() int {
 }
 
 func (g *Instance) newStream(c *acp.Stream, local bool) *stream {
-	return &stream{Stream: c, table: g.streams, lim: g.limits, local: local}
+	s := &stream{Stream: c, table: g.streams, local: local}
+	s.setLimits(g.limits)
+	return s
 }
 
 // dial connects to a peer; to this instance itself without the network.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync/atomic"
 
+	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -45,6 +46,7 @@ const (
 	ReasonIdle                               // a connection that did not say within Config.IdleTimeout what it wants
 	ReasonTooManyIdle                        // the oldest of too many such connections: Config.MaxIdle, Config.IdlePerPeer
 	ReasonBroken                             // a connection that broke
+	ReasonForeign                            // not from a member of the domain, says the plane: of another key, for one
 	ReasonNoSecurity                         // came while the plane was not secure
 	ReasonOwn                                // our own multicast, come back
 	ReasonNoOtherLink                        // a discovery that this node cannot answer, nor relay for want of links
@@ -82,6 +84,7 @@ var reasonNames = [reasonCount]string{
 	ReasonIdle:             "idle",
 	ReasonTooManyIdle:      "too many idle",
 	ReasonBroken:           "broken",
+	ReasonForeign:          "foreign",
 	ReasonNoSecurity:       "no security",
 	ReasonOwn:              "own multicast",
 	ReasonNoOtherLink:      "no other link",
@@ -233,6 +236,8 @@ func objectiveOf(m wire.Message) *wire.Objective {
 func reasonOf(err error) Reason {
 	var bad *wire.Error
 	switch {
+	case errors.Is(err, acp.ErrForeign):
+		return ReasonForeign
 	case errors.Is(err, wire.ErrTooLong):
 		return ReasonTooLong
 	case errors.Is(err, wire.ErrTooDeep):

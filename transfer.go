@@ -54,17 +54,17 @@ func (s *Session) Recv(ctx context.Context, timeout time.Duration) (any, error) 
 	if timeout == 0 {
 		timeout = DefaultTimeout
 	}
-	s.stream.lim = s.g.cfg.transfers()
-	defer func() { s.stream.lim = s.g.limits }()
+	s.stream.setLimits(s.g.cfg.transfers())
+	defer s.stream.setLimits(s.g.limits)
 	raw, err := s.stream.next(ctx, time.Now().Add(timeout))
 	if err == nil {
 		return decodeValue(raw), nil
 	}
 	code := readCode(err)
-	if code == ErrCBORFail {
+	switch code {
+	case ErrCBORFail:
 		s.g.drop(Event{Reason: reasonOf(err), Peer: s.stream.Peer, Link: s.stream.Link, Objective: s.name, SessionID: s.key.id, Err: err})
-	}
-	if code == ErrNoNegReply {
+	case ErrNoNegReply:
 		code = ErrNoPeer
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			code = ErrNoReply

@@ -5,12 +5,14 @@
 // The core of package grasp asks a [Plane] for everything it knows of the
 // network and never learns which plane it runs on. The planes here are
 // [Layer2], for networks whose link layer is protected by other means,
-// [Insecure], which never is, and [Network], an in-memory network of many
-// nodes for tests.
+// [QUADS], which encrypts under a password in the Python prototype's way,
+// [Insecure], which never is secure, and [Network], an in-memory network of
+// many nodes for tests.
 package acp
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 )
@@ -30,6 +32,11 @@ var (
 // every IPv6 link carries whole: 1280 bytes less the headers of IPv6 and UDP.
 // GRASP must not rely on IP fragmentation (RFC 8990 section 2.5.3).
 const MaxMulticast = 1232
+
+// ErrForeign is wrapped by the errors of Receive, and of reading from a stream,
+// which say that a message was dropped because it does not come from a member
+// of the domain, as far as the plane can tell.
+var ErrForeign = errors.New("not from a member of the domain")
 
 // Status says whether a plane protects what is sent over it, and why.
 type Status struct {
@@ -83,11 +90,13 @@ type Endpoint interface {
 	Changed() <-chan struct{}
 	// MaxMulticast is the size of the largest message that Send takes.
 	MaxMulticast() int
-	// Send multicasts a message on one link. It does not wait for anybody.
+	// Send multicasts a message, one CBOR item, on one link. It does not wait
+	// for anybody.
 	Send(link int, msg []byte) error
 	// Receive waits for a multicast, this endpoint's own included, and copies
 	// it to buf; what does not fit is lost. Errors other than net.ErrClosed
-	// are passing.
+	// are passing. One that wraps ErrForeign is of a message dropped, and comes
+	// with its origin.
 	Receive(buf []byte) (n int, from Origin, err error)
 	// Accept waits for a stream that a peer opened. Errors other than
 	// net.ErrClosed are passing.
@@ -107,7 +116,9 @@ type Origin struct {
 	Addr netip.AddrPort
 }
 
-// Stream is a reliable connection to a peer.
+// Stream is a reliable connection to a peer. Who uses it writes each message,
+// one CBOR item, with one Write, and calls Read from one goroutine at a time.
+// An error of Read that wraps ErrForeign is there to stay.
 type Stream struct {
 	net.Conn
 	// Peer is the peer's address; an IPv6 link-local one has the decimal index of
@@ -115,4 +126,14 @@ type Stream struct {
 	Peer netip.AddrPort
 	// Link is the index of the link the peer is on, 0 if that is not known.
 	Link int
+}
+
+// SetMaxMessage says how long a message, in bytes, may be that is read from now
+// on; 2048 if it is not called. It is for planes that have to keep a message
+// until it is whole, whose Conn has a method of this name. Others have no use
+// for it. It must not be called during Read.
+func (s *Stream) SetMaxMessage(bytes int) {
+	if c, ok := s.Conn.(interface{ SetMaxMessage(int) }); ok {
+		c.SetMaxMessage(bytes)
+	}
 }

@@ -1,0 +1,125 @@
+package acp
+
+import (
+	"crypto/cipher"
+	"errors"
+	"io"
+	"net"
+
+	"github.com/go-grasp/grasp/internal/wire"
+)
+
+// quadsConn is a connection on which every message is encrypted by itself.
+// Read gives messages of which all has come and was found right. It must not
+// be called concurrently.
+type quadsConn struct {
+	net.Conn
+	key   *quadsKey
+	limit int // of a message, in bytes
+
+	raw   []byte           // what came, from the message under way on
+	begin int              // where in raw that one begins
+	mode  cipher.BlockMode // decrypts it
+	plain []byte           // what is decrypted: of it, and maybe of what follows
+	need  int              // bytes that it has at least
+	out   []byte           // of the last message, what is yet to be given out
+	err   error            // what came makes no sense, for ever
+}
+
+func newQUADSConn(c net.Conn, key *quadsKey) *quadsConn {
+	q := &quadsConn{Conn: c, key: key, limit: wire.DefaultBytes}
+	q.reset()
+	return q
+}
+
+// SetMaxMessage is for [Stream.SetMaxMessage].
+func (c *quadsConn) SetMaxMessage(bytes int) { c.limit = bytes }
+
+// Write encrypts a message and sends it with one write.
+func (c *quadsConn) Write(msg []byte) (int, error) {
+	n, err := c.Conn.Write(c.key.seal(msg))
+	return min(n, len(msg)), err
+}
+
+// Read gives a message or a part of one.
+func (c *quadsConn) Read(b []byte) (int, error) {
+	if len(b) > 0 && len(c.out) == 0 {
+		if err := c.next(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(b, c.out)
+	c.out = c.out[n:]
+	return n, nil
+}
+
+// next waits until the message under way has come whole. It goes on where it
+// was interrupted by an error of the connection, such as a deadline.
+func (c *quadsConn) next() error {
+	for c.err == nil {
+		if err := c.decrypt(); err != nil {
+			return err
+		}
+		n, err := wire.Scan(c.plain, quadsLimits(c.limit))
+		switch size := paddedSize(n); {
+		case errors.Is(err, wire.ErrTruncated), err == nil && size > len(c.plain):
+			c.need = n
+		case err != nil:
+			c.err = foreign(err)
+		case !isPadding(c.plain[n:size]):
+			c.err = foreign(errNoPadding)
+		default:
+			c.out = c.plain[:n]
+			c.begin += size
+			c.reset()
+			return nil
+		}
+	}
+	return c.err
+}
+
+// reset makes ready for the next message.
+func (c *quadsConn) reset() {
+	c.mode, c.plain, c.need = c.key.decrypter(), c.plain[:0], 1
+}
+
+// decrypt decrypts the message under way as far as it is sure to go, waiting
+// for that. If more is there it goes on, to twice as far as before at most:
+// what is beyond the message's end is then wasted, since the next message
+// begins anew. That way the number of scans is small, and so is the waste.
+func (c *quadsConn) decrypt() error {
+	sure := paddedSize(c.need)
+	for len(c.raw)-c.begin < sure {
+		if err := c.fill(sure); err != nil {
+			return err
+		}
+	}
+	from := len(c.plain)
+	there := len(c.raw) - c.begin
+	to := min(max(sure, 2*from), there-there%c.mode.BlockSize())
+	if to > cap(c.plain) {
+		c.plain = append(make([]byte, 0, max(to, 2*from)), c.plain...)
+	}
+	c.plain = c.plain[:to]
+	c.mode.CryptBlocks(c.plain[from:], c.raw[c.begin+from:c.begin+to])
+	return nil
+}
+
+// fill reads once, into a buffer that has room for what is sure to come.
+func (c *quadsConn) fill(sure int) error {
+	rest := c.raw[c.begin:]
+	if sure > cap(c.raw) {
+		c.raw = make([]byte, 0, max(sure, 2*cap(c.raw), 512))
+	}
+	c.raw, c.begin = append(c.raw[:0], rest...), 0
+	n, err := c.Conn.Read(c.raw[len(c.raw):cap(c.raw)])
+	c.raw = c.raw[:len(c.raw)+n]
+	switch {
+	case n > 0:
+		return nil
+	case err == io.EOF && len(c.raw) > 0:
+		c.err = foreign(io.ErrUnexpectedEOF)
+		return c.err
+	}
+	return err
+}
