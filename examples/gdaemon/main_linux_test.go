@@ -19,7 +19,12 @@ import (
 
 // Gray, on one host, negotiates with Briggs, on another, across a router that
 // runs gdaemon: each a process in a namespace of its own.
-func TestGrayAndBriggsAcrossARelay(t *testing.T) {
+func TestGrayAndBriggsAcrossARelay(t *testing.T) { acrossARelay(t) }
+
+// The same, in a domain that has a password.
+func TestGrayAndBriggsAcrossARelayOfQUADS(t *testing.T) { acrossARelay(t, "-plane", "quads") }
+
+func acrossARelay(t *testing.T, plane ...string) {
 	if !netbed.Enter(t) {
 		return
 	}
@@ -44,7 +49,8 @@ func TestGrayAndBriggsAcrossARelay(t *testing.T) {
 	start := func(n *netbed.Node, program string, args ...string) (stdout *safeBuffer, stop func()) {
 		t.Helper()
 		stdout = new(safeBuffer)
-		cmd := n.Exec(ctx, filepath.Join(dir, program), args...)
+		cmd := n.Exec(ctx, filepath.Join(dir, program), append(plane, args...)...)
+		cmd.Env = append(os.Environ(), "GRASP_PASSWORD=of the relay's domain")
 		cmd.Stdout, cmd.Stderr = stdout, os.Stderr
 		require.NoError(t, cmd.Start())
 		return stdout, func() {
@@ -68,7 +74,8 @@ func TestGrayAndBriggsAcrossARelay(t *testing.T) {
 		return strings.Contains(banker.String(), "Flooding EX1")
 	})
 
-	cmd := gray.Exec(ctx, filepath.Join(dir, "gray"), "-seed", "1", "-wait", "0", "-n", "5", "-json")
+	cmd := gray.Exec(ctx, filepath.Join(dir, "gray"), append(plane, "-seed", "1", "-wait", "0", "-n", "5", "-json")...)
+	cmd.Env = append(os.Environ(), "GRASP_PASSWORD=of the relay's domain")
 	outcomes, err := cmd.Output()
 	require.NoError(t, err)
 	assert.Equal(t, 5, bytes.Count(outcomes, []byte(`"asa":"Gray"`)), string(outcomes))

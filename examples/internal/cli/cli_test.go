@@ -36,14 +36,15 @@ func TestFlags(t *testing.T) {
 	more.Arguments = "[word]"
 
 	for args, want := range map[string]Options{
-		"-seed 1":               {Seed: 1, PlaneName: layer2, Wait: defaultWait},
-		"-n 5 -seed 2 -json":    {Seed: 2, PlaneName: layer2, Wait: defaultWait, N: 5, JSON: true},
-		"-wait 10s -seed 3":     {Seed: 3, PlaneName: layer2, Wait: 10 * time.Second},
-		"-wait 0 -seed 4":       {Seed: 4, PlaneName: layer2},
-		"-link a,b -seed 5":     {Seed: 5, PlaneName: layer2, Wait: defaultWait, Links: []string{"a", "b"}},
-		"-link memory -seed 6":  {Seed: 6, PlaneName: layer2, Wait: defaultWait, Links: []string{"memory"}},
-		"-seed 8 -dialogue":     {Seed: 8, PlaneName: layer2, Wait: defaultWait, Dialogue: true},
-		"-seed=9 --json=true -": {},
+		"-seed 1":                           {Seed: 1, PlaneName: layer2, Wait: defaultWait},
+		"-n 5 -seed 2 -json":                {Seed: 2, PlaneName: layer2, Wait: defaultWait, N: 5, JSON: true},
+		"-wait 10s -seed 3":                 {Seed: 3, PlaneName: layer2, Wait: 10 * time.Second},
+		"-wait 0 -seed 4":                   {Seed: 4, PlaneName: layer2},
+		"-link a,b -seed 5":                 {Seed: 5, PlaneName: layer2, Wait: defaultWait, Links: []string{"a", "b"}},
+		"-link memory -seed 6":              {Seed: 6, PlaneName: layer2, Wait: defaultWait, Links: []string{"memory"}},
+		"-seed 8 -dialogue":                 {Seed: 8, PlaneName: layer2, Wait: defaultWait, Dialogue: true},
+		"-seed=9 --json=true -":             {},
+		"-seed 10 -plane quads -password x": {Seed: 10, PlaneName: quads, Password: "x", Wait: defaultWait},
 	} {
 		got = nil
 		status, _, stderr := run(all, "", strings.Fields(args)...)
@@ -60,7 +61,7 @@ func TestFlags(t *testing.T) {
 
 	for _, args := range []string{
 		"-n -1", "-n x", "-wait -1s", "-wait 2h", "-wait 5", "-link a,", "-link memory,a", "-link a,memory",
-		"-plane none", "-x", "more", "-seed -1",
+		"-plane none", "-plane quads", "-password x", "-x", "more", "-seed -1",
 	} {
 		status, stdout, stderr := run(all, "", strings.Fields(args)...)
 		assert.Equal(t, 2, status, args)
@@ -104,6 +105,32 @@ func TestFlags(t *testing.T) {
 	_, stdout, _ := run(all, "")
 	_, again, _ := run(all, "")
 	assert.NotEqual(t, stdout, again)
+}
+
+// A program's plane is what -plane says, on top of the links, and the password
+// need not be on the command line.
+func TestPlane(t *testing.T) {
+	links := acp.NewNetwork(1).NewNode("x")
+	var plane acp.Plane
+	c := Command{Name: "planes", Run: func(_ context.Context, p *Program) error {
+		plane = p.protect(links)
+		return nil
+	}}
+	for args, want := range map[string]acp.Plane{
+		"":                                   links,
+		"-plane layer2":                      links,
+		"-plane quads":                       &acp.QUADS{Password: "from the environment", Under: links},
+		"-plane quads -password=from-a-flag": &acp.QUADS{Password: "from-a-flag", Under: links},
+	} {
+		t.Setenv(passwordEnv, "from the environment")
+		status, _, stderr := run(c, "", strings.Fields(args)...)
+		require.Zero(t, status, stderr)
+		assert.Equal(t, want, plane, args)
+	}
+	t.Setenv(passwordEnv, "")
+	status, _, stderr := run(c, "", "-plane", "quads")
+	assert.Equal(t, 2, status)
+	assert.Contains(t, stderr, passwordEnv)
 }
 
 func TestExitStatus(t *testing.T) {

@@ -25,6 +25,7 @@ type Options struct {
 	Links    []string      // -link; none: all
 	// PlaneName is -plane.
 	PlaneName string
+	Password  string   // -password, or from the environment
 	Args      []string // what follows the flags
 }
 
@@ -47,7 +48,7 @@ func (c Command) parse(args []string, stderr io.Writer) (Options, error) {
 	f.BoolVar(&o.JSON, "json", false, "print outcomes on standard output, one JSON object per line,\nand the progress on standard error")
 	f.BoolVar(&o.Dialogue, "dialogue", false, "ask how much to print, like the Python prototype")
 	f.StringVar(&links, "link", "", "use these interfaces only: `name[,name]`"+c.memoryUsage())
-	f.StringVar(&o.PlaneName, "plane", layer2, planeUsage)
+	o.planeFlags(f)
 	if c.Flags != nil {
 		c.Flags(f)
 	}
@@ -62,7 +63,7 @@ func (c Command) parse(args []string, stderr io.Writer) (Options, error) {
 		o.Links = strings.Split(links, ",")
 	}
 	o.Args = f.Args()
-	if err := c.check(o); err != nil {
+	if err := errors.Join(o.checkPlane(), c.check(o)); err != nil {
 		fmt.Fprintf(stderr, "%s: %v\n", c.Name, err)
 		return o, err
 	}
@@ -101,9 +102,6 @@ func (c Command) check(o Options) error {
 		return fmt.Errorf("-link %s: only programs with both sides in one process can do that", Memory)
 	case slices.Contains(o.Links, Memory) && len(o.Links) > 1:
 		return fmt.Errorf("-link %s goes with no other link", Memory)
-	}
-	if err := o.checkPlane(); err != nil {
-		return err
 	}
 	if c.Check != nil {
 		return c.Check(o)
