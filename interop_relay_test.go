@@ -21,8 +21,8 @@ import (
 func TestInteropT12SharedPort(t *testing.T) {
 	meet(t, func(m *meeting) {
 		far, first := m.py, m.asa
-		near := newGraspy(m.t, nil, graspybed.Options{Selfing: true})
-		_, second, _ := newTaped(m.t) // graspy has the port already
+		near := newGraspy(m.t, nil, graspybed.Options{Selfing: true}, m.settings...)
+		_, second, _ := newTapedWith(m.t, grasp.Config{Plane: m.plane}) // graspy has the port already
 		floodGo := func(t *testing.T, a *grasp.ASA, name string) {
 			t.Helper()
 			o := synch(name, "value of "+name)

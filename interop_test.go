@@ -45,20 +45,28 @@ type meeting struct {
 	link int // of the instance
 
 	py *graspybed.ASA
+
+	// What further instances and processes are to have.
+	plane    acp.Plane
+	settings []graspybed.Setting
 }
 
-// meet runs a test twice: with unique local addresses, and with link-local
-// ones only, where graspy puts a made-up address into multicasts.
+// password is that of the QUADS domain.
+const password = "Пароль of the domain ☃"
+
+// meet runs a test three times: with unique local addresses, with link-local
+// ones only, where graspy puts a made-up address into multicasts, and in a
+// QUADS domain.
 func meet(t *testing.T, test func(m *meeting)) {
 	t.Parallel()
 	graspybed.Checkout(t)
-	for _, kind := range []string{"ULA", "LinkLocal"} {
+	for _, kind := range []string{"ULA", "LinkLocal", "QUADS"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			if !netbed.Enter(t) {
 				return
 			}
-			m := &meeting{t: t, ula: kind == "ULA"}
+			m := &meeting{t: t, ula: kind != "LinkLocal"}
 			node := netbed.NewNode(t, "py")
 			netbed.VethPair(t, "va0", "va1")
 			node.MoveLink(t, "va1")
@@ -68,8 +76,13 @@ func meet(t *testing.T, test func(m *meeting)) {
 			}
 			m.link = netbed.Index(t, "va0")
 			netbed.LinkLocal(t, "va0")
-			m.g, m.asa, m.tape = newTaped(t)
-			m.py = newGraspy(t, node, graspybed.Options{})
+			m.plane = &acp.Layer2{}
+			if kind == "QUADS" {
+				m.plane = &acp.QUADS{Password: password}
+				m.settings = append(m.settings, graspybed.QUADS(password))
+			}
+			m.g, m.asa, m.tape = newTapedWith(t, grasp.Config{Plane: m.plane})
+			m.py = newGraspy(t, node, graspybed.Options{}, m.settings...)
 			test(m)
 		})
 	}
@@ -77,9 +90,9 @@ func meet(t *testing.T, test func(m *meeting)) {
 
 // newGraspy starts a graspy process, which must find no fault with what it is
 // sent until the test is over.
-func newGraspy(t *testing.T, node *netbed.Node, opt graspybed.Options) *graspybed.ASA {
+func newGraspy(t *testing.T, node *netbed.Node, opt graspybed.Options, settings ...graspybed.Setting) *graspybed.ASA {
 	t.Helper()
-	peer := graspybed.Start(t, node, node.String())
+	peer := graspybed.Start(t, node, node.String(), settings...)
 	t.Cleanup(func() { assert.Empty(t, peer.Output.Complaints()) })
 	return peer.RegisterASA(t, "peer", opt)
 }
@@ -139,7 +152,7 @@ func (p *tape) faults() []string {
 	for _, e := range p.events {
 		switch e.Reason {
 		case grasp.ReasonMalformed, grasp.ReasonInvalid, grasp.ReasonUnknownType, grasp.ReasonTooLong,
-			grasp.ReasonUnexpected, grasp.ReasonIdle, grasp.ReasonBadLocator, grasp.ReasonLinkLocalSource,
+			grasp.ReasonUnexpected, grasp.ReasonForeign, grasp.ReasonIdle, grasp.ReasonBadLocator, grasp.ReasonLinkLocalSource,
 			grasp.ReasonIDClash, grasp.ReasonSendFailed:
 			out = append(out, fmt.Sprintf("%v %s: %v %.100x", e.Reason, e.Message, e.Err, e.Raw))
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -71,7 +72,7 @@ type program struct {
 }
 
 // runExample runs one of the example programs in a node until the test ends.
-func runExample(t *testing.T, node *netbed.Node, name string, args ...string) *program {
+func runExample(t *testing.T, node *netbed.Node, d domain, name string, args ...string) *program {
 	t.Helper()
 	exe := filepath.Join(t.TempDir(), name)
 	out, err := exec.Command("go", "build", "-o", exe, "../../examples/"+name).CombinedOutput()
@@ -80,7 +81,8 @@ func runExample(t *testing.T, node *netbed.Node, name string, args ...string) *p
 	// The shell ends it when the standard input ends, and so with the test.
 	const script = `"$@" & cat; kill $!; wait $!`
 	p := &program{}
-	cmd := node.Exec(context.Background(), "sh", append([]string{"-c", script, "sh", exe, "-json"}, args...)...)
+	cmd := node.Exec(context.Background(), "sh", slices.Concat([]string{"-c", script, "sh", exe, "-json"}, d.args, args)...)
+	cmd.Env = append(os.Environ(), d.env...)
 	stdin, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	cmd.Stdout, cmd.Stderr = &p.outcomes, &p.progress
@@ -195,6 +197,28 @@ const (
 // own ones, unchanged, and this library's examples.
 func TestInteropBriggsAndGray(t *testing.T) {
 	t.Parallel()
+	meetBankers(t, domain{})
+}
+
+// TestInteropBriggsAndGrayInQUADS has them meet in a domain with a password.
+func TestInteropBriggsAndGrayInQUADS(t *testing.T) {
+	t.Parallel()
+	const password = "Пароль of the bank ☃"
+	meetBankers(t, domain{
+		settings: []graspybed.Setting{graspybed.QUADS(password)},
+		args:     []string{"-plane", "quads"},
+		env:      []string{"GRASP_PASSWORD=" + password},
+	})
+}
+
+// domain is what makes the agents of one domain understand each other:
+// settings for the prototype's, arguments and environment for ours.
+type domain struct {
+	settings  []graspybed.Setting
+	args, env []string
+}
+
+func meetBankers(t *testing.T, d domain) {
 	graspybed.Checkout(t)
 	if !netbed.Enter(t) {
 		return
@@ -206,12 +230,12 @@ func TestInteropBriggsAndGray(t *testing.T) {
 		var briggs []*graspybed.Output
 		for i := range pyBankers {
 			links = append(links, newLAN(t, fmt.Sprint("brg", i), i > 0))
-			briggs = append(briggs, graspybed.RunASA(t, links[i].node("briggs"), "Briggs", true))
+			briggs = append(briggs, graspybed.RunASA(t, links[i].node("briggs"), "Briggs", true, d.settings...))
 		}
 		ready(t, briggs, "Ready to negotiate")
 		var grays []*program
 		for _, l := range links {
-			grays = append(grays, runExample(t, l.node("grays"), "gray", "-wait", "1s", "-c", fmt.Sprint(goClients)))
+			grays = append(grays, runExample(t, l.node("grays"), d, "gray", "-wait", "1s", "-c", fmt.Sprint(goClients)))
 		}
 
 		var n, failures tally
@@ -244,10 +268,10 @@ func TestInteropBriggsAndGray(t *testing.T) {
 		l := newLAN(t, "bry", true)
 		var grays []*graspybed.Output
 		for i := range pyClients {
-			grays = append(grays, graspybed.RunASA(t, l.node(fmt.Sprint("gray", i)), "Gray", true))
+			grays = append(grays, graspybed.RunASA(t, l.node(fmt.Sprint("gray", i)), "Gray", true, d.settings...))
 		}
 		ready(t, grays, "GRASP startup function exiting") // they hear floods
-		briggs := runExample(t, l.node("briggs"), "briggs", "-wait", "300ms")
+		briggs := runExample(t, l.node("briggs"), d, "briggs", "-wait", "300ms")
 
 		var n, failures tally
 		until(func() bool {

@@ -7,6 +7,7 @@ import (
 	_ "embed"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -50,8 +51,17 @@ type process struct {
 	err    error         // of its end, then
 }
 
+// Setting is how a process is to be started.
+type Setting func(*exec.Cmd)
+
+// QUADS puts graspy into the QUADS domain with this password. Without it, it
+// talks in clear.
+func QUADS(password string) Setting {
+	return func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, "GRASPY_PASSWORD="+password) }
+}
+
 // start runs the driver in a node.
-func start(t testing.TB, node *netbed.Node, name string, args ...string) *process {
+func start(t testing.TB, node *netbed.Node, name string, settings []Setting, args ...string) *process {
 	t.Helper()
 	checkout := Checkout(t)
 	dir := t.TempDir()
@@ -63,6 +73,9 @@ func start(t testing.TB, node *netbed.Node, name string, args ...string) *proces
 	cmd.Env = append(os.Environ(),
 		"PYTHONPATH="+checkout,
 		"PYTHONUTF8=1", "PYTHONUNBUFFERED=1", "PYTHONDONTWRITEBYTECODE=1")
+	for _, set := range settings {
+		set(cmd)
+	}
 	p := &process{output: &Output{}, ended: make(chan struct{})}
 	cmd.Stderr = p.output
 	var err error
@@ -178,14 +191,14 @@ func (o *Output) Complaints() []string {
 // until the test ends. It begins with graspy's dialogue, whose questions are
 // all answered with no: neither test mode, nor diagnostics of what does not
 // parse unless diagnosing is set, nor hearing its own multicasts, nor DULL.
-func RunASA(t testing.TB, node *netbed.Node, name string, diagnosing bool) *Output {
+func RunASA(t testing.TB, node *netbed.Node, name string, diagnosing bool, settings ...Setting) *Output {
 	t.Helper()
 	diagnostics := "n"
 	if diagnosing {
 		diagnostics = "y"
 	}
 	script := filepath.Join(Checkout(t), "ASA-examples", name+".py")
-	p := start(t, node, name, "asa", script, "n", diagnostics, "n", "n")
+	p := start(t, node, name, settings, "asa", script, "n", diagnostics, "n", "n")
 	go func() { // ends with the process
 		lines := bufio.NewScanner(p.stdout)
 		for lines.Scan() {

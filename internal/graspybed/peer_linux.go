@@ -57,9 +57,9 @@ var decoding = func() cbor.DecMode {
 
 // Start starts a graspy process in a node. Its engine starts with the first
 // call of register_asa, for which it needs some three seconds.
-func Start(t testing.TB, node *netbed.Node, name string) *Peer {
+func Start(t testing.TB, node *netbed.Node, name string, settings ...Setting) *Peer {
 	t.Helper()
-	proc := start(t, node, name, "call")
+	proc := start(t, node, name, settings, "call")
 	p := &Peer{Output: proc.output, name: name, in: proc.stdin, stop: proc.stop, pending: make(map[int]chan result)}
 	go p.read(decoding.NewDecoder(proc.stdout)) // ends with the process
 	return p
