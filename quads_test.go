@@ -279,3 +279,11 @@ func TestQUADSMulticastTooLong(t *testing.T) {
 		require.Equal(b, acp.MaxMulticast, sizes[len(sizes)-1])
 	})
 }
+
+// BenchmarkMemoryQUADS is BenchmarkMemory in a domain with a password.
+func BenchmarkMemoryQUADS(b *testing.B) {
+	n := acp.NewNetwork(1)
+	l := n.NewLink(acp.LinkConfig{})
+	server, client, heard := tracedPair(b, quads(n.NewNode("server", l)), quads(n.NewNode("client", l)))
+	benchPair(b, server, client, heard)
+}

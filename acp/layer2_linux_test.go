@@ -106,6 +106,7 @@ func TestLayer2Conformance(t *testing.T) {
 	t.Run("ByZone", func(t *testing.T) { testPlane(t, acp.ByZone(*on("va0")), acp.ByZone(*on("va1"))) })
 	t.Run("WithoutEvents", func(t *testing.T) { testPlane(t, acp.WithoutEvents(*on("va0")), on("va1")) })
 	t.Run("Insecure", func(t *testing.T) { testPlane(t, acp.Insecure{Plane: on("va0")}, on("va1")) })
+	t.Run("QUADS", func(t *testing.T) { testPlane(t, quads(on("va0")), quads(on("va1"))) })
 }
 
 func TestLayer2Status(t *testing.T) {
