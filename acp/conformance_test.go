@@ -129,6 +129,15 @@ func item(text string) string {
 // nonce returns a message that nobody else sends.
 func nonce() string { return item(fmt.Sprintf("test %016x", rand.Uint64())) }
 
+// largest is nonce with the largest message that the endpoint takes.
+func largest(t *testing.T, e acp.Endpoint) string {
+	t.Helper()
+	msg := nonce()
+	msg = item(msg + strings.Repeat("x", e.MaxMulticast()-len(msg)-3)) // which take 3 bytes to say how many
+	require.Len(t, msg, e.MaxMulticast())
+	return msg
+}
+
 // member is an endpoint that receives in the background.
 type member struct {
 	acp.Endpoint
@@ -259,9 +268,7 @@ func testOriginCanBeDialed(t *testing.T, a, b acp.Plane) {
 func testLargestMessage(t *testing.T, a, b acp.Plane) {
 	ea, eb := open(t, a), join(t, b)
 	_, link := meet(t, ea, eb)
-	msg := nonce()
-	msg = item(msg + strings.Repeat("x", ea.MaxMulticast()-len(msg)-3)) // which take 3 bytes to say how many
-	require.Len(t, msg, ea.MaxMulticast())
+	msg := largest(t, ea)
 	require.NoError(t, ea.Send(link, []byte(msg)))
 	hear(t, eb.heard, msg)
 }

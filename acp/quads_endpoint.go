@@ -3,6 +3,7 @@ package acp
 import (
 	"context"
 	"crypto/aes"
+	"errors"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -43,6 +44,21 @@ func (e *quadsEndpoint) Send(link int, msg []byte) error {
 		return fmt.Errorf("acp: QUADS: send on link %d: %w", link, err)
 	}
 	return e.under.Send(link, e.key.seal(msg))
+}
+
+// SendTo sends a datagram to one node, if the endpoint below can do that.
+func (e *quadsEndpoint) SendTo(to netip.AddrPort, msg []byte) error {
+	err := e.fits(msg)
+	under, ok := e.under.(interface {
+		SendTo(netip.AddrPort, []byte) error
+	})
+	switch {
+	case err != nil:
+		return fmt.Errorf("acp: QUADS: send to %v: %w", to, err)
+	case !ok:
+		return fmt.Errorf("acp: QUADS: send to %v: %w", to, errors.ErrUnsupported)
+	}
+	return under.SendTo(to, e.key.seal(msg))
 }
 
 func (e *quadsEndpoint) fits(msg []byte) error {

@@ -169,6 +169,40 @@ func TestQUADSLargestMulticast(t *testing.T) {
 	require.ErrorIs(t, e.Send(link, make([]byte, 1232)), syscall.EMSGSIZE)
 }
 
+// unicaster is a plane whose endpoints tell what they send to one node.
+type unicaster struct {
+	acp.Plane
+	sent []string
+}
+
+type unicastEndpoint struct {
+	acp.Endpoint
+	plane *unicaster
+}
+
+func (u *unicaster) Open() (acp.Endpoint, error) {
+	e, err := u.Plane.Open()
+	return unicastEndpoint{e, u}, err
+}
+
+func (e unicastEndpoint) SendTo(to netip.AddrPort, msg []byte) error {
+	e.plane.sent = append(e.plane.sent, to.String()+" "+string(msg))
+	return nil
+}
+
+// What goes to one node is encrypted, too.
+func TestQUADSSendTo(t *testing.T) {
+	_, a, _ := pair(acp.LinkConfig{})
+	under := &unicaster{Plane: a}
+	e := endpointOf(t, quads(under)).(interface {
+		SendTo(netip.AddrPort, []byte) error
+	})
+	to := netip.MustParseAddrPort("[fe80::1%1]:7017")
+	require.NoError(t, e.SendTo(to, []byte(item("to one"))))
+	require.ErrorIs(t, e.SendTo(to, make([]byte, 1232)), syscall.EMSGSIZE)
+	require.Equal(t, []string{to.String() + " " + sealed(t, item("to one"))}, under.sent)
+}
+
 // Datagrams that are not the domain's come with an error that says so and
 // where they come from, one by one, and do not disturb the others.
 func TestQUADSForeignDatagrams(t *testing.T) {
