@@ -223,6 +223,7 @@ func TestQUADSForeignDatagrams(t *testing.T) {
 		"NoItem":        sealed(t, ""),
 		"NotWellFormed": sealed(t, "\xff"),
 		"CutItem":       sealed(t, "\x82\x00"),
+		"LongPadding":   sealed(t, item("of 15 bytes....")+strings.Repeat("\x20", 32))[:48],
 		"TooDeep":       sealed(t, strings.Repeat("\x81", 100)+"\x00"),
 	} {
 		require.NoError(t, clear.Send(link, []byte(datagram)), name)
