@@ -240,7 +240,7 @@ func TestQUADSMessageSizes(t *testing.T) {
 		o.Value = nil
 		s, err := client.OpenSession(t.Context(), o, at(server.g), 0)
 		require.NoError(t, err)
-		for _, size := range []int{0, 1, 14, 15, 16, 17, 1000, 2048, 5000, 65_536, 70_000, maxTransfer - 5} {
+		for _, size := range []int{0, 1, 14, 15, 16, 17, 1000, 2048, 5000, 65_536, 70_000, 1<<20 - 5} {
 			v := strings.Repeat("x", size)
 			require.NoError(t, s.Send(v))
 			got, err := s.Recv(t.Context(), 0)
