@@ -152,7 +152,18 @@ func (g *Instance) localLocators(name string, asking *ASA) []Locator {
 // replyLocators returns the locators that a response on a link gives.
 func (g *Instance) replyLocators(o offer, link int) []wire.Locator {
 	if o.locators != nil {
-		return slices.Clone(o.locators)
+		var on acp.Link
+		links := g.ep.Links()
+		if i := slices.IndexFunc(links, func(l acp.Link) bool { return l.Index == link }); i >= 0 {
+			on = links[i]
+		}
+		var out []wire.Locator
+		for _, l := range o.locators {
+			if l.isFor(on) {
+				out = append(out, l.Locator)
+			}
+		}
+		return out
 	}
 	if own, ok := g.ownLocator(link, o.local || g.cfg.DULL); ok {
 		return []wire.Locator{own}
@@ -277,30 +288,27 @@ func (g *Instance) respond(response *wire.Response, to acp.Origin) {
 }
 
 // callBack connects to where a discovery came from, in a goroutine that then
-// runs answer. Only so many are answered at once.
+// runs answer.
 func (g *Instance) callBack(m wire.Message, to acp.Origin, answer func(*stream)) {
 	drop := func(reason Reason, err error) {
 		g.drop(eventOf(m, Event{Reason: reason, Peer: to.Addr, Link: to.Link, Err: err}))
 	}
-	select {
-	case g.responders <- struct{}{}:
-	default:
-		drop(ReasonTooManyResponses, nil)
-		return
-	}
+	ctx, cancel := context.WithTimeoutCause(g.ctx, dialTimeout, errTimeout)
+	done := g.responders.add(to.Addr.Addr(), cancel)
 	started := g.spawn(func() {
-		defer func() { <-g.responders }()
-		ctx, cancel := context.WithTimeout(g.ctx, dialTimeout)
-		defer cancel()
+		defer done()
 		s, err := g.dial(ctx, to.Addr)
-		if err != nil {
+		switch {
+		case err == nil:
+			answer(s)
+		case context.Cause(ctx) == context.Canceled && g.ctx.Err() == nil:
+			drop(ReasonTooManyResponses, err)
+		default:
 			drop(ReasonSendFailed, err)
-			return
 		}
-		answer(s)
 	})
 	if !started {
-		<-g.responders
+		done()
 	}
 }
 

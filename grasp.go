@@ -84,9 +84,6 @@ type Config struct {
 	Limits
 }
 
-// maxResponders bounds the discoveries that are answered at the same time.
-const maxResponders = 256
-
 // withDefaults returns a copy with defaults for what is zero, or an error for
 // what makes no sense.
 func (c Config) withDefaults() (Config, error) {
@@ -127,7 +124,7 @@ type Instance struct {
 	relayed    *relayTable
 	rates      *relayRates
 	streams    *streamTable
-	responders chan struct{} // a token for each discovery being answered
+	responders *responderTable
 	counters   counters
 	changed    broadcaster // the plane's status, links or address
 	print      *printer
@@ -167,7 +164,7 @@ func New(cfg Config) (*Instance, error) {
 		relayed:    newRelayTable(maxRelayed),
 		rates:      newRelayRates(cfg.RelayRate),
 		streams:    newStreamTable(cfg.MaxIdle, cfg.IdlePerPeer),
-		responders: make(chan struct{}, maxResponders),
+		responders: newResponderTable(),
 		print:      newPrinter(cfg.Dialogue),
 
 		asas: make(map[string]*ASA),

@@ -90,8 +90,8 @@ type Limits struct {
 	IdleTimeout time.Duration
 
 	// RelayRate bounds the discoveries, and apart from that the floods, that
-	// are relayed to each link in a second ([ReasonRate]); 0 means 200. A quarter
-	// of it is for what comes from one neighbour.
+	// are relayed to each link in a second ([ReasonRate]); 0 means 200. The
+	// neighbours heard on a link share it, down to an eighth for each.
 	RelayRate int
 	// LogRate bounds the lines in a second that go to Config.Logger, and apart
 	// from that those of Dialogue.Diagnosing ([ReasonLogRate]); 0 means 100.

@@ -120,8 +120,26 @@ func (l Locator) encode() (wire.Locator, error) {
 	return w, nil
 }
 
-func encodeLocators(ls []Locator) ([]wire.Locator, error) {
-	var out []wire.Locator
+// ownLocator is a locator that an ASA registered, with the zone of its address.
+type ownLocator struct {
+	wire.Locator
+	zone string
+}
+
+// isFor says that a locator may be given on a link (RFC 8990 section 2.9.5.1):
+// a link-local address is for its own only.
+func (l ownLocator) isFor(link acp.Link) bool {
+	switch {
+	case !l.Addr.IsLinkLocalUnicast():
+		return true
+	case l.zone != "":
+		return l.zone == link.Name || l.zone == strconv.Itoa(link.Index)
+	}
+	return l.Addr == link.Addr.WithZone("")
+}
+
+func encodeLocators(ls []Locator) ([]ownLocator, error) {
+	var out []ownLocator
 	for _, l := range ls {
 		w, err := l.encode()
 		if err != nil {
@@ -130,7 +148,7 @@ func encodeLocators(ls []Locator) ([]wire.Locator, error) {
 		if w.Kind == 0 {
 			return nil, fmt.Errorf("locator without address")
 		}
-		out = append(out, w)
+		out = append(out, ownLocator{w, l.IP.Zone()})
 	}
 	return out, nil
 }

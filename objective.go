@@ -154,7 +154,9 @@ type RegisterOptions struct {
 	// an objective with Rapid fails.
 	Rapid bool
 	// Locators are sent in responses, all of them and in order, instead of
-	// the instance's own.
+	// the instance's own. One with a link-local address is sent on its link
+	// only (RFC 8990 section 2.9.5.1): that of its zone, the link's name or
+	// index; without a zone that on which the address is this node's.
 	Locators []Locator
 }
 
@@ -165,9 +167,9 @@ type registration struct {
 	ttl     uint32
 	opt     RegisterOptions
 	owners  map[*ASA]bool
-	backlog *backlog       // requests for negotiation; nil before the first listener
-	value   []byte         // answer to M_REQ_SYN; nil when nobody listens
-	replies []wire.Locator // opt.Locators as they are sent
+	backlog *backlog     // requests for negotiation; nil before the first listener
+	value   []byte       // answer to M_REQ_SYN; nil when nobody listens
+	replies []ownLocator // opt.Locators as they are sent
 }
 
 // objectiveTable is the objective registry.
@@ -241,7 +243,7 @@ type offer struct {
 	ttl       uint32
 	local     bool
 	rapid     bool
-	locators  []wire.Locator
+	locators  []ownLocator
 }
 
 // offered returns what discovery may say of an objective: that of ASAs other
@@ -338,9 +340,11 @@ func (a *ASA) RegisterObj(o Objective, opt RegisterOptions) error {
 	}
 	replies, err := encodeLocators(opt.Locators)
 	if err == nil && replies != nil {
-		_, err = a.g.encode(&wire.Response{
-			SessionID: math.MaxUint32, Initiator: netip6Unspecified, TTL: ttl, Locators: replies,
-		})
+		m := &wire.Response{SessionID: math.MaxUint32, Initiator: netip6Unspecified, TTL: ttl}
+		for _, l := range replies {
+			m.Locators = append(m.Locators, l.Locator)
+		}
+		_, err = a.g.encode(m)
 	}
 	if err != nil {
 		return fail(op, o.Name, ErrInvalidLoc, err)

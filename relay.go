@@ -2,6 +2,7 @@ package grasp
 
 import (
 	"errors"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"sync"
@@ -16,12 +17,15 @@ import (
 // How much is relayed. RFC 8990 demands a limit (sections 2.5.4.4, 2.5.6.2)
 // and leaves it open. RFC 8085 section 4.1 allows multicast without congestion
 // control about a datagram per round trip: on links of 5 ms that is 200 a
-// second, 2 Mbit/s of the longest messages. A single neighbour gets a quarter
-// of it, so that one that floods cannot silence the others.
+// second, 2 Mbit/s of the longest messages. The neighbours heard on a link
+// share it, down to an eighth for each: so one that floods cannot silence the
+// others, and one that is a relay, behind which there are many, gets more than
+// an eighth where it is the only one.
 const (
 	defaultRelayRate = 200
-	neighbourShare   = 4
-	burstTime        = 4 // seconds' worth of messages at once: 200 of a neighbour
+	neighbourShare   = 8
+	burstTime        = 4 // seconds' worth of messages at once
+	neighbourMemory  = time.Minute
 )
 
 // relayMemory is how long a relayed message is remembered: twice the default
@@ -175,9 +179,11 @@ func (t *relayTable) isOwn(key sessionKey) bool {
 // relayRates limit what is relayed: for each type of message, from each
 // neighbour and on each link. They are used by one goroutine only.
 type relayRates struct {
-	perSecond int
-	links     map[rateKey]*rate.Limiter
-	sources   map[rateKey]*rate.Limiter
+	perSecond  int
+	links      map[rateKey]*rate.Limiter
+	neighbours map[rateKey]*rate.Limiter
+	heard      map[rateKey]int // how many neighbours, by kind and link
+	since      time.Time       // when they began to be counted
 }
 
 type rateKey struct {
@@ -187,29 +193,56 @@ type rateKey struct {
 }
 
 // maxRates bounds the neighbours and links of which the rate is watched. With
-// more, all start afresh.
+// more, all start afresh; neighbours do so after neighbourMemory anyway, since
+// not all that were heard are still there.
 const maxRates = 1024
 
 func newRelayRates(perSecond int) *relayRates {
-	return &relayRates{perSecond, make(map[rateKey]*rate.Limiter), make(map[rateKey]*rate.Limiter)}
+	return &relayRates{
+		perSecond: perSecond, links: make(map[rateKey]*rate.Limiter),
+		neighbours: make(map[rateKey]*rate.Limiter), heard: make(map[rateKey]int),
+	}
 }
 
+// allowFrom says whether a neighbour is within its share.
 func (r *relayRates) allowFrom(kind wire.Type, from acp.Origin) bool {
-	return allow(r.sources, rateKey{kind, from.Link, from.Addr.Addr()}, max(1, r.perSecond/neighbourShare))
+	if len(r.neighbours) >= maxRates || time.Since(r.since) > neighbourMemory {
+		clear(r.neighbours)
+		clear(r.heard)
+		r.since = time.Now()
+	}
+	on := rateKey{kind: kind, link: from.Link}
+	key := on
+	key.from = from.Addr.Addr()
+	if r.neighbours[key] == nil {
+		r.heard[on]++
+	}
+	return allow(r.neighbours, key, max(1, r.perSecond/min(r.heard[on], neighbourShare)))
 }
 
+// allowOn says whether a link has room.
 func (r *relayRates) allowOn(kind wire.Type, link int) bool {
+	if len(r.links) >= maxRates {
+		clear(r.links)
+	}
 	return allow(r.links, rateKey{kind: kind, link: link}, r.perSecond)
 }
 
+// allow takes a token. When few are left, more and more are refused by chance:
+// else, of a stream that fills the bucket, a message that comes now and then
+// would find it empty each time.
 func allow(limiters map[rateKey]*rate.Limiter, key rateKey, perSecond int) bool {
 	l := limiters[key]
 	if l == nil {
-		if len(limiters) >= maxRates {
-			clear(limiters)
-		}
 		l = rate.NewLimiter(rate.Limit(perSecond), burstTime*perSecond)
 		limiters[key] = l
+	} else if l.Limit() != rate.Limit(perSecond) {
+		l.SetLimit(rate.Limit(perSecond))
+		l.SetBurst(burstTime * perSecond)
+	}
+	few := float64(perSecond) / 2
+	if left := l.Tokens(); left < few && rand.Float64()*few > left {
+		return false
 	}
 	return l.Allow()
 }

@@ -90,6 +90,42 @@ func TestO03O04ScopeOfLocators(t *testing.T) {
 	})
 }
 
+// A link-local address that an ASA has given goes out on its link only, told by
+// its zone or by being this node's own.
+func TestO04RegisteredLinkLocalLocator(t *testing.T) {
+	inBedOf(t, 2, Config{}, func(b *bed) {
+		near, far := linkOf(b.node, b.links[0]), linkOf(b.node, b.links[1])
+		at := func(addr netip.Addr) Locator { return NewLocator(netip.AddrPortFrom(addr, 1)) }
+		stranger := netip.MustParseAddr("fe80::1")
+		for i, c := range []struct {
+			locators  []Locator
+			near, far []netip.Addr
+		}{
+			{locators: []Locator{at(stranger.WithZone(near.Name)), at(stranger.WithZone(zone(far.Index)))}, near: []netip.Addr{stranger}, far: []netip.Addr{stranger}},
+			{locators: []Locator{at(stranger.WithZone(zone(near.Index))), at(b.node.Addr())}, near: []netip.Addr{stranger, b.node.Addr()}, far: []netip.Addr{b.node.Addr()}},
+			{locators: []Locator{at(far.Addr.WithZone(""))}, far: []netip.Addr{far.Addr.WithZone("")}},
+			{locators: []Locator{at(stranger)}},
+		} {
+			name := fmt.Sprint("example.com:", i)
+			require.NoError(b, b.asa.RegisterObj(neg(name, nil), RegisterOptions{Discoverable: true, Locators: c.locators}))
+			for p, want := range map[*rawPeer][]netip.Addr{b.peer: c.near, b.far: c.far} {
+				m, ok := p.discover(uint32(time.Now().UnixNano()), name)
+				time.Sleep(soon)
+				require.Equal(b, want != nil, ok, name)
+				if !ok {
+					continue
+				}
+				var got []netip.Addr
+				for _, l := range m.items(b.T)[4:] {
+					a, _ := netip.AddrFromSlice(l.(arr)[1].([]byte))
+					got = append(got, a)
+				}
+				require.Equal(b, want, got, name)
+			}
+		}
+	})
+}
+
 // Nor is a link-local address given to somebody beyond the link, who asked by
 // unicast.
 func TestO04NoLinkLocalLocatorBeyondTheLink(t *testing.T) {
