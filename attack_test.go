@@ -58,7 +58,9 @@ func (a account) total() (n int) {
 func (a account) alike() {
 	a.merge(droppedAs(ReasonIdle), droppedAs(ReasonTooManyIdle))
 	a.merge(droppedAs(ReasonLifetime), droppedAs(ReasonUnsolicited))
-	a.merge(droppedAs(ReasonNoOtherLink), answered)
+	for _, other := range []string{answered, droppedAs(ReasonSendFailed), droppedAs(ReasonTooManyResponses)} {
+		a.merge(droppedAs(ReasonNoOtherLink), other)
+	}
 }
 
 // accountant keeps account of what an instance does with what a peer sends.
@@ -121,14 +123,15 @@ type hostile struct {
 	abort   func(c net.Conn) // resets a connection
 
 	ids   atomic.Uint32
-	done  atomic.Int64 // multicasts and connections
-	mu    sync.Mutex   // guards all following fields
-	want  []account    // what each victim is to count
-	heard []packet     // discoveries of the victims
+	done  atomic.Int64  // multicasts and connections
+	turn  chan struct{} // held by who multicasts
+	mu    sync.Mutex    // guards all following fields
+	want  []account     // what each victim is to count
+	heard []packet      // discoveries of the victims
 }
 
 func newHostile(ctx context.Context, ep acp.Endpoint, victims ...netip.AddrPort) *hostile {
-	h := &hostile{ctx: ctx, ep: ep, link: ep.Links()[0].Index, victims: victims, idle: 10_000 / len(victims)}
+	h := &hostile{ctx: ctx, ep: ep, link: ep.Links()[0].Index, victims: victims, idle: 10_000 / len(victims), turn: make(chan struct{}, 1)}
 	for range victims {
 		h.want = append(h.want, make(account))
 	}
@@ -204,9 +207,8 @@ func (h *hostile) multicast(m any, wants ...string) {
 }
 
 func (h *hostile) send(m any) bool {
-	if h.ctx.Err() != nil {
-		return false
-	}
+	h.turn <- struct{}{}
+	defer func() { <-h.turn }()
 	if h.ep.Send(h.link, mustEncode(m)) != nil {
 		return false
 	}
@@ -214,11 +216,11 @@ func (h *hostile) send(m any) bool {
 	return true
 }
 
-// pace leaves the victims a moment to take what is sent: what the network has
-// no room for is lost to nobody's account.
+// pace leaves the victims a moment to take what is sent: nobody can account
+// for what the network has no room for.
 func (h *hostile) pace() {
 	if h.done.Add(1)%50 == 0 {
-		pauseFor(h.ctx, 5*time.Millisecond)
+		time.Sleep(5 * time.Millisecond)
 	}
 }
 

@@ -1,0 +1,390 @@
+package grasp
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"runtime/metrics"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/netbed"
+)
+
+// These tell the process of the hostile node what it is to do, and to whom.
+const (
+	envHostile = "GRASP_HOSTILE" // the name of one of hostileRoles
+	envVictims = "GRASP_HOSTILE_VICTIMS"
+)
+
+// idleConnections is how many the hostile node keeps open.
+const idleConnections = 10_000
+
+// besieged are two instances on a bridge of real links, with a node in a
+// namespace and process of its own on a third.
+type besieged struct {
+	t              testing.TB
+	server, client *ASA
+	accounts       []*accountant // of the server and the client
+	node           *netbed.Node
+}
+
+func newBesieged(t testing.TB) *besieged {
+	b := &besieged{t: t, node: netbed.NewNode(t, "hostile")}
+	// Each connection leaves its port behind for a minute.
+	netbed.Sysctl(t, "net/ipv4/ip_local_port_range", "1024 65535")
+	b.node.Sysctl(t, "net/ipv4/ip_local_port_range", "1024 65535")
+	var ports []string
+	for _, name := range []string{"va", "vb", "vh"} {
+		netbed.VethPair(t, name+"0", name+"1")
+		ports = append(ports, name+"0")
+	}
+	netbed.Bridge(t, "bridge", ports...)
+	b.node.MoveLink(t, "vh1")
+	start := func(name, link string) *ASA {
+		netbed.LinkLocal(t, link)
+		account := newAccountant()
+		g := instanceWith(t, &acp.Layer2{Links: []string{link}}, func(c *Config) { c.Trace = account.note })
+		a := newASA(t, g, name)
+		for _, o := range []Objective{stressed, neg(bait, nil), syn("value", nil)} {
+			require.NoError(t, a.RegisterObj(o, RegisterOptions{}))
+		}
+		require.NoError(t, a.ListenSynchronize(syn("value", make([]byte, 1900))))
+		waitForLink(t, g)
+		b.accounts = append(b.accounts, account)
+		return a
+	}
+	b.server, b.client = start("server", "va1"), start("client", "vb1")
+	return b
+}
+
+// start starts the hostile node in a role. What it says can be read; it ends
+// when stop is called, which returns the rest of it.
+func (b *besieged) start(role string, victims ...*ASA) (said *bufio.Reader, stop func() string) {
+	var at []string
+	for _, a := range victims {
+		addr := a.g.ep.Links()[0].Addr.WithZone("")
+		at = append(at, netip.AddrPortFrom(addr, a.g.ep.Port()).String())
+	}
+	cmd := b.node.Exec(b.t.Context(), os.Args[0], "-test.run=^TestHostileNode$")
+	cmd.Env = append(os.Environ(), envHostile+"="+role, envVictims+"="+strings.Join(at, " "))
+	cmd.Stderr = b.t.Output()
+	stdin, err := cmd.StdinPipe()
+	require.NoError(b.t, err)
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(b.t, err)
+	require.NoError(b.t, cmd.Start())
+	said = bufio.NewReader(stdout)
+	return said, func() string {
+		require.NoError(b.t, stdin.Close())
+		rest, err := io.ReadAll(said)
+		require.NoError(b.t, err)
+		require.NoError(b.t, cmd.Wait())
+		return string(rest)
+	}
+}
+
+// TestHostileNode is the process of the hostile node. By itself it does nothing.
+func TestHostileNode(t *testing.T) {
+	role := os.Getenv(envHostile)
+	if role == "" {
+		return
+	}
+	over, end := context.WithCancel(t.Context())
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		end()
+	}()
+	var victims []netip.AddrPort
+	zone := strconv.Itoa(netbed.Index(t, "vh1"))
+	for s := range strings.FieldsSeq(os.Getenv(envVictims)) {
+		at := netip.MustParseAddrPort(s)
+		victims = append(victims, netip.AddrPortFrom(at.Addr().WithZone(zone), at.Port()))
+	}
+	switch role {
+	case "attacks":
+		allAttacks(t, over, victims)
+	case "idle":
+		keepIdle(t, over, victims)
+	}
+}
+
+// accounted is what the hostile node says at its end.
+type accounted struct {
+	Addr netip.Addr
+	Want []account
+}
+
+// allAttacks does all attacks at once, each again and again, until the context
+// ends, and then says what they are to be counted as.
+func allAttacks(t *testing.T, over context.Context, victims []netip.AddrPort) {
+	netbed.LinkLocal(t, "vh1")
+	ep, err := (&acp.Layer2{Links: []string{"vh1"}}).Open()
+	require.NoError(t, err)
+	netbed.Eventually(t, 10*time.Second, "the link is in use", func() bool { return len(ep.Links()) > 0 })
+	me := ep.Links()[0].Addr.WithZone("")
+	h := newHostile(t.Context(), ep, victims...)
+	h.reset = ReasonBroken
+	h.abort = func(c net.Conn) {
+		_ = c.(*acp.Stream).Conn.(interface{ SetLinger(int) error }).SetLinger(0)
+		_ = c.Close()
+	}
+	var all sync.WaitGroup
+	all.Go(h.listen)
+	pauseFor(over, time.Second)
+	var attacking sync.WaitGroup
+	for _, a := range attacks {
+		attacking.Go(func() {
+			for over.Err() == nil {
+				a.do(h)
+				pauseFor(over, 100*time.Millisecond)
+			}
+		})
+	}
+	attacking.Wait()
+	require.NoError(t, ep.Close())
+	all.Wait()
+	require.NoError(t, json.NewEncoder(os.Stdout).Encode(accounted{me, h.want}))
+}
+
+// keepIdle keeps connections open that say nothing, from several addresses,
+// until the context ends. When all are open for the first time it says so.
+func keepIdle(t *testing.T, over context.Context, victims []netip.AddrPort) {
+	local := []netip.Addr{netbed.LinkLocal(t, "vh1")}
+	for i := range 3 { // no more than 4096 are kept for one
+		addr := netip.MustParseAddr(fmt.Sprintf("fe80::bad:%x", i+1))
+		netbed.AddAddr(t, "vh1", addr.String()+"/64")
+		local = append(local, addr)
+	}
+	var all sync.WaitGroup
+	var open atomic.Int64
+	dialing := make(chan struct{}, 64)
+	for i := range idleConnections {
+		from := net.TCPAddrFromAddrPort(netip.AddrPortFrom(local[i%len(local)].WithZone(victims[0].Addr().Zone()), 0))
+		all.Go(func() {
+			first := true
+			for over.Err() == nil {
+				dialing <- struct{}{}
+				c, err := (&net.Dialer{LocalAddr: from, Timeout: 10 * time.Second}).DialContext(over, "tcp", victims[i%len(victims)].String())
+				<-dialing
+				if err != nil {
+					pauseFor(over, 100*time.Millisecond)
+					continue
+				}
+				if first && open.Add(1) == idleConnections {
+					fmt.Println("open")
+				}
+				first = false
+				stop := context.AfterFunc(over, func() { _ = c.Close() })
+				drain(c, time.Hour)
+				stop()
+				_ = c.Close()
+			}
+		})
+	}
+	all.Wait()
+}
+
+// peak is the most memory that the program had in use while watched, with
+// stacks.
+type peak struct {
+	most uint64
+	done chan struct{}
+	over chan struct{}
+}
+
+func watchMemory() *peak {
+	p := &peak{done: make(chan struct{}), over: make(chan struct{})}
+	samples := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}}
+	go func() {
+		defer close(p.over)
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			metrics.Read(samples)
+			p.most = max(p.most, samples[0].Value.Uint64()+samples[1].Value.Uint64())
+			select {
+			case <-p.done:
+				return
+			case <-tick.C:
+			}
+		}
+	}()
+	return p
+}
+
+func (p *peak) stop() uint64 {
+	close(p.done)
+	<-p.over
+	return p.most
+}
+
+// memoryBound is what two instances that are attacked in all ways, by ten
+// thousand idle connections among others, may use for heap and stacks.
+const memoryBound = 256 << 20
+
+// All attacks at once, on real links, by another process, while honest
+// negotiations go on: none of them fails, memory stays below the bound, and
+// what was sent is received or dropped for the reasons that fit.
+func TestHostilePeerReal(t *testing.T) {
+	if !netbed.Enter(t) {
+		return
+	}
+	b := newBesieged(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	var serving sync.WaitGroup
+	for _, a := range []*ASA{b.server, b.client} {
+		serving.Go(func() { takeBait(ctx, a) })
+		serving.Go(func() { askAround(ctx, a) })
+		serving.Go(func() { serveAll(ctx, a, stressed) })
+	}
+	peer := b.atServer()
+	_, stop := b.start("attacks", b.server, b.client)
+	memory := watchMemory()
+	length := 25 * time.Second
+	if testing.Short() {
+		length = 12 * time.Second // of which idle connections last ten
+	}
+	ends := time.Now().Add(length)
+	var negotiations atomic.Int64
+	var honest sync.WaitGroup
+	for range 8 {
+		honest.Go(func() {
+			for time.Now().Before(ends) && !t.Failed() {
+				if err := initiateTo(t.Context(), b.client, peer, negotiations.Add(1)); err != nil {
+					t.Errorf("negotiation: %v", err)
+				}
+			}
+		})
+	}
+	honest.Wait()
+	var said accounted
+	require.NoError(t, json.Unmarshal([]byte(firstLine(stop())), &said))
+	used := memory.stop()
+	cancel()
+	serving.Wait()
+
+	lost := receiveErrors(t)
+	total := 0
+	for i, want := range said.Want {
+		want.alike()
+		total += want.total()
+		var have account
+		settled := func() bool {
+			have = b.accounts[i].about(said.Addr)
+			have.alike()
+			return have.total() >= want.total()
+		}
+		if lost == 0 && !soonTrue(settled) || lost > 0 && settled() {
+			t.Errorf("victim %d has not settled", i)
+		}
+		if lost == 0 {
+			require.Equal(t, want, have, "victim %d", i)
+		}
+		for what, n := range want {
+			require.LessOrEqual(t, have[what], n, "victim %d: %s", i, what)
+			require.GreaterOrEqual(t, have[what], n-lost, "victim %d: %s", i, what)
+		}
+	}
+	t.Logf("%d negotiations while %d messages and connections of the hostile node were received or dropped; the kernel lost %d; at most %d MiB of heap and stacks",
+		negotiations.Load(), total, lost, used>>20)
+	require.Less(t, used, uint64(memoryBound))
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}
+
+// atServer is where the client reaches the server.
+func (b *besieged) atServer() *Locator {
+	link := b.client.g.ep.Links()[0]
+	l := NewLocator(netip.AddrPortFrom(b.server.g.ep.Links()[0].Addr.WithZone(zone(link.Index)), b.server.g.ep.Port()))
+	return &l
+}
+
+// receiveErrors returns how many datagrams the kernel had no room for.
+func receiveErrors(t testing.TB) int {
+	raw, err := os.ReadFile("/proc/thread-self/net/snmp6")
+	require.NoError(t, err)
+	for line := range strings.Lines(string(raw)) {
+		if f := strings.Fields(line); f[0] == "Udp6RcvbufErrors" {
+			n, err := strconv.Atoi(f[1])
+			require.NoError(t, err)
+			return n
+		}
+	}
+	require.Fail(t, "the kernel does not say")
+	return 0
+}
+
+// rates are negotiations in a second, 64 at a time: without anybody else, and
+// while connections to every port of the server say nothing.
+type rates struct {
+	undisturbed, disturbed float64
+	idle                   int // connections at the end
+}
+
+// measureIdle measures, with so many negotiations each.
+func measureIdle(t testing.TB, negotiations int) (r rates) {
+	var limit syscall.Rlimit
+	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+	require.Greater(t, limit.Cur, uint64(idleConnections+1000), "file descriptors")
+	b := newBesieged(t)
+	stop := serve(t.Context(), b.server, stressListeners, respond)
+	peer := b.atServer()
+	rate := func() float64 {
+		start := time.Now()
+		err := pool(t.Context(), 64, negotiations, func(ctx context.Context, i int) error {
+			return initiateTo(ctx, b.client, peer, int64(i))
+		})
+		require.NoError(t, err)
+		return float64(negotiations) / time.Since(start).Seconds()
+	}
+	rate() // warm
+	r.undisturbed = rate()
+	said, end := b.start("idle", b.server)
+	line, err := said.ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "open\n", line)
+	r.disturbed = rate()
+	r.idle = b.server.g.Snapshot().Streams
+	end()
+	require.NoError(t, stop())
+	return r
+}
+
+// Connections that say nothing, ten thousand of them, have no negotiation fail.
+func TestTenThousandIdleConnections(t *testing.T) {
+	if !netbed.Enter(t) {
+		return
+	}
+	r := measureIdle(t, scaled(stressNegotiations)/4)
+	t.Logf("%.0f negotiations/s, with %d idle connections %.0f/s: %.0f%%", r.undisturbed, r.idle, r.disturbed, 100*r.disturbed/r.undisturbed)
+}
+
+// BenchmarkIdleConnections reports the rates of negotiations, 64 at a time,
+// without and with ten thousand connections that say nothing.
+func BenchmarkIdleConnections(b *testing.B) {
+	if !netbed.Enter(b) {
+		return
+	}
+	r := measureIdle(b, max(2000, b.N))
+	b.ReportMetric(r.undisturbed, "undisturbed/s")
+	b.ReportMetric(r.disturbed, "disturbed/s")
+	b.ReportMetric(100*r.disturbed/r.undisturbed, "%")
+	b.ReportMetric(float64(r.idle), "idle")
+}
