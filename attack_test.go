@@ -220,7 +220,7 @@ func (h *hostile) send(m any) bool {
 // for what the network has no room for.
 func (h *hostile) pace() {
 	if h.done.Add(1)%50 == 0 {
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(20 * time.Millisecond)
 	}
 }
 
