@@ -160,25 +160,19 @@ func allAttacks(t *testing.T, over context.Context, victims []netip.AddrPort) {
 	require.NoError(t, json.NewEncoder(os.Stdout).Encode(accounted{me, h.want}))
 }
 
-// keepIdle keeps connections open that say nothing, from several addresses,
-// until the context ends. When all are open for the first time it says so.
+// keepIdle keeps connections open that say nothing, until the context ends.
+// When all are open for the first time it says so.
 func keepIdle(t *testing.T, over context.Context, victims []netip.AddrPort) {
-	local := []netip.Addr{netbed.LinkLocal(t, "vh1")}
-	for i := range 3 { // no more than 4096 are kept for one
-		addr := netip.MustParseAddr(fmt.Sprintf("fe80::bad:%x", i+1))
-		netbed.AddAddr(t, "vh1", addr.String()+"/64")
-		local = append(local, addr)
-	}
+	netbed.LinkLocal(t, "vh1")
 	var all sync.WaitGroup
 	var open atomic.Int64
 	dialing := make(chan struct{}, 64)
 	for i := range idleConnections {
-		from := net.TCPAddrFromAddrPort(netip.AddrPortFrom(local[i%len(local)].WithZone(victims[0].Addr().Zone()), 0))
 		all.Go(func() {
 			first := true
 			for over.Err() == nil {
 				dialing <- struct{}{}
-				c, err := (&net.Dialer{LocalAddr: from, Timeout: 10 * time.Second}).DialContext(over, "tcp", victims[i%len(victims)].String())
+				c, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(over, "tcp", victims[i%len(victims)].String())
 				<-dialing
 				if err != nil {
 					pauseFor(over, 100*time.Millisecond)

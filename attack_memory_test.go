@@ -33,7 +33,10 @@ func besiege(t *testing.T, test func(t *testing.T, s *siege)) {
 		var all sync.WaitGroup
 		start := func(name string) *ASA {
 			account := newAccountant()
-			g := instanceWith(t, n.NewNode(name, l), func(c *Config) { c.Trace = account.note })
+			g := instanceWith(t, n.NewNode(name, l), func(c *Config) {
+				c.Trace = account.note
+				c.IdlePerPeer = 4096 // fewer than come
+			})
 			a := newASA(t, g, name)
 			for _, o := range []Objective{stressed, neg(bait, nil), syn("value", nil)} {
 				require.NoError(t, a.RegisterObj(o, RegisterOptions{}))

@@ -43,7 +43,7 @@ type Limits struct {
 	// given or read gives way, of the neighbour that has most ([ReasonCacheFull]).
 	MaxCached int
 	// CachedPerSource bounds those of one neighbour ([ReasonCacheFull]); 0 means
-	// 10,000.
+	// 15,000.
 	CachedPerSource int
 	// LocatorsPerObjective and FloodsPerObjective bound the cached locators and
 	// the flooded values of one objective ([ReasonCacheFull]); 0 means 64 and 1024.
@@ -64,8 +64,8 @@ type Limits struct {
 	// a listener; 0 means 20,000. Requests beyond it are refused by closing
 	// ([ReasonTooManySessions]).
 	MaxSessions int
-	// SessionsPerPeer bounds the sessions that one peer has started
-	// ([ReasonPeerSessions]); 0 means 5000.
+	// SessionsPerPeer bounds the sessions that one peer, not this instance
+	// itself, has started ([ReasonPeerSessions]); 0 means 15,000.
 	SessionsPerPeer int
 	// Backlog bounds the requests for one objective that wait for a call of
 	// ListenNegotiate; 0 means 256. Beyond it requests are refused by closing
@@ -83,7 +83,7 @@ type Limits struct {
 	// means 16,384. A new one displaces the oldest of the peer that has most
 	// ([ReasonTooManyIdle]). The process needs a file descriptor for each.
 	MaxIdle int
-	// IdlePerPeer bounds those of one peer ([ReasonTooManyIdle]); 0 means 4096.
+	// IdlePerPeer bounds those of one peer ([ReasonTooManyIdle]); 0 means 12,288.
 	IdlePerPeer int
 	// IdleTimeout is how long a connection may take to say what it wants
 	// ([ReasonIdle]); 0 means 10 s.
@@ -113,16 +113,16 @@ func (l Limits) withDefaults() (Limits, error) {
 		{"MaxASAs", &l.MaxASAs, 1000, 1, math.MaxInt},
 		{"MaxObjectives", &l.MaxObjectives, 20_000, 1, math.MaxInt},
 		{"MaxCached", &l.MaxCached, 20_000, 1, math.MaxInt},
-		{"CachedPerSource", &l.CachedPerSource, 10_000, 1, math.MaxInt},
+		{"CachedPerSource", &l.CachedPerSource, 15_000, 1, math.MaxInt},
 		{"LocatorsPerObjective", &l.LocatorsPerObjective, 64, 1, math.MaxInt},
 		{"FloodsPerObjective", &l.FloodsPerObjective, 1024, 1, math.MaxInt},
 		{"MaxFound", &l.MaxFound, 256, 1, math.MaxInt},
 		{"MaxSessions", &l.MaxSessions, 20_000, 1, math.MaxInt},
-		{"SessionsPerPeer", &l.SessionsPerPeer, 5000, 1, math.MaxInt},
+		{"SessionsPerPeer", &l.SessionsPerPeer, 15_000, 1, math.MaxInt},
 		{"Backlog", &l.Backlog, 256, 1, math.MaxInt},
 		{"MaxWaits", &l.MaxWaits, 100, 1, math.MaxInt},
 		{"MaxIdle", &l.MaxIdle, 16_384, 1, math.MaxInt},
-		{"IdlePerPeer", &l.IdlePerPeer, 4096, 1, math.MaxInt},
+		{"IdlePerPeer", &l.IdlePerPeer, 12_288, 1, math.MaxInt},
 		{"RelayRate", &l.RelayRate, defaultRelayRate, 1, math.MaxInt},
 		{"LogRate", &l.LogRate, 100, 1, math.MaxInt},
 	} {

@@ -63,10 +63,12 @@ func (t *sessionTable) accept(s *Session) error {
 	if t.closed || len(t.active) >= t.limit {
 		return errTooMany
 	}
-	if t.of[s.key.initiator] >= t.perPeer {
-		return errTooManyOf
+	if !s.stream.local {
+		if t.of[s.key.initiator] >= t.perPeer {
+			return errTooManyOf
+		}
+		t.of[s.key.initiator]++
 	}
-	t.of[s.key.initiator]++
 	t.recent.add(s.key.id)
 	t.active[s.key] = s
 	return nil
@@ -99,9 +101,9 @@ func (t *sessionTable) attach(s *Session) {
 func (t *sessionTable) end(key sessionKey) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	_, there := t.active[key]
+	s := t.active[key]
 	delete(t.active, key)
-	if !there || !key.initiator.IsValid() {
+	if s == nil || !key.initiator.IsValid() || s.stream.local {
 		return
 	}
 	if t.of[key.initiator]--; t.of[key.initiator] == 0 {
