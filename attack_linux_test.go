@@ -325,40 +325,55 @@ func receiveErrors(t testing.TB) int {
 	return 0
 }
 
-// rates are negotiations in a second, 64 at a time: without anybody else, and
-// while connections to every port of the server say nothing.
-type rates struct {
-	undisturbed, disturbed float64
-	idle                   int // connections at the end
+// pacing is how negotiations went, 64 at a time.
+type pacing struct {
+	perSecond float64
+	cpu       time.Duration // of this process, for each
+	streams   int           // of the server, at the end
 }
 
-// measureIdle measures, with so many negotiations each.
-func measureIdle(t testing.TB, negotiations int) (r rates) {
+// measureIdle measures so many negotiations before, while and after ten thousand
+// connections to the server, which has one port, say nothing.
+func measureIdle(t testing.TB, negotiations int) (before, during, after pacing) {
 	var limit syscall.Rlimit
 	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
 	require.Greater(t, limit.Cur, uint64(idleConnections+1000), "file descriptors")
 	b := newBesieged(t)
 	stop := serve(t.Context(), b.server, stressListeners, respond)
 	peer := b.atServer()
-	rate := func() float64 {
-		start := time.Now()
+	measure := func() pacing {
+		start, cpu := time.Now(), cpuTime(t)
 		err := pool(t.Context(), 64, negotiations, func(ctx context.Context, i int) error {
 			return initiateTo(ctx, b.client, peer, int64(i))
 		})
 		require.NoError(t, err)
-		return float64(negotiations) / time.Since(start).Seconds()
+		return pacing{
+			perSecond: float64(negotiations) / time.Since(start).Seconds(),
+			cpu:       (cpuTime(t) - cpu) / time.Duration(negotiations),
+			streams:   b.server.g.Snapshot().Streams,
+		}
 	}
-	rate() // warm
-	r.undisturbed = rate()
+	measure() // warm
+	before = measure()
 	said, end := b.start("idle", b.server)
 	line, err := said.ReadString('\n')
 	require.NoError(t, err)
 	require.Equal(t, "open\n", line)
-	r.disturbed = rate()
-	r.idle = b.server.g.Snapshot().Streams
+	during = measure()
+	// Those that were closed meanwhile are back.
+	require.True(t, soonTrue(func() bool { return b.server.g.Snapshot().Streams > idleConnections*9/10 }))
 	end()
+	require.True(t, soonTrue(func() bool { return b.server.g.Snapshot().Streams == 0 }))
+	after = measure()
 	require.NoError(t, stop())
-	return r
+	return before, during, after
+}
+
+// cpuTime is how much time of processors this process has used.
+func cpuTime(t testing.TB) time.Duration {
+	var u syscall.Rusage
+	require.NoError(t, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // Connections that say nothing, ten thousand of them, have no negotiation fail.
@@ -366,8 +381,9 @@ func TestTenThousandIdleConnections(t *testing.T) {
 	if !netbed.Enter(t) {
 		return
 	}
-	r := measureIdle(t, scaled(stressNegotiations)/4)
-	t.Logf("%.0f negotiations/s, with %d idle connections %.0f/s: %.0f%%", r.undisturbed, r.idle, r.disturbed, 100*r.disturbed/r.undisturbed)
+	before, during, after := measureIdle(t, scaled(stressNegotiations)/4)
+	t.Logf("negotiations/s, and processor time for each: %.0f, %v; with %d idle connections %.0f, %v; and then %.0f, %v",
+		before.perSecond, before.cpu, during.streams, during.perSecond, during.cpu, after.perSecond, after.cpu)
 }
 
 // BenchmarkIdleConnections reports the rates of negotiations, 64 at a time,
@@ -376,9 +392,12 @@ func BenchmarkIdleConnections(b *testing.B) {
 	if !netbed.Enter(b) {
 		return
 	}
-	r := measureIdle(b, max(2000, b.N))
-	b.ReportMetric(r.undisturbed, "undisturbed/s")
-	b.ReportMetric(r.disturbed, "disturbed/s")
-	b.ReportMetric(100*r.disturbed/r.undisturbed, "%")
-	b.ReportMetric(float64(r.idle), "idle")
+	before, during, after := measureIdle(b, max(2000, b.N))
+	b.ReportMetric(before.perSecond, "before/s")
+	b.ReportMetric(during.perSecond, "during/s")
+	b.ReportMetric(after.perSecond, "after/s")
+	b.ReportMetric(200*during.perSecond/(before.perSecond+after.perSecond), "%")
+	b.ReportMetric(float64(before.cpu.Microseconds()), "before-cpu-µs")
+	b.ReportMetric(float64(during.cpu.Microseconds()), "during-cpu-µs")
+	b.ReportMetric(float64(during.streams), "idle")
 }
