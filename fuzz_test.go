@@ -68,7 +68,7 @@ func (s fuzzScript) chunk(t testing.TB, m any) fuzzScript {
 
 // fuzzSeeds are scripts in which every message is sent and received.
 func fuzzSeeds(t testing.TB) (all []fuzzScript) {
-	const id = 0xdeadbeef
+	const id = uint32(0xdeadbeef)
 	me, them := ip("fd00::3"), ip("fd00::1")
 	locator := arr{103, me, 6, 32769}
 	var s fuzzScript
@@ -92,7 +92,7 @@ func fuzzSeeds(t testing.TB) (all []fuzzScript) {
 	for _, ask := range []byte{doNegotiate, doSynch} {
 		for _, m := range []arr{
 			{5, id, arr{"EX2", 3, 6, 1}}, {6, id, arr{101}}, {6, id, arr{102, "no"}}, {6, id, arr{103}}, {7, id, 1000}, {8, id, arr{"EX9", 5, 6, 1}},
-			{99, id, "what?"}, {5, 1, arr{"EX2", 3, 6, 1}}, {7, id, 1<<32 - 1},
+			{99, id, "what?"}, {5, 1, arr{"EX2", 3, 6, 1}}, {7, id, uint32(1<<32 - 1)},
 		} {
 			all = append(all, fuzzScript{}.op(ask, doAccept).op(doWrite, 0).chunk(t, m).op(doRead, 0).op(doSleep, 2).op(doClose, 0))
 		}

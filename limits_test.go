@@ -167,7 +167,7 @@ func TestLimitCachedLocators(t *testing.T) {
 
 func TestLimitLifetimes(t *testing.T) {
 	limited(t, Limits{LocatorLifetime: time.Minute, FloodLifetime: time.Hour}, func(b *bed) {
-		b.learn(b.peer, "EX1", 1<<32-1, b.peer.option())
+		b.learn(b.peer, "EX1", 1<<31-1, b.peer.option())
 		b.wantDrop(ReasonLifetime, 1)
 		b.learn(b.peer, "EX2", 59_000, b.peer.option())
 		b.wantDrop(ReasonLifetime, 1)
