@@ -49,6 +49,16 @@ func (s *Session) Source() netip.AddrPort {
 	return s.stream.Peer
 }
 
+// Identity returns who the peer has proven to be, in the terms of the plane:
+// package acp/tlsplane takes a name from its certificate. It is "" where nobody
+// proves that, within this instance, and for no session.
+func (s *Session) Identity() string {
+	if s == nil {
+		return ""
+	}
+	return s.stream.Identity
+}
+
 func (s *Session) owner() *ASA {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -126,6 +126,9 @@ type Stream struct {
 	Peer netip.AddrPort
 	// Link is the index of the link the peer is on, 0 if that is not known.
 	Link int
+	// Identity is who the peer has proven to be, "" on a plane on which
+	// nobody does.
+	Identity string
 }
 
 // SetMaxMessage says how long a message, in bytes, may be that is read from now

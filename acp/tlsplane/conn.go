@@ -1,0 +1,151 @@
+package tlsplane
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-grasp/grasp/acp"
+)
+
+// What a connection is for, by ALPN (RFC 7301), so that one port does for both.
+const (
+	protoStream   = "grasp"
+	protoNeighbor = "grasp-multicast"
+)
+
+// conn is a connection to a member, which ends when the peer ceases to be one.
+type conn struct {
+	*tls.Conn
+	raw      net.Conn
+	plane    *Plane
+	identity string
+	shown    []*x509.Certificate // by the peer
+	usage    x509.ExtKeyUsage    // of the peer
+	expelled atomic.Pointer[RefusedError]
+}
+
+// Read reads like a tls.Conn. After the peer was expelled, the error is a
+// *RefusedError.
+func (c *conn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	return n, c.explain(err)
+}
+
+// Write is like Read.
+func (c *conn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	return n, c.explain(err)
+}
+
+func (c *conn) explain(err error) error {
+	if err != nil {
+		if refused := c.expelled.Load(); refused != nil {
+			return refused
+		}
+	}
+	return err
+}
+
+// closeTime is how long a peer that does not read may delay Close.
+const closeTime = 250 * time.Millisecond
+
+// Close tells the peer and closes the connection. It never fails.
+func (c *conn) Close() error {
+	c.plane.members.remove(c)
+	defer time.AfterFunc(closeTime, c.abort).Stop()
+	_ = c.Conn.Close() // that the peer could not be told does not matter
+	return nil
+}
+
+// abort closes the connection without a word.
+func (c *conn) abort() { _ = c.raw.Close() }
+
+// expel ends the connection of who is no longer a member.
+func (c *conn) expel(err *RefusedError) {
+	c.plane.members.remove(c)
+	if c.expelled.CompareAndSwap(nil, err) {
+		c.plane.counters.expel(err.Reason)
+		c.plane.log().Warn("a connection was ended", "peer", c.RemoteAddr(), "error", err)
+	}
+	c.abort()
+}
+
+// secure makes a raw stream a connection to a member, for one of the protocols.
+// On error it is closed.
+func (p *Plane) secure(ctx context.Context, s *acp.Stream, server bool, protos ...string) (*conn, error) {
+	c := &conn{raw: s.Conn, plane: p, usage: x509.ExtKeyUsageServerAuth}
+	if server {
+		c.usage = x509.ExtKeyUsageClientAuth
+	}
+	cfg, err := p.config(c, protos)
+	if err != nil {
+		_ = s.Close()
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.handshakeTimeout())
+	defer cancel()
+	c.Conn = tls.Client(s.Conn, cfg)
+	if server {
+		c.Conn = tls.Server(s.Conn, cfg)
+	}
+	if err := c.HandshakeContext(ctx); err != nil {
+		linger(ctx, s.Conn)
+		if ctx.Err() != nil {
+			err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		}
+		return nil, fmt.Errorf("TLS handshake: %w", err)
+	}
+	p.counters.handshakes.Add(1)
+	p.admit(c)
+	return c, nil
+}
+
+// config is made for each handshake, so that it has the credentials of now.
+func (p *Plane) config(c *conn, protos []string) (*tls.Config, error) {
+	if st := p.Status(); !st.Secure {
+		return nil, &RefusedError{Reason: ReasonOwn, Err: errors.New(st.Reason)}
+	}
+	cert, roots, err := p.own()
+	if err != nil {
+		return nil, &RefusedError{Reason: ReasonOwn, Err: err}
+	}
+	return &tls.Config{
+		MinVersion:             tls.VersionTLS13,
+		Certificates:           []tls.Certificate{*cert},
+		NextProtos:             protos,
+		ClientAuth:             tls.RequireAnyClientCert,
+		SessionTicketsDisabled: true, // each handshake is a full one: nothing can be replayed
+		InsecureSkipVerify:     true, // package tls wants a host name: VerifyConnection does it all
+		VerifyConnection: func(state tls.ConnectionState) error {
+			if state.NegotiatedProtocol == "" {
+				return &RefusedError{Reason: ReasonProtocol, Err: errors.New("no ALPN protocol")}
+			}
+			c.shown = state.PeerCertificates
+			var err error
+			c.identity, err = p.verify(c.shown, roots, c.usage)
+			return err
+		},
+	}, nil
+}
+
+// lingerTime is how long a refused peer may take to read why.
+const lingerTime = time.Second
+
+// linger closes a connection in a way that the last thing sent arrives: data
+// that was not read would have it reset.
+func linger(ctx context.Context, c net.Conn) {
+	defer c.Close()
+	defer context.AfterFunc(ctx, func() { _ = c.Close() })()
+	half, ok := c.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil || c.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, c, 1<<16)
+}

@@ -1,0 +1,126 @@
+package tlsplane
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"time"
+
+	"github.com/go-grasp/grasp/acp"
+)
+
+// Credentials say who a node is and whom it trusts. All three are asked for
+// every handshake, and every Plane.CheckInterval: they may change at any time.
+// They are called concurrently and should not block.
+type Credentials interface {
+	// Certificate returns this node's certificate with its key, and those
+	// that lead from it to an anchor.
+	Certificate() (*tls.Certificate, error)
+	// Roots returns the domain's trust anchors. The certificates that the
+	// system trusts have no part in this.
+	Roots() (*x509.CertPool, error)
+	// Revoked returns why a member is no longer one, or nil. The chain goes
+	// from the member's certificate to an anchor, and is valid otherwise.
+	Revoked(chain []*x509.Certificate) error
+}
+
+// Static are credentials that stay as they are, and revoke nobody.
+type Static struct {
+	Member  tls.Certificate
+	Anchors *x509.CertPool
+}
+
+// Certificate implements [Credentials].
+func (s Static) Certificate() (*tls.Certificate, error) { return &s.Member, nil }
+
+// Roots implements [Credentials].
+func (s Static) Roots() (*x509.CertPool, error) { return s.Anchors, nil }
+
+// Revoked implements [Credentials].
+func (Static) Revoked([]*x509.Certificate) error { return nil }
+
+var (
+	errNoCredentials = errors.New("no credentials")
+	errNoCertificate = errors.New("no certificate")
+	errNoRoots       = errors.New("no trust anchors")
+)
+
+// own returns this node's certificate and the trust anchors.
+func (p *Plane) own() (*tls.Certificate, *x509.CertPool, error) {
+	if p.Credentials == nil {
+		return nil, nil, errNoCredentials
+	}
+	cert, err := p.Credentials.Certificate()
+	if err != nil {
+		return nil, nil, err
+	}
+	if cert == nil || len(cert.Certificate) == 0 {
+		return nil, nil, errNoCertificate
+	}
+	roots, err := p.Credentials.Roots()
+	if err != nil {
+		return nil, nil, err
+	}
+	if roots == nil || roots.Equal(x509.NewCertPool()) { // nil would mean the system's
+		return nil, nil, errNoRoots
+	}
+	return cert, roots, nil
+}
+
+// standing is what was found out about this node itself.
+type standing struct {
+	acp.Status
+	until time.Time // when to look again
+}
+
+// Status implements [acp.Plane]. The reason says which certificate it is and
+// how long it is valid, or what is wrong with it.
+func (p *Plane) Status() acp.Status { return p.look().Status }
+
+// look returns the node's standing, which is found out anew if that was not
+// done for a while.
+func (p *Plane) look() *standing {
+	if s := p.standing.Load(); s != nil && time.Now().Before(s.until) {
+		return s
+	}
+	return p.lookAgain()
+}
+
+func (p *Plane) lookAgain() *standing {
+	now := time.Now()
+	s := &standing{until: now.Add(p.checkInterval())}
+	leaf, identity, err := p.checkOwn()
+	if leaf != nil {
+		for _, turn := range []time.Time{leaf.NotBefore, leaf.NotAfter.Add(time.Nanosecond)} {
+			if turn.After(now) && turn.Before(s.until) {
+				s.until = turn
+			}
+		}
+	}
+	if err != nil {
+		s.Reason = "TLS: this node's credentials: " + err.Error()
+	} else {
+		s.Secure = true
+		s.Reason = "TLS 1.3, as " + identity + " until " + leaf.NotAfter.UTC().Format(time.RFC3339)
+	}
+	p.standing.Store(s)
+	return s
+}
+
+// checkOwn checks this node's own certificate like that of a peer.
+func (p *Plane) checkOwn() (*x509.Certificate, string, error) {
+	cert, roots, err := p.own()
+	if err != nil {
+		return nil, "", err
+	}
+	var chain []*x509.Certificate
+	for _, der := range cert.Certificate {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, "", err
+		}
+		chain = append(chain, c)
+	}
+	identity, err := p.verify(chain, roots, x509.ExtKeyUsageClientAuth)
+	return chain[0], identity, err
+}

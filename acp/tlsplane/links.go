@@ -1,0 +1,211 @@
+package tlsplane
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/go-grasp/grasp/acp"
+)
+
+// Bounds on what is kept of a link.
+const (
+	// perIdentity bounds the neighbors with the same identity: instances of
+	// one node, or nodes that share a certificate.
+	perIdentity = 16
+	// neighborQueue bounds the multicasts that wait for a neighbor.
+	neighborQueue = 256
+	// recentLen and recentTime bound the multicasts that are given to a
+	// neighbor who comes when they have been sent already.
+	recentLen  = 64
+	recentTime = 3 * time.Second
+)
+
+// link is a link and who is there, guarded by endpoint.mu.
+type link struct {
+	acp.Link
+	recent     []sent
+	peers      map[peerKey]*neighbor
+	candidates map[netip.AddrPort]*candidate
+}
+
+// sent is a multicast that was sent.
+type sent struct {
+	at    time.Time
+	frame []byte
+}
+
+// peerKey tells neighbors on a link apart. Nobody can take the place of another,
+// because the identity is proven.
+type peerKey struct {
+	identity string
+	id       nodeID
+}
+
+// followLinks takes over the links of the underlay. It returns true if one is
+// new. Neighbors on links that went, or got another address, are given up.
+func (e *endpoint) followLinks() bool {
+	now := e.under.Links()
+	var gone []*neighbor
+	added := false
+	e.mu.Lock()
+	e.inUse = now
+	for index, l := range e.links {
+		if !slices.ContainsFunc(now, func(n acp.Link) bool { return n.Index == index && n.Addr == l.Addr }) {
+			for _, n := range l.peers {
+				gone = append(gone, n)
+			}
+			delete(e.links, index)
+		}
+	}
+	for _, n := range now {
+		if l := e.links[n.Index]; l != nil {
+			l.Link = n
+			continue
+		}
+		added = true
+		e.links[n.Index] = &link{
+			Link: n, peers: make(map[peerKey]*neighbor), candidates: make(map[netip.AddrPort]*candidate),
+		}
+	}
+	e.mu.Unlock()
+	for _, n := range gone {
+		n.conn.abort()
+	}
+	return added
+}
+
+// queue queues a multicast for all neighbors on a link. The link is zero if it
+// is not in use.
+func (e *endpoint) queue(index int, frame []byte) (acp.Link, []*neighbor) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l := e.links[index]
+	if l == nil {
+		return acp.Link{}, nil
+	}
+	now := time.Now()
+	l.forgetLocked(now)
+	if len(l.recent) == recentLen {
+		l.recent = slices.Delete(l.recent, 0, 1)
+	}
+	l.recent = append(l.recent, sent{now, frame})
+	to := make([]*neighbor, 0, len(l.peers))
+	for _, n := range l.peers {
+		if len(n.waiting) >= neighborQueue {
+			n.slow++
+			e.plane.counters.slow.Add(1)
+			continue
+		}
+		n.waiting = append(n.waiting, frame)
+		to = append(to, n)
+	}
+	return l.Link, to
+}
+
+// forgetLocked forgets the multicasts that are no longer recent.
+func (l *link) forgetLocked(now time.Time) {
+	old := 0
+	for old < len(l.recent) && now.Sub(l.recent[old].at) > recentTime {
+		old++
+	}
+	l.recent = slices.Delete(l.recent, 0, old)
+}
+
+var (
+	errSelf   = errors.New("it is this node itself")
+	errNoLink = errors.New("not by a link in use")
+)
+
+// enter makes a connection the one of its neighbor. If there is one that is to
+// stay, or to go, it is retired: it ends when what is under way has arrived.
+func (e *endpoint) enter(n *neighbor) error {
+	retired, err := e.place(n)
+	if retired != nil {
+		retired.retire()
+	}
+	return err
+}
+
+func (e *endpoint) place(n *neighbor) (retired *neighbor, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l := e.links[n.link]
+	if l == nil {
+		return nil, errNoLink
+	}
+	old := l.peers[n.key]
+	switch {
+	case old == nil:
+		if err := e.roomLocked(l, n.key.identity); err != nil {
+			return nil, err
+		}
+		l.forgetLocked(time.Now())
+		for _, s := range l.recent {
+			n.waiting = append(n.waiting, s.frame)
+		}
+	case old.outranks(n):
+		return n, nil
+	default:
+		n.slow += old.slow
+	}
+	l.peers[n.key] = n
+	return old, nil
+}
+
+// roomLocked says why there is no room for one more neighbor, if so.
+func (e *endpoint) roomLocked(l *link, identity string) error {
+	same := 0
+	for k := range l.peers {
+		if k.identity == identity {
+			same++
+		}
+	}
+	if most := e.plane.maxNeighbors(); len(l.peers) >= most || same >= perIdentity {
+		return &RefusedError{
+			Reason: ReasonTooMany, Identity: identity,
+			Err: fmt.Errorf("%d neighbors on %s, %d of this identity", len(l.peers), l.Name, same),
+		}
+	}
+	return nil
+}
+
+// leave removes a neighbor whose connection ended, and has it dialed again if
+// it is still announced.
+func (e *endpoint) leave(n *neighbor) (was bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l := e.links[n.link]
+	if l == nil || l.peers[n.key] != n {
+		return false
+	}
+	delete(l.peers, n.key)
+	if c := l.candidates[n.addr]; c != nil {
+		if time.Since(n.since) < steady {
+			c.failures++
+		} else {
+			c.failures = 0
+		}
+		c.next = time.Now().Add(backoff(c.failures))
+	}
+	return true
+}
+
+// neighbors returns those that are connected.
+func (e *endpoint) neighbors() []Neighbor {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var all []Neighbor
+	for _, l := range e.links {
+		for _, n := range l.peers {
+			all = append(all, Neighbor{Link: n.link, Identity: n.key.identity, Addr: n.addr, Since: n.since, Slow: n.slow})
+		}
+	}
+	slices.SortFunc(all, func(a, b Neighbor) int {
+		return cmp.Or(cmp.Compare(a.Link, b.Link), a.Addr.Compare(b.Addr))
+	})
+	return all
+}

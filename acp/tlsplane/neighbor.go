@@ -1,0 +1,309 @@
+package tlsplane
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/wire"
+)
+
+// Times of a neighbor's connection.
+const (
+	keepAlive  = 10 * time.Second // something is sent at least that often
+	silence    = 3 * keepAlive    // after which the neighbor is given up
+	writeTime  = silence          // for a neighbor to take what is sent
+	retireTime = 5 * time.Second  // for what is under way when another connection took over
+	// steady is how long a connection has to last to count as a success, and
+	// how long two that came about at the same time may take to find out.
+	steady = 10 * time.Second
+)
+
+// neighbor is a connection to a neighbor. What goes over it, in both directions,
+// are CBOR items (RFC 8990 section 2.5.3): first a hello, then byte strings that
+// hold a multicast each, and M_NOOP when there is nothing else to say.
+type neighbor struct {
+	e      *endpoint
+	conn   *conn
+	in     *reader
+	link   int
+	key    peerKey
+	addr   netip.AddrPort // where it sends from, and accepts streams
+	dialed bool           // by this side
+	since  time.Time
+
+	wake     chan struct{} // holds one: the writer has something to do
+	gone     chan struct{} // closed when the reader has ended
+	drainEnd atomic.Int64  // when a retired one ends, in Unix nanoseconds; 0: it is in use
+
+	waiting [][]byte // guarded by e.mu
+	slow    uint64   // guarded by e.mu: what did not fit
+}
+
+// hello is the first item that either side sends. Who dialed does so from a port
+// that says nothing, so it tells on which it listens.
+type hello struct {
+	_    struct{} `cbor:",toarray"`
+	ID   []byte
+	Port uint16
+}
+
+// noop is M_NOOP (RFC 8990 section 2.8.13).
+var noop, _ = (&wire.Noop{}).Append(nil)
+
+// appendFrame returns a message as it is sent. In a byte string it can be
+// anything: whether it makes sense is for the instance to judge, not for the
+// framing.
+func appendFrame(msg []byte) []byte {
+	frame, err := cbor.Marshal(msg)
+	if err != nil {
+		panic(err) // byte strings always encode
+	}
+	return frame
+}
+
+// maxFrame is the longest item that is accepted.
+const maxFrame = MaxMulticast + 3 // the head of a byte string
+
+// meet exchanges hellos on a new connection and enters the neighbor, whose run
+// has to be called then. On error the connection is closed.
+func (e *endpoint) meet(c *conn, s *acp.Stream, dialed bool) (*neighbor, error) {
+	n := &neighbor{
+		e: e, conn: c, link: s.Link, dialed: dialed, since: time.Now(),
+		wake: make(chan struct{}, 1), gone: make(chan struct{}),
+	}
+	n.in = &reader{c: c, limits: wire.Limits{Bytes: maxFrame}}
+	err := n.exchange(s)
+	if err == nil {
+		err = e.enter(n)
+	}
+	if err != nil {
+		_ = c.Close()
+		return nil, fmt.Errorf("neighbor %q at %v: %w", c.identity, s.Peer, err)
+	}
+	return n, nil
+}
+
+// exchange exchanges hellos.
+func (n *neighbor) exchange(s *acp.Stream) error {
+	if n.link == 0 {
+		return errNoLink
+	}
+	deadline := time.Now().Add(n.e.plane.handshakeTimeout())
+	if err := n.conn.SetDeadline(deadline); err != nil {
+		return err
+	}
+	mine, err := cbor.Marshal(hello{ID: n.e.id[:], Port: n.e.Port()})
+	if err != nil {
+		return err
+	}
+	if _, err := n.conn.Write(mine); err != nil {
+		return err
+	}
+	item, err := n.in.next(deadline)
+	if err != nil {
+		return err
+	}
+	var theirs hello
+	err = cbor.Unmarshal(item, &theirs)
+	switch {
+	case err != nil:
+		return fmt.Errorf("its hello: %w", err)
+	case len(theirs.ID) != len(n.key.id) || theirs.Port == 0:
+		return fmt.Errorf("its hello: an ID of %d bytes and port %d", len(theirs.ID), theirs.Port)
+	}
+	n.key = peerKey{n.conn.identity, nodeID(theirs.ID)}
+	n.addr = netip.AddrPortFrom(s.Peer.Addr(), theirs.Port)
+	if n.key.id == n.e.id {
+		return errSelf
+	}
+	return n.conn.SetDeadline(time.Time{})
+}
+
+// outranks decides which of two connections to a neighbor stays: of those that
+// came about when both sides dialed at the same time, the one dialed by who has
+// the greater ID; else the newer one, for which there must have been a reason.
+func (n *neighbor) outranks(newer *neighbor) bool {
+	if n.dialed == newer.dialed || newer.since.Sub(n.since) > steady {
+		return false
+	}
+	return n.dialed == (bytes.Compare(n.e.id[:], n.key.id[:]) > 0)
+}
+
+// run serves the connection until it ends. It is called by a goroutine that
+// Close waits for.
+func (n *neighbor) run() {
+	defer context.AfterFunc(n.e.ctx, n.conn.abort)()
+	log := n.e.log.With("neighbor", n.key.identity, "address", n.addr)
+	if n.drainEnd.Load() == 0 {
+		log.Info("a neighbor came")
+	}
+	n.e.done.Go(n.write)
+	err := n.read()
+	close(n.gone)
+	_ = n.conn.Close()
+	if n.e.leave(n) {
+		n.e.poke()
+		log.Info("a neighbor went", "reason", err)
+	}
+}
+
+// nudge tells the writer to look.
+func (n *neighbor) nudge() {
+	select {
+	case n.wake <- struct{}{}:
+	default:
+	}
+}
+
+// retire lets the connection end. Nothing new is queued for it, because another
+// one has its place.
+func (n *neighbor) retire() {
+	end := time.Now().Add(retireTime)
+	n.drainEnd.Store(end.UnixNano())
+	_ = n.conn.SetReadDeadline(end) // or it has ended
+	n.nudge()
+}
+
+// take returns all that waits to be sent.
+func (n *neighbor) take() [][]byte {
+	n.e.mu.Lock()
+	defer n.e.mu.Unlock()
+	waiting := n.waiting
+	n.waiting = nil
+	return waiting
+}
+
+// write sends what is queued, until the connection ends or is retired.
+func (n *neighbor) write() {
+	idle := time.NewTimer(keepAlive)
+	defer idle.Stop()
+	n.nudge() // for what was queued before
+	for {
+		var err error
+		select {
+		case <-n.gone:
+			return
+		case <-idle.C:
+			err = n.put(noop)
+		case <-n.wake:
+			retired := n.drainEnd.Load() != 0 // looked at first: nothing is queued after it
+			frames := n.take()
+			if len(frames) > 0 {
+				err = n.put(bytes.Join(frames, nil)) // few records are cheaper than many
+				n.e.plane.counters.sent.Add(uint64(len(frames)))
+			}
+			if retired && err == nil {
+				_ = n.conn.CloseWrite() // the peer may have ended it
+				return
+			}
+		}
+		if err != nil {
+			n.conn.abort()
+			return
+		}
+		idle.Reset(keepAlive)
+	}
+}
+
+func (n *neighbor) put(b []byte) error {
+	if err := n.conn.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
+		return err
+	}
+	_, err := n.conn.Write(b)
+	return err
+}
+
+var errUnexpected = errors.New("neither a byte string nor M_NOOP")
+
+// read hands multicasts to Receive. It waits for that: a neighbor who sends more
+// than is received has to wait in turn with all others.
+func (n *neighbor) read() error {
+	for {
+		deadline := time.Now().Add(silence)
+		if end := n.drainEnd.Load(); end != 0 {
+			deadline = time.Unix(0, end)
+		}
+		item, err := n.in.next(deadline)
+		if err != nil {
+			return err
+		}
+		if bytes.Equal(item, noop) {
+			continue
+		}
+		var msg []byte
+		if item[0]>>5 != 2 || cbor.Unmarshal(item, &msg) != nil {
+			return errUnexpected
+		}
+		n.e.plane.counters.received.Add(1)
+		select {
+		case n.e.heard <- multicast{msg, acp.Origin{Link: n.link, Addr: n.addr}}:
+		case <-n.e.ctx.Done():
+			return net.ErrClosed
+		}
+	}
+}
+
+// reader reads CBOR items from a connection.
+type reader struct {
+	c      net.Conn
+	limits wire.Limits
+	buf    []byte
+	taken  int // bytes of buf that the last item took
+}
+
+// next returns the next item, in a slice that is valid until the call after.
+func (r *reader) next(deadline time.Time) ([]byte, error) {
+	r.buf = append(r.buf[:0], r.buf[r.taken:]...)
+	r.taken = 0
+	waiting := false
+	for need := 1; ; {
+		if len(r.buf) >= need {
+			n, err := wire.Scan(r.buf, r.limits)
+			if err == nil {
+				r.taken = n
+				return r.buf[:n], nil
+			}
+			if !errors.Is(err, wire.ErrTruncated) {
+				return nil, err
+			}
+			need = n
+		}
+		if !waiting {
+			if err := r.c.SetReadDeadline(deadline); err != nil {
+				return nil, err
+			}
+			waiting = true
+		}
+		if err := r.fill(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// fill reads once. The buffer has room for some items, of which many may come
+// at once.
+func (r *reader) fill() error {
+	if cap(r.buf) == 0 {
+		r.buf = make([]byte, 0, 4*maxFrame)
+	}
+	n, err := r.c.Read(r.buf[len(r.buf):cap(r.buf)])
+	r.buf = r.buf[:len(r.buf)+n]
+	switch {
+	case n > 0:
+		return nil
+	case err == nil:
+		return io.ErrNoProgress
+	default:
+		return err
+	}
+}
