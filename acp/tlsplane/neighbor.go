@@ -42,7 +42,6 @@ type neighbor struct {
 	since  time.Time
 
 	wake     chan struct{} // holds one: the writer has something to do
-	gone     chan struct{} // closed when the reader has ended
 	drainEnd atomic.Int64  // when a retired one ends, in Unix nanoseconds; 0: it is in use
 
 	waiting [][]byte // guarded by e.mu
@@ -79,7 +78,7 @@ const maxFrame = MaxMulticast + 3 // the head of a byte string
 func (e *endpoint) meet(c *conn, s *acp.Stream, dialed bool) (*neighbor, error) {
 	n := &neighbor{
 		e: e, conn: c, link: s.Link, dialed: dialed, since: time.Now(),
-		wake: make(chan struct{}, 1), gone: make(chan struct{}),
+		wake: make(chan struct{}, 1),
 	}
 	n.in = &reader{c: c, limits: wire.Limits{Bytes: maxFrame}}
 	err := n.exchange(s)
@@ -147,11 +146,20 @@ func (n *neighbor) run() {
 	if n.drainEnd.Load() == 0 {
 		log.Info("a neighbor came")
 	}
-	n.e.done.Go(n.write)
+	written := make(chan struct{})
+	n.e.done.Go(func() {
+		defer close(written)
+		n.write()
+	})
 	err := n.read()
-	close(n.gone)
+	was := n.e.leave(n)
+	if !errors.Is(err, io.EOF) {
+		n.conn.abort()
+	}
+	n.retire() // after EOF the peer still reads: it is to have what is queued
+	<-written
 	_ = n.conn.Close()
-	if n.e.leave(n) {
+	if was {
 		n.e.poke()
 		log.Info("a neighbor went", "reason", err)
 	}
@@ -165,8 +173,8 @@ func (n *neighbor) nudge() {
 	}
 }
 
-// retire lets the connection end. Nothing new is queued for it, because another
-// one has its place.
+// retire lets the connection end. Nothing new is queued for it, because it has
+// no longer its place.
 func (n *neighbor) retire() {
 	end := time.Now().Add(retireTime)
 	n.drainEnd.Store(end.UnixNano())
@@ -183,7 +191,7 @@ func (n *neighbor) take() [][]byte {
 	return waiting
 }
 
-// write sends what is queued, until the connection ends or is retired.
+// write sends what is queued, until the connection breaks or is retired.
 func (n *neighbor) write() {
 	idle := time.NewTimer(keepAlive)
 	defer idle.Stop()
@@ -191,8 +199,6 @@ func (n *neighbor) write() {
 	for {
 		var err error
 		select {
-		case <-n.gone:
-			return
 		case <-idle.C:
 			err = n.put(noop)
 		case <-n.wake:
