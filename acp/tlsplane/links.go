@@ -38,11 +38,12 @@ type sent struct {
 	frame []byte
 }
 
-// peerKey tells neighbors on a link apart. Nobody can take the place of another,
-// because the identity is proven.
+// peerKey tells neighbors on a link apart: a node may have two interfaces there.
+// Nobody can take the place of another, because the identity is proven.
 type peerKey struct {
 	identity string
 	id       nodeID
+	addr     netip.Addr
 }
 
 // followLinks takes over the links of the underlay. It returns true if one is

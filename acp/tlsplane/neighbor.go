@@ -120,7 +120,7 @@ func (n *neighbor) exchange(s *acp.Stream) error {
 	case len(theirs.ID) != len(n.key.id) || theirs.Port == 0:
 		return fmt.Errorf("its hello: an ID of %d bytes and port %d", len(theirs.ID), theirs.Port)
 	}
-	n.key = peerKey{n.conn.identity, nodeID(theirs.ID)}
+	n.key = peerKey{n.conn.identity, nodeID(theirs.ID), s.Peer.Addr()}
 	n.addr = netip.AddrPortFrom(s.Peer.Addr(), theirs.Port)
 	if n.key.id == n.e.id {
 		return errSelf

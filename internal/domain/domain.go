@@ -64,9 +64,12 @@ func serial() *big.Int {
 // Roots returns the domain's trust anchor.
 func (d *Domain) Roots() *x509.CertPool {
 	pool := x509.NewCertPool()
-	pool.AddCert(d.root)
+	d.AddTo(pool)
 	return pool
 }
+
+// AddTo adds the domain's trust anchor to others.
+func (d *Domain) AddTo(pool *x509.CertPool) { pool.AddCert(d.root) }
 
 // Issue issues a certificate for a member, from an hour ago until a lifetime
 // from now. Edits change what is in it.

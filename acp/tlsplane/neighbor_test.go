@@ -1,0 +1,270 @@
+package tlsplane_test
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/tlsplane"
+)
+
+// Each pair keeps one connection, who ever dialed, and what is sent before or
+// while it comes about arrives.
+func TestX05OneConnectionForEachPair(t *testing.T) {
+	for seed := range 20 {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			inBubble(t, func(t *testing.T, b *bed) {
+				b.link.SetJitter(time.Duration(seed%4) * time.Millisecond)
+				var nodes []*node
+				sent := make(map[string]bool)
+				for i := range 6 {
+					nodes = append(nodes, b.join(fmt.Sprint("n", i)))
+					sent[nodes[i].send(t)] = true
+				}
+				time.Sleep(time.Second)
+				for _, n := range nodes {
+					sent[n.send(t)] = true
+				}
+				time.Sleep(time.Minute)
+				for _, n := range nodes {
+					assert.Len(t, identities(n.Plane), 5)
+					heard := make(map[string]bool)
+					for _, msg := range heardBy(n) {
+						heard[msg] = true
+					}
+					assert.Equal(t, sent, heard)
+					assert.Zero(t, n.Stats().Slow)
+				}
+				// At most two were dialed for each pair, and both ends count.
+				var handshakes uint64
+				for _, n := range nodes {
+					handshakes += n.Stats().Handshakes
+				}
+				assert.LessOrEqual(t, handshakes, uint64(4*15))
+				assert.Empty(t, nodes[0].Stats().Refused)
+			})
+		})
+	}
+}
+
+// Neighbors come back, on whatever side the connection broke.
+func TestNeighborsComeBack(t *testing.T) {
+	for name, c := range map[string]struct {
+		breakIt func(b *bed, one, two *node) *node
+		within  time.Duration
+	}{
+		"the link goes down": {func(b *bed, _, two *node) *node {
+			b.link.Down()
+			settle()
+			assert.Empty(b, two.Stats().Neighbors)
+			b.link.Up()
+			return two
+		}, time.Second},
+		"they are cut off": {func(b *bed, one, two *node) *node {
+			b.link.Cut(one.host, two.host)
+			time.Sleep(2 * time.Minute)
+			synctest.Wait()
+			assert.Empty(b, one.Stats().Neighbors)
+			assert.Empty(b, two.Stats().Neighbors)
+			b.link.Mend(one.host, two.host)
+			return two
+		}, 2 * time.Minute},
+		"one gets another address": {func(b *bed, one, two *node) *node {
+			one.host.RenumberLink(b.link)
+			return two
+		}, time.Second},
+		"a node dies and another comes": {func(b *bed, _, two *node) *node {
+			two.host.Kill()
+			settle()
+			return b.join("three")
+		}, time.Second},
+		"a node closes and comes again": {func(b *bed, _, two *node) *node {
+			require.NoError(b, two.Close())
+			settle()
+			again, err := two.Plane.Open()
+			require.NoError(b, err)
+			two.member = member{again, receive(b.T, again)}
+			return two
+		}, time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, b *bed) {
+				one, two := b.join("one"), b.join("two")
+				settle()
+				require.Len(t, identities(one.Plane), 1)
+				two = c.breakIt(b, one, two)
+				time.Sleep(c.within)
+				hear(t, two.heard, one.send(t))
+				hear(t, one.heard, two.send(t))
+				synctest.Wait()
+				assert.Len(t, identities(one.Plane), 1)
+				time.Sleep(10 * time.Minute)
+				synctest.Wait()
+				assert.Len(t, identities(one.Plane), 1)
+			})
+		})
+	}
+}
+
+// Connections live on for as long as there is nothing to say.
+func TestKeepAlive(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bed) {
+		one, two := b.join("one"), b.join("two")
+		settle()
+		since := one.Stats().Neighbors[0].Since
+		time.Sleep(50 * time.Minute)
+		assert.Equal(t, since, one.Stats().Neighbors[0].Since)
+		hear(t, two.heard, one.send(t))
+		assert.EqualValues(t, 1, one.Stats().Sent, "keep-alives are no multicasts")
+	})
+}
+
+// A neighbor who does not take what it is sent misses it, and nobody else does.
+func TestSlowNeighbor(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bed) {
+		one, quick := b.join("one"), b.join("quick")
+		stuck := endpointOf(t, func() acp.Plane {
+			p, _ := newPlane(t, b.domain, "stuck", b.network.NewNode("stuck", b.link))
+			return p
+		}())
+		settle()
+		require.Len(t, identities(one.Plane), 2)
+		const count = 3000
+		index := one.Links()[0].Index
+		for i := range count {
+			msg := fmt.Sprint(i, strings.Repeat("x", 1000))
+			require.NoError(t, one.Send(index, []byte(msg)))
+			synctest.Wait()
+			if i%10 == 0 {
+				time.Sleep(5 * time.Millisecond) // the delay of the link
+			}
+		}
+		settle()
+		assert.Len(t, heardBy(quick), count)
+		assert.Len(t, heardBy(one), count)
+		slow := one.Stats().Slow
+		assert.Greater(t, slow, uint64(1000))
+		for _, n := range one.Stats().Neighbors {
+			if n.Identity == "stuck" {
+				assert.Equal(t, slow, n.Slow)
+			} else {
+				assert.Zero(t, n.Slow)
+			}
+		}
+		// It is given up, and comes back with its queue empty.
+		_, _, err := stuck.Receive(make([]byte, 2000))
+		require.NoError(t, err)
+	})
+}
+
+// Who comes late gets what was sent a moment ago, but nothing older.
+func TestLateNeighbor(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bed) {
+		one := b.join("one")
+		old := one.send(t)
+		time.Sleep(4 * time.Second)
+		var recent []string
+		for range 70 {
+			recent = append(recent, one.send(t))
+		}
+		time.Sleep(time.Second)
+		two := b.join("two")
+		settle()
+		got := heardBy(two)
+		assert.Equal(t, recent[6:], got)
+		assert.NotContains(t, got, old)
+	})
+}
+
+// The neighbors on a link are bounded, in all and for each identity.
+func TestTooManyNeighbors(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bed) {
+		one := b.join("one", func(p *tlsplane.Plane) { p.MaxNeighbors = 3 })
+		for i := range 5 {
+			b.join(fmt.Sprint("n", i))
+		}
+		settle()
+		assert.Len(t, identities(one.Plane), 3)
+		assert.Positive(t, one.Stats().Refused[tlsplane.ReasonTooMany])
+		time.Sleep(time.Minute)
+		assert.Len(t, identities(one.Plane), 3)
+	})
+	inBubble(t, func(t *testing.T, b *bed) {
+		one := b.join("one")
+		crowd, _ := newPlane(t, b.domain, "crowd", b.network.NewNode("crowd", b.link))
+		for range 20 {
+			endpointOf(t, crowd)
+		}
+		settle()
+		assert.Len(t, identities(one.Plane), 16)
+		assert.Positive(t, one.Stats().Refused[tlsplane.ReasonTooMany])
+		b.join("two")
+		settle()
+		assert.Contains(t, identities(one.Plane), "two")
+	})
+}
+
+// Announcements can be forged. What they cause is bounded, and honest neighbors
+// come nevertheless.
+func TestForgedAnnouncements(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bed) {
+		one := b.join("one", func(p *tlsplane.Plane) { p.MaxNeighbors = 8 })
+		forger := endpointOf(t, b.network.NewNode("forger", b.link))
+		l := forger.Links()[0]
+		for port := range 1000 {
+			raw, err := tlsplane.Announcement(l.Addr, uint16(1+port), time.Minute)
+			require.NoError(t, err)
+			require.NoError(t, forger.Send(l.Index, raw))
+			synctest.Wait()
+		}
+		settle()
+		two := b.join("two")
+		settle()
+		assert.Equal(t, []string{"two"}, identities(one.Plane))
+		hear(t, two.heard, one.send(t))
+		assert.LessOrEqual(t, tlsplane.Candidates(one.Endpoint), 17)
+
+		// After their time they are forgotten.
+		time.Sleep(10 * time.Minute)
+		assert.Equal(t, 1, tlsplane.Candidates(one.Endpoint))
+	})
+}
+
+// A node with two interfaces on a link is no neighbor of itself.
+func TestTwoInterfacesOnOneLink(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bed) {
+		host := b.network.NewNode("double", b.link, b.link)
+		p, _ := newPlane(t, b.domain, "double", host)
+		double := join(t, p)
+		one := b.join("one")
+		settle()
+		assert.Equal(t, []string{"one", "one"}, identities(p))
+		assert.Equal(t, []string{"double", "double"}, identities(one.Plane))
+		msg := nonce()
+		require.NoError(t, double.Send(double.Links()[1].Index, []byte(msg)))
+		from := hear(t, one.heard, msg)
+		assert.Equal(t, netip.AddrPortFrom(double.Links()[1].Addr.WithZone(fmt.Sprint(one.Links()[0].Index)), double.Port()), from.Addr)
+	})
+}
+
+// A neighbor by a global address, from beyond the link, is none.
+func TestNoNeighborFromElsewhere(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bed) {
+		one := b.join("one")
+		cert := issue(t, b.domain, "far")
+		raw := endpointOf(t, b.network.NewNode("far", b.link))
+		conn := dialTLS(t, raw, netip.AddrPortFrom(one.Addr(), one.Port()), forced(&cert, 0x304, "grasp-multicast"))
+		_, err := conn.Read(make([]byte, 100))
+		require.Error(t, err)
+		settle()
+		assert.Empty(t, one.Stats().Neighbors)
+		assert.EqualValues(t, 1, one.Stats().Refused[tlsplane.ReasonProtocol])
+	})
+}
