@@ -19,12 +19,26 @@ import (
 
 // Gray, on one host, negotiates with Briggs, on another, across a router that
 // runs gdaemon: each a process in a namespace of its own.
-func TestGrayAndBriggsAcrossARelay(t *testing.T) { acrossARelay(t) }
+func TestGrayAndBriggsAcrossARelay(t *testing.T) {
+	acrossARelay(t, func(string) []string { return nil })
+}
 
 // The same, in a domain that has a password.
-func TestGrayAndBriggsAcrossARelayOfQUADS(t *testing.T) { acrossARelay(t, "-plane", "quads") }
+func TestGrayAndBriggsAcrossARelayOfQUADS(t *testing.T) {
+	acrossARelay(t, func(string) []string { return []string{"-plane", "quads"} })
+}
 
-func acrossARelay(t *testing.T, plane ...string) {
+// The same over TLS, with certificates that examples/domain makes.
+func TestGrayAndBriggsAcrossARelayOverTLS(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "domain")
+	out, err := exec.Command("go", "run", "../domain", "-dir", dir, "-members", "gray,gdaemon,briggs").CombinedOutput()
+	require.NoError(t, err, string(out))
+	acrossARelay(t, func(program string) []string { return []string{"-plane", "tls", "-domain", dir, "-member", program} })
+}
+
+// acrossARelay runs the programs with flags for the plane.
+func acrossARelay(t *testing.T, plane func(program string) []string) {
+	t.Helper()
 	if !netbed.Enter(t) {
 		return
 	}
@@ -49,7 +63,7 @@ func acrossARelay(t *testing.T, plane ...string) {
 	start := func(n *netbed.Node, program string, args ...string) (stdout *safeBuffer, stop func()) {
 		t.Helper()
 		stdout = new(safeBuffer)
-		cmd := n.Exec(ctx, filepath.Join(dir, program), append(plane, args...)...)
+		cmd := n.Exec(ctx, filepath.Join(dir, program), append(plane(program), args...)...)
 		cmd.Env = append(os.Environ(), "GRASP_PASSWORD=of the relay's domain")
 		cmd.Stdout, cmd.Stderr = stdout, os.Stderr
 		require.NoError(t, cmd.Start())
@@ -74,7 +88,7 @@ func acrossARelay(t *testing.T, plane ...string) {
 		return strings.Contains(banker.String(), "Flooding EX1")
 	})
 
-	cmd := gray.Exec(ctx, filepath.Join(dir, "gray"), append(plane, "-seed", "1", "-wait", "0", "-n", "5", "-json")...)
+	cmd := gray.Exec(ctx, filepath.Join(dir, "gray"), append(plane("gray"), "-seed", "1", "-wait", "0", "-n", "5", "-json")...)
 	cmd.Env = append(os.Environ(), "GRASP_PASSWORD=of the relay's domain")
 	outcomes, err := cmd.Output()
 	require.NoError(t, err)

@@ -81,18 +81,21 @@ func TestPair(t *testing.T) {
 		_, _, again := run()
 		assert.Equal(t, lines, again)
 	})
-	t.Run("QUADS", func(t *testing.T) {
-		t.Parallel()
-		cmd := exec.Command(exe, "-n", "20", "-link", "memory", "-seed", "1", "-json", "-wait", "0", "-plane", "quads")
-		cmd.Env = append(os.Environ(), "GRASP_PASSWORD=of the pair")
-		var stderr bytes.Buffer
-		cmd.Stderr = &stderr
-		stdout, err := cmd.Output()
-		require.NoError(t, err, stderr.String())
-		assert.Equal(t, 20, bytes.Count(stdout, []byte(`"asa":"Gray"`)))
-		assert.Equal(t, 20, bytes.Count(stdout, []byte(`"asa":"Briggs"`)))
-		assert.Zero(t, bytes.Count(stdout, []byte(`"failed"`)))
-	})
+	for _, plane := range []string{"quads", "tls"} {
+		t.Run(plane, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.Command(exe, "-n", "20", "-link", "memory", "-seed", "1", "-json", "-wait", "0", "-plane", plane)
+			cmd.Env = append(os.Environ(), "GRASP_PASSWORD=of the pair")
+			var stderr bytes.Buffer
+			cmd.Stderr = &stderr
+			stdout, err := cmd.Output()
+			require.NoError(t, err, stderr.String())
+			assert.Equal(t, 20, bytes.Count(stdout, []byte(`"asa":"Gray"`)))
+			assert.Equal(t, 20, bytes.Count(stdout, []byte(`"asa":"Briggs"`)))
+			assert.Zero(t, bytes.Count(stdout, []byte(`"failed"`)))
+			assert.NotContains(t, stderr.String(), "WARN")
+		})
+	}
 	t.Run("Ctrl-C", func(t *testing.T) {
 		if runtime.GOOS == "windows" {
 			t.Skip("a process cannot be interrupted there")

@@ -16,6 +16,7 @@ import (
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/domain"
 )
 
 // Command is one of the example programs.
@@ -44,7 +45,10 @@ type Program struct {
 	Outcomes *Outcomes
 	Stdout   io.Writer // of the process; with -json for objects only
 	Stdin    io.Reader
+	Stderr   io.Writer
 	dialogue grasp.Dialogue
+	own      *domain.Domain // without a directory of one; nil: not made yet
+	members  int            // of it
 }
 
 // Main runs the command and ends the process: with status 0 if it ran, however
@@ -80,7 +84,7 @@ func (c Command) Execute(ctx context.Context, args []string, stdin io.Reader, st
 }
 
 func start(o Options, stdin io.Reader, stdout, stderr io.Writer) (*Program, error) {
-	p := &Program{Options: o, Outcomes: NewOutcomes(nil), Stdout: stdout, Stdin: stdin}
+	p := &Program{Options: o, Outcomes: NewOutcomes(nil), Stdout: stdout, Stdin: stdin, Stderr: stderr}
 	if o.Dialogue {
 		var err error
 		if p.dialogue, err = grasp.AskDialogue(stdin, stderr); err != nil {
@@ -108,7 +112,11 @@ func (p *Program) Say(things ...any) {
 // NewInstance starts an instance with these settings, on the links of a plane,
 // protected and printing as the user chose.
 func (p *Program) NewInstance(links acp.Plane, cfg grasp.Config) (*grasp.Instance, error) {
-	cfg.Plane, cfg.Dialogue = p.protect(links), p.dialogue
+	plane, err := p.protect(links)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Plane, cfg.Dialogue = plane, p.dialogue
 	return grasp.New(cfg)
 }
 

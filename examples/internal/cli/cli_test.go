@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"io"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,8 @@ import (
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/tlsplane"
+	"github.com/go-grasp/grasp/internal/domain"
 )
 
 // run executes a command and returns its exit status and what it wrote.
@@ -113,8 +116,9 @@ func TestPlane(t *testing.T) {
 	links := acp.NewNetwork(1).NewNode("x")
 	var plane acp.Plane
 	c := Command{Name: "planes", Run: func(_ context.Context, p *Program) error {
-		plane = p.protect(links)
-		return nil
+		var err error
+		plane, err = p.protect(links)
+		return err
 	}}
 	for args, want := range map[string]acp.Plane{
 		"":                                   links,
@@ -131,6 +135,71 @@ func TestPlane(t *testing.T) {
 	status, _, stderr := run(c, "", "-plane", "quads")
 	assert.Equal(t, 2, status)
 	assert.Contains(t, stderr, passwordEnv)
+}
+
+// Over TLS, a program is a member of the domain in a directory, or has a domain
+// of its own.
+func TestTLS(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "d")
+	d, err := domain.Create(dir, "a domain")
+	require.NoError(t, err)
+	cert, err := d.Issue("gray", time.Hour)
+	require.NoError(t, err)
+	require.NoError(t, domain.SaveMember(dir, "gray", cert))
+
+	n := acp.NewNetwork(1)
+	links := n.NewNode("x", n.NewLink(acp.LinkConfig{}))
+	var reasons []string
+	inOne := Command{Name: "both", Memory: true, Run: func(_ context.Context, p *Program) error {
+		for range 2 {
+			plane, err := p.protect(links)
+			if err != nil {
+				return err
+			}
+			if plane == acp.Plane(links) {
+				reasons = append(reasons, "as it is")
+				continue
+			}
+			assert.Equal(t, acp.Plane(links), plane.(*tlsplane.Plane).Underlay)
+			assert.True(t, plane.Status().Secure)
+			reasons = append(reasons, plane.Status().Reason)
+		}
+		return nil
+	}}
+	alone := inOne
+	alone.Memory = false
+	for args, want := range map[string]string{
+		"":                     "as it is",
+		"-plane layer2":        "as it is",
+		"-plane tls":           "member-",
+		"-plane tls -domain D": "as gray until",
+	} {
+		args = strings.ReplaceAll(args, "D", dir+" -member gray")
+		reasons = nil
+		status, _, stderr := run(inOne, "", strings.Fields(args)...)
+		require.Zero(t, status, stderr)
+		require.Len(t, reasons, 2)
+		for _, r := range reasons {
+			assert.Contains(t, r, want)
+		}
+		if want != "member-" {
+			status, _, stderr = run(alone, "", strings.Fields(args)...)
+			require.Zero(t, status, stderr)
+		}
+	}
+	for _, args := range []string{"-plane tls -domain D", "-plane tls -member m", "-domain D -member m", "-plane layer2 -member m"} {
+		for _, c := range []Command{inOne, alone} {
+			status, _, stderr := run(c, "", strings.Fields(args)...)
+			assert.Equal(t, 2, status, args)
+			assert.Contains(t, stderr, "-domain and -member")
+		}
+	}
+	status, _, stderr := run(alone, "", "-plane", "tls")
+	assert.Equal(t, 2, status)
+	assert.Contains(t, stderr, "-domain and -member")
+	status, _, stderr = run(alone, "", "-plane", "tls", "-domain", dir, "-member", "nobody")
+	assert.Equal(t, 1, status)
+	assert.Contains(t, stderr, "nobody.pem")
 }
 
 func TestExitStatus(t *testing.T) {

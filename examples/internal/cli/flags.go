@@ -26,6 +26,8 @@ type Options struct {
 	// PlaneName is -plane.
 	PlaneName string
 	Password  string   // -password, or from the environment
+	Domain    string   // -domain
+	Member    string   // -member
 	Args      []string // what follows the flags
 }
 
@@ -48,7 +50,7 @@ func (c Command) parse(args []string, stderr io.Writer) (Options, error) {
 	f.BoolVar(&o.JSON, "json", false, "print outcomes on standard output, one JSON object per line,\nand the progress on standard error")
 	f.BoolVar(&o.Dialogue, "dialogue", false, "ask how much to print, like the Python prototype")
 	f.StringVar(&links, "link", "", "use these interfaces only: `name[,name]`"+c.memoryUsage())
-	o.planeFlags(f)
+	o.planeFlags(f, c.Memory)
 	if c.Flags != nil {
 		c.Flags(f)
 	}
@@ -63,7 +65,7 @@ func (c Command) parse(args []string, stderr io.Writer) (Options, error) {
 		o.Links = strings.Split(links, ",")
 	}
 	o.Args = f.Args()
-	if err := errors.Join(o.checkPlane(), c.check(o)); err != nil {
+	if err := errors.Join(o.checkPlane(c.Memory), c.check(o)); err != nil {
 		fmt.Fprintf(stderr, "%s: %v\n", c.Name, err)
 		return o, err
 	}

@@ -13,41 +13,54 @@ import (
 const (
 	layer2 = "layer2"
 	quads  = "quads"
+	tls    = "tls"
 )
 
 // passwordEnv is the environment variable for the domain's password. What is
 // given with -password can be read by everybody on the machine.
 const passwordEnv = "GRASP_PASSWORD"
 
-func (o *Options) planeFlags(f *flag.FlagSet) {
-	f.StringVar(&o.PlaneName, "plane", layer2, "the security `plane`: layer2, which assumes that the links are protected,\nor quads, which encrypts with a password in the Python prototype's way")
+// planeFlags adds the flags for planes. A program with all sides in one process
+// can do without the directory of a domain.
+func (o *Options) planeFlags(f *flag.FlagSet, inOne bool) {
+	f.StringVar(&o.PlaneName, "plane", layer2, "the security `plane`: layer2, which assumes that the links are protected;\ntls, for members of a domain with certificates;\nor quads, which encrypts with a password in the Python prototype's way")
 	f.StringVar(&o.Password, "password", "", "the domain's password `P` for -plane quads; better, since nobody else sees it,\nput it into the environment as "+passwordEnv)
+	without := ""
+	if inOne {
+		without = ";\nwithout it the program makes one for itself alone"
+	}
+	f.StringVar(&o.Domain, "domain", "", "the `directory` of the domain for -plane tls, as examples/domain makes it"+without)
+	f.StringVar(&o.Member, "member", "", "the `name` of this member of the domain")
 }
 
 // checkPlane refuses what makes no sense, and completes the rest.
-func (o *Options) checkPlane() error {
-	switch o.PlaneName {
-	case layer2:
-		if o.Password != "" {
-			return errors.New("-password is for -plane quads")
-		}
-		return nil
-	case quads:
-		if o.Password == "" {
-			o.Password = os.Getenv(passwordEnv)
-		}
+func (o *Options) checkPlane(inOne bool) error {
+	switch {
+	case o.PlaneName != layer2 && o.PlaneName != quads && o.PlaneName != tls:
+		return fmt.Errorf("-plane %s: there are only layer2, tls and quads", o.PlaneName)
+	case o.PlaneName != quads && o.Password != "":
+		return errors.New("-password is for -plane quads")
+	case o.PlaneName != tls && (o.Domain != "" || o.Member != ""):
+		return errors.New("-domain and -member are for -plane tls")
+	case o.PlaneName == tls && ((o.Domain == "") != (o.Member == "") || o.Domain == "" && !inOne):
+		return errors.New("-plane tls needs -domain and -member")
+	}
+	if o.PlaneName == quads && o.Password == "" {
+		o.Password = os.Getenv(passwordEnv)
 		if o.Password == "" {
 			return errors.New("-plane quads needs a password: put it into the environment as " + passwordEnv)
 		}
-		return nil
 	}
-	return fmt.Errorf("-plane %s: there are only layer2 and quads", o.PlaneName)
+	return nil
 }
 
 // protect returns the plane that the user chose, on top of the links of another.
-func (p *Program) protect(links acp.Plane) acp.Plane {
-	if p.PlaneName == quads {
-		return &acp.QUADS{Password: p.Password, Under: links}
+func (p *Program) protect(links acp.Plane) (acp.Plane, error) {
+	switch p.PlaneName {
+	case tls:
+		return p.overTLS(links)
+	case quads:
+		return &acp.QUADS{Password: p.Password, Under: links}, nil
 	}
-	return links
+	return links, nil
 }
