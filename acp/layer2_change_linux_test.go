@@ -122,10 +122,10 @@ func TestLayer2Flapping(t *testing.T) {
 					select {
 					case <-done:
 						return
-					case r := <-to.heard:
+					case r := <-to.Heard:
 						heard.Add(1)
 						if n := heard.Load(); n%16 == 0 {
-							if s, err := to.Dial(t.Context(), r.from.Addr); err == nil {
+							if s, err := to.Dial(t.Context(), r.From.Addr); err == nil {
 								dialed.Add(1)
 								_ = s.Conn.(*net.TCPConn).SetLinger(0)
 								_ = s.Close()

@@ -107,8 +107,8 @@ func TestLayer2IPv6First(t *testing.T) {
 	far := open(t, on("va1"))
 	require.NoError(t, far.Send(must(t, far, "va1").Index, []byte("IPv6")))
 	select {
-	case r := <-e.heard:
-		assert.Equal(t, "IPv6", r.msg)
+	case r := <-e.Heard:
+		assert.Equal(t, "IPv6", r.Msg)
 	case <-time.After(patience):
 		require.Fail(t, "nothing heard")
 	}
@@ -154,8 +154,8 @@ func TestLayer2Mixed(t *testing.T) {
 		require.NoError(t, far4.Send(vb1.Index, []byte("4 "+n)))
 	}
 	netbed.Eventually(t, patience, "all is heard", func() bool {
-		for len(e.heard) > 0 {
-			got[(<-e.heard).msg]++
+		for len(e.Heard) > 0 {
+			got[(<-e.Heard).Msg]++
 		}
 		return len(got) >= 2*each
 	})
@@ -179,7 +179,7 @@ func TestLayer2ChangesOver(t *testing.T) {
 	opened := func(name string) member {
 		e, err := on4(name).Open()
 		require.NoError(t, err)
-		return member{e, receive(t, e)}
+		return member{Endpoint: e, Heard: receive(t, e)}
 	}
 	a, b := opened("va0"), opened("va1")
 	runs := func(want6 bool) {
@@ -252,8 +252,8 @@ func TestLayer2IPv4KeepsItsAddress(t *testing.T) {
 	netbed.Eventually(t, patience, "the new network is heard", func() bool {
 		send4(t, "new", "va1", "10.0.7.2", acp.Group4)
 		select {
-		case r := <-e.heard:
-			return r.msg == "new"
+		case r := <-e.Heard:
+			return r.Msg == "new"
 		default:
 			return false
 		}

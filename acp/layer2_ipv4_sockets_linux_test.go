@@ -83,7 +83,7 @@ func TestTrap05AddressReuseIPv4(t *testing.T) {
 					msg := nonce()
 					require.NoError(t, from.Send(must(t, from, "va0").Index, []byte(msg)))
 					for _, m := range ours {
-						hear(t, m.heard, msg)
+						hear(t, m.Heard, msg)
 					}
 					require.NoError(t, theirs.SetReadDeadline(time.Now().Add(patience)))
 					for got := ""; got != msg; {
@@ -117,7 +117,7 @@ func TestTrap07OtherGroupsAndLinksIPv4(t *testing.T) {
 	joinGroup4(t, neighbors, "va0", other)
 
 	send4(t, "other link", "vb1", "10.0.1.2", acp.Group4)
-	hear(t, control.heard, "other link")
+	hear(t, control.Heard, "other link")
 	send4(t, "other group", "va1", "10.0.0.2", other)
 	send4(t, "off-link source", "va1", "192.0.2.1", acp.Group4)
 	send4(t, "off-link too", "va1", "10.9.0.3", acp.Group4)
@@ -128,9 +128,9 @@ func TestTrap07OtherGroupsAndLinksIPv4(t *testing.T) {
 	send4(t, "good", "va1", "10.0.0.2", acp.Group4)
 	for _, want := range []string{"peer", "own", "good"} {
 		select {
-		case r := <-m.heard:
-			assert.Equal(t, want, r.msg)
-			assert.Equal(t, must(t, m, "va0").Index, r.from.Link)
+		case r := <-m.Heard:
+			assert.Equal(t, want, r.Msg)
+			assert.Equal(t, must(t, m, "va0").Index, r.From.Link)
 		case <-time.After(patience):
 			require.Fail(t, "nothing heard", "want %s", want)
 		}
@@ -170,7 +170,7 @@ func TestLayer2IPv4OneReceiver(t *testing.T) {
 		require.NoError(t, err)
 		msg := nonce()
 		require.NoError(t, from.Send(must(t, from, "va0").Index, []byte(msg)))
-		hear(t, m.heard, msg)
+		hear(t, m.Heard, msg)
 		require.NoError(t, from.Close())
 	}
 	assert.Zero(t, acp.Drops(m.Endpoint))

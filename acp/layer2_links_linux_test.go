@@ -293,7 +293,7 @@ func TestTrap12NoIPv6(t *testing.T) {
 	netbed.VethPair(t, "va0", "va1")
 	e, err := on().Open()
 	require.NoError(t, err)
-	m := member{e, receive(t, e)}
+	m := member{Endpoint: e, Heard: receive(t, e)}
 	assert.Empty(t, e.Links())
 	assert.False(t, e.Addr().IsValid())
 	assert.NotZero(t, e.Port())
@@ -313,7 +313,7 @@ func TestTrap12NoLink(t *testing.T) {
 	}
 	e, err := on().Open()
 	require.NoError(t, err)
-	m := member{e, receive(t, e)}
+	m := member{Endpoint: e, Heard: receive(t, e)}
 	assert.Empty(t, e.Links())
 	netbed.VethPair(t, "va0", "va1")
 	start := time.Now()
@@ -330,7 +330,7 @@ func TestTrap14LinksComeAndGo(t *testing.T) {
 	}
 	alone, err := on().Open()
 	require.NoError(t, err)
-	e := member{alone, receive(t, alone)}
+	e := member{Endpoint: alone, Heard: receive(t, alone)}
 	look := func() {}
 	flap := func() {
 		netbed.IP(t, "link", "add", "va0", "type", "veth", "peer", "name", "va1")

@@ -83,9 +83,9 @@ func reach(t *testing.T, from acp.Endpoint, name string, to member, within time.
 		retry := time.After(20 * time.Millisecond)
 		for waiting := true; waiting; {
 			select {
-			case r := <-to.heard:
-				if r.msg == msg {
-					return r.from
+			case r := <-to.Heard:
+				if r.Msg == msg {
+					return r.From
 				}
 			case <-retry:
 				waiting = false
@@ -173,7 +173,7 @@ func TestLayer2Loopback(t *testing.T) {
 	assert.ErrorContains(t, err, "lo (link "+strconv.Itoa(lo.Index)+")")
 	msg := nonce()
 	require.NoError(t, e.Send(must(t, e, "va0").Index, []byte(msg)))
-	hear(t, e.heard, msg)
+	hear(t, e.Heard, msg)
 
 	netbed.IP(t, "-6", "route", "add", "local", "ff02::13/128", "dev", "lo") // as documented
 	reach(t, e, "va0", e, patience)

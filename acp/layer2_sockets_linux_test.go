@@ -88,7 +88,7 @@ func TestTrap05AddressReuse(t *testing.T) {
 					msg := nonce()
 					require.NoError(t, from.Send(must(t, from, "va0").Index, []byte(msg)))
 					for _, m := range ours {
-						hear(t, m.heard, msg)
+						hear(t, m.Heard, msg)
 					}
 					require.NoError(t, theirs.SetReadDeadline(time.Now().Add(patience)))
 					for got := ""; got != msg; { // it hears the copy on va0 as well: trap 7
@@ -122,7 +122,7 @@ func TestTrap05OtherProcesses(t *testing.T) {
 		for range 2 {
 			_, err := fmt.Scanln(&line)
 			require.NoError(t, err)
-			hear(t, m.heard, line)
+			hear(t, m.Heard, line)
 			fmt.Println("heard")
 		}
 		return
@@ -169,7 +169,7 @@ func TestTrap05OtherProcesses(t *testing.T) {
 			require.NoError(t, err)
 		}
 		require.NoError(t, m.Send(m.Links()[0].Index, []byte(msg)))
-		hear(t, m.heard, msg)
+		hear(t, m.Heard, msg)
 		for _, p := range ps {
 			expect(p, "heard")
 		}
@@ -199,9 +199,9 @@ func TestTrap06UnicastIsDropped(t *testing.T) {
 	_, err = s.WriteToUDPAddrPort([]byte("multicast"), netip.AddrPortFrom(acp.Group6.WithZone(via), acp.Port))
 	require.NoError(t, err)
 	select {
-	case r := <-m.heard:
-		assert.Equal(t, "multicast", r.msg)
-		assert.Equal(t, netbed.LinkLocal(t, "va0").WithZone(strconv.Itoa(va1.Index)), r.from.Addr.Addr())
+	case r := <-m.Heard:
+		assert.Equal(t, "multicast", r.Msg)
+		assert.Equal(t, netbed.LinkLocal(t, "va0").WithZone(strconv.Itoa(va1.Index)), r.From.Addr.Addr())
 	case <-time.After(patience):
 		require.Fail(t, "nothing heard")
 	}
@@ -235,13 +235,13 @@ func TestTrap07OtherGroupsAndLinks(t *testing.T) {
 		require.NoError(t, err)
 	}
 	send("other link", "vb1", "", acp.Group6)
-	hear(t, control.heard, "other link")
+	hear(t, control.Heard, "other link")
 	send("other group", "va1", "", other)
 	send("off-link source", "va1", "fd00::1", acp.Group6)
 	send("good", "va1", "", acp.Group6)
 	select {
-	case r := <-m.heard:
-		assert.Equal(t, "good", r.msg)
+	case r := <-m.Heard:
+		assert.Equal(t, "good", r.Msg)
 	case <-time.After(patience):
 		require.Fail(t, "nothing heard")
 	}
@@ -279,9 +279,9 @@ func TestTrap08OwnMulticasts(t *testing.T) {
 	require.NoError(t, m.Send(va0.Index, []byte("end")))
 	for ends := 0; ends < 2; {
 		select {
-		case r := <-m.heard:
-			if r.msg == "mine" {
-				got[r.from]++
+		case r := <-m.Heard:
+			if r.Msg == "mine" {
+				got[r.From]++
 			} else {
 				ends++
 			}
@@ -309,7 +309,7 @@ func TestTrap09TwoInterfacesOnOneLink(t *testing.T) {
 		reach(t, m, name, far, patience)
 		msg := nonce()
 		require.NoError(t, m.Send(must(t, m, name).Index, []byte(msg)))
-		links := map[int]bool{hear(t, m.heard, msg).Link: true, hear(t, m.heard, msg).Link: true}
+		links := map[int]bool{hear(t, m.Heard, msg).Link: true, hear(t, m.Heard, msg).Link: true}
 		assert.Len(t, links, 2, "heard by both")
 	}
 }
@@ -345,9 +345,9 @@ func TestTrap10InterfaceGoesWithThePacket(t *testing.T) {
 	for i, m := range far {
 		for range each {
 			select {
-			case r := <-m.heard:
-				require.Equal(t, fmt.Sprintf("link %d", i), r.msg)
-				require.Equal(t, must(t, e, near[i]).Addr.WithZone(""), r.from.Addr.Addr().WithZone(""))
+			case r := <-m.Heard:
+				require.Equal(t, fmt.Sprintf("link %d", i), r.Msg)
+				require.Equal(t, must(t, e, near[i]).Addr.WithZone(""), r.From.Addr.Addr().WithZone(""))
 			case <-time.After(patience):
 				require.Fail(t, "not all heard", "by link %d", i)
 			}

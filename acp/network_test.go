@@ -45,7 +45,7 @@ func all(c <-chan received) []string {
 	synctest.Wait()
 	var msgs []string
 	for len(c) > 0 {
-		msgs = append(msgs, (<-c).msg)
+		msgs = append(msgs, (<-c).Msg)
 	}
 	return msgs
 }
@@ -81,10 +81,10 @@ func TestNetworkConformanceOfOneNode(t *testing.T) {
 
 func TestNetworkConformanceInBubble(t *testing.T) {
 	for _, test := range planeTests {
-		t.Run(test.name, func(t *testing.T) {
+		t.Run(test.Name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				_, a, b := pair(acp.LinkConfig{Delay: time.Second})
-				test.run(t, a, b)
+				test.Run(t, a, b)
 			})
 		})
 	}
@@ -155,8 +155,8 @@ func TestTwoLinksAreTwoCopies(t *testing.T) {
 		}
 		synctest.Wait()
 		first, second := <-c, <-c
-		assert.NotEqual(t, first.from.Link, second.from.Link)
-		assert.NotEqual(t, first.from.Addr.Addr().WithZone(""), second.from.Addr.Addr().WithZone(""))
+		assert.NotEqual(t, first.From.Link, second.From.Link)
+		assert.NotEqual(t, first.From.Addr.Addr().WithZone(""), second.From.Addr.Addr().WithZone(""))
 		assert.Empty(t, all(c))
 	})
 }

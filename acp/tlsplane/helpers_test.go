@@ -14,7 +14,21 @@ import (
 
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/acp/tlsplane"
+	"github.com/go-grasp/grasp/internal/acptest"
 	"github.com/go-grasp/grasp/internal/domain"
+)
+
+// What tests of planes have in common.
+type member = acptest.Member
+
+const patience = acptest.Patience
+
+var (
+	hear    = acptest.Hear
+	join    = acptest.Join
+	nonce   = acptest.Nonce
+	receive = acptest.Receive
+	say     = acptest.Say
 )
 
 // credentials are those of a member, for a test to change.
@@ -139,8 +153,8 @@ func (n *node) send(t *testing.T) string {
 func heardBy(n *node) []string {
 	synctest.Wait()
 	var msgs []string
-	for len(n.heard) > 0 {
-		msgs = append(msgs, (<-n.heard).msg)
+	for len(n.Heard) > 0 {
+		msgs = append(msgs, (<-n.Heard).Msg)
 	}
 	return msgs
 }

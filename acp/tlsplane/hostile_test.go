@@ -103,7 +103,7 @@ func TestNonsenseFromMember(t *testing.T) {
 			assert.Equal(t, []string{"friend"}, identities(victim.Plane), what)
 		}
 		assert.Equal(t, []string{"fine"}, heardBy(victim))
-		hear(t, victim.heard, friend.send(t))
+		hear(t, victim.Heard, friend.send(t))
 
 		// Its own ID shown to a node is no neighbor either.
 		conn := dialTLS(t, raw, addrOf(victim, insider), forced(&cert, tls.VersionTLS13, "grasp-multicast"))
@@ -138,7 +138,7 @@ func TestNobodyTakesTheplaceOfAnother(t *testing.T) {
 		require.NoError(t, err)
 		settle()
 		assert.ElementsMatch(t, []string{"friend", "insider"}, identities(victim.Plane))
-		hear(t, friend.heard, victim.send(t))
+		hear(t, friend.Heard, victim.send(t))
 	})
 }
 

@@ -79,7 +79,7 @@ func TestX02RevokedNeighbor(t *testing.T) {
 		one, two := b.join("one"), b.join("two")
 		settle()
 		msg := two.send(t)
-		hear(t, one.heard, msg)
+		hear(t, one.Heard, msg)
 		assert.Equal(t, []string{msg}, heardBy(two), "its own")
 
 		one.set(func(c *credentials) { c.revoked["two"] = true })
@@ -146,7 +146,7 @@ func TestRotation(t *testing.T) {
 		assert.Equal(t, tlsplane.ReasonForeign, refused.Reason)
 		assert.Equal(t, []string{"two-c"}, identities(one.Plane))
 		msg := one.send(t)
-		hear(t, two.heard, msg)
+		hear(t, two.Heard, msg)
 	})
 }
 

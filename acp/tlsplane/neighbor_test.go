@@ -90,7 +90,7 @@ func TestNeighborsComeBack(t *testing.T) {
 			settle()
 			again, err := two.Plane.Open()
 			require.NoError(b, err)
-			two.member = member{again, receive(b.T, again)}
+			two.member = member{Endpoint: again, Heard: receive(b.T, again)}
 			return two
 		}, time.Second},
 	} {
@@ -101,8 +101,8 @@ func TestNeighborsComeBack(t *testing.T) {
 				require.Len(t, identities(one.Plane), 1)
 				two = c.breakIt(b, one, two)
 				time.Sleep(c.within)
-				hear(t, two.heard, one.send(t))
-				hear(t, one.heard, two.send(t))
+				hear(t, two.Heard, one.send(t))
+				hear(t, one.Heard, two.send(t))
 				synctest.Wait()
 				assert.Len(t, identities(one.Plane), 1)
 				time.Sleep(10 * time.Minute)
@@ -121,7 +121,7 @@ func TestKeepAlive(t *testing.T) {
 		since := one.Stats().Neighbors[0].Since
 		time.Sleep(50 * time.Minute)
 		assert.Equal(t, since, one.Stats().Neighbors[0].Since)
-		hear(t, two.heard, one.send(t))
+		hear(t, two.Heard, one.send(t))
 		assert.EqualValues(t, 1, one.Stats().Sent, "keep-alives are no multicasts")
 	})
 }
@@ -228,7 +228,7 @@ func TestForgedAnnouncements(t *testing.T) {
 		two := b.join("two")
 		settle()
 		assert.Equal(t, []string{"two"}, identities(one.Plane))
-		hear(t, two.heard, one.send(t))
+		hear(t, two.Heard, one.send(t))
 		assert.LessOrEqual(t, tlsplane.Candidates(one.Endpoint), 17)
 
 		// After their time they are forgotten.
@@ -249,7 +249,7 @@ func TestTwoInterfacesOnOneLink(t *testing.T) {
 		assert.Equal(t, []string{"double", "double"}, identities(one.Plane))
 		msg := nonce()
 		require.NoError(t, double.Send(double.Links()[1].Index, []byte(msg)))
-		from := hear(t, one.heard, msg)
+		from := hear(t, one.Heard, msg)
 		assert.Equal(t, netip.AddrPortFrom(double.Links()[1].Addr.WithZone(fmt.Sprint(one.Links()[0].Index)), double.Port()), from.Addr)
 	})
 }

@@ -15,18 +15,19 @@ import (
 
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/acp/tlsplane"
+	"github.com/go-grasp/grasp/internal/acptest"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
 func TestConformance(t *testing.T) {
 	for _, cfg := range []acp.LinkConfig{{}, {Delay: 2 * time.Millisecond, Jitter: time.Millisecond}} {
-		for _, test := range planeTests {
-			t.Run(fmt.Sprintf("delay %v/%s", cfg.Delay, test.name), func(t *testing.T) {
+		for _, test := range acptest.Tests {
+			t.Run(fmt.Sprintf("delay %v/%s", cfg.Delay, test.Name), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					b := newBed(t, cfg)
 					one, _ := newPlane(t, b.domain, "a", b.network.NewNode("a", b.link))
 					two, _ := newPlane(t, b.domain, "b", b.network.NewNode("b", b.link))
-					test.run(t, one, two)
+					test.Run(t, one, two)
 				})
 			})
 		}
@@ -34,11 +35,11 @@ func TestConformance(t *testing.T) {
 }
 
 func TestConformanceOfOneNode(t *testing.T) {
-	for _, test := range planeTests {
-		t.Run(test.name, func(t *testing.T) {
+	for _, test := range acptest.Tests {
+		t.Run(test.Name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, b *bed) {
 				p, _ := newPlane(b, b.domain, "a", b.network.NewNode("a", b.link))
-				test.run(t, p, p)
+				test.Run(t, p, p)
 			})
 		})
 	}
@@ -70,7 +71,7 @@ func TestX02NothingInClear(t *testing.T) {
 		defer b.link.Tap(func(p acp.Packet) { packets = append(packets, p) })()
 		one, two := b.join("one"), b.join("two")
 		msg := one.send(t)
-		hear(t, two.heard, msg)
+		hear(t, two.Heard, msg)
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		require.NotEmpty(t, packets)

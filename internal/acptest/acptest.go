@@ -1,4 +1,6 @@
-package acp_test
+// Package acptest has the tests that every [acp.Plane] has to pass, and what
+// tests of planes need.
+package acptest
 
 import (
 	"context"
@@ -20,21 +22,21 @@ import (
 	"github.com/go-grasp/grasp/acp"
 )
 
-// testPlane checks what every Plane has to do. The planes share a link, and
+// Plane checks what every Plane has to do. The planes share a link, and
 // may be one and the same. It does not need to be the only user of the link.
-func testPlane(t *testing.T, a, b acp.Plane) {
-	for _, test := range planeTests {
-		t.Run(test.name, func(t *testing.T) { test.run(t, a, b) })
+func Plane(t *testing.T, a, b acp.Plane) {
+	for _, test := range Tests {
+		t.Run(test.Name, func(t *testing.T) { test.Run(t, a, b) })
 	}
 }
 
-// planeTests are the parts of testPlane, for those who can't use t.Run.
-var planeTests = []struct {
-	name string
-	run  func(t *testing.T, a, b acp.Plane)
+// Tests are the parts of Plane, for those who can't use t.Run.
+var Tests = []struct {
+	Name string
+	Run  func(t *testing.T, a, b acp.Plane)
 }{
 	{"MulticastIsHeardByAllOnTheLink", testMulticastIsHeardByAll},
-	{"OriginCanBeDialed", testOriginCanBeDialed},
+	{"OriginCanBeDialed", OriginCanBeDialed},
 	{"LargestMessageIsHeardWhole", testLargestMessage},
 	{"TooLargeMessageIsRefused", testTooLargeMessage},
 	{"UnknownLinkIsAnErrorOfThatLink", testUnknownLink},
@@ -49,16 +51,16 @@ var planeTests = []struct {
 	{"StreamsOutliveEndpoints", testStreamsOutliveEndpoints},
 }
 
-// patience is for what has to happen at once.
-const patience = 10 * time.Second
+// Patience is for what has to happen at once.
+const Patience = 10 * time.Second
 
-// open opens an endpoint and waits for its first link.
-func open(t *testing.T, p acp.Plane) acp.Endpoint {
+// Open opens an endpoint and waits for its first link.
+func Open(t *testing.T, p acp.Plane) acp.Endpoint {
 	t.Helper()
 	e, err := p.Open()
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = e.Close() })
-	for deadline := time.Now().Add(patience); len(e.Links()) == 0; {
+	for deadline := time.Now().Add(Patience); len(e.Links()) == 0; {
 		require.True(t, time.Now().Before(deadline), "no link")
 		select {
 		case <-e.Changed():
@@ -68,16 +70,16 @@ func open(t *testing.T, p acp.Plane) acp.Endpoint {
 	return e
 }
 
-// received is a result of Receive.
-type received struct {
-	msg  string
-	from acp.Origin
+// Received is a result of Receive.
+type Received struct {
+	Msg  string
+	From acp.Origin
 }
 
-// receive receives everything in the background, until the endpoint is closed.
-func receive(t *testing.T, e acp.Endpoint) <-chan received {
+// Receive receives everything in the background, until the endpoint is closed.
+func Receive(t *testing.T, e acp.Endpoint) <-chan Received {
 	t.Helper()
-	c := make(chan received, 4096)
+	c := make(chan Received, 4096)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		buf := make([]byte, 2*acp.MaxMulticast)
@@ -88,7 +90,7 @@ func receive(t *testing.T, e acp.Endpoint) <-chan received {
 				return
 			}
 			select {
-			case c <- received{string(buf[:n]), from}:
+			case c <- Received{string(buf[:n]), from}:
 			default:
 				assert.Fail(t, "nobody takes what is received")
 			}
@@ -101,15 +103,15 @@ func receive(t *testing.T, e acp.Endpoint) <-chan received {
 	return c
 }
 
-// hear waits until a message is received, ignoring others.
-func hear(t *testing.T, c <-chan received, msg string) acp.Origin {
+// Hear waits until a message is received, ignoring others.
+func Hear(t *testing.T, c <-chan Received, msg string) acp.Origin {
 	t.Helper()
-	timeout := time.After(patience)
+	timeout := time.After(Patience)
 	for {
 		select {
 		case r := <-c:
-			if r.msg == msg {
-				return r.from
+			if r.Msg == msg {
+				return r.From
 			}
 		case <-timeout:
 			require.Fail(t, "not heard", "%.40q", msg)
@@ -117,8 +119,8 @@ func hear(t *testing.T, c <-chan received, msg string) acp.Origin {
 	}
 }
 
-// item returns a message with a text: a CBOR item, as planes expect.
-func item(text string) string {
+// Item returns a message with a text: a CBOR item, as planes expect.
+func Item(text string) string {
 	raw, err := cbor.Marshal(text)
 	if err != nil {
 		panic(err) // texts always encode
@@ -126,45 +128,46 @@ func item(text string) string {
 	return string(raw)
 }
 
-// nonce returns a message that nobody else sends.
-func nonce() string { return item(fmt.Sprintf("test %016x", rand.Uint64())) }
+// Nonce returns a message that nobody else sends.
+func Nonce() string { return Item(fmt.Sprintf("test %016x", rand.Uint64())) }
 
 // largest is nonce with the largest message that the endpoint takes.
 func largest(t *testing.T, e acp.Endpoint) string {
 	t.Helper()
-	msg := nonce()
-	msg = item(msg + strings.Repeat("x", e.MaxMulticast()-len(msg)-3)) // which take 3 bytes to say how many
+	msg := Nonce()
+	msg = Item(msg + strings.Repeat("x", e.MaxMulticast()-len(msg)-3)) // which take 3 bytes to say how many
 	require.Len(t, msg, e.MaxMulticast())
 	return msg
 }
 
-// member is an endpoint that receives in the background.
-type member struct {
+// Member is an endpoint that receives in the background.
+type Member struct {
 	acp.Endpoint
-	heard <-chan received
+	Heard <-chan Received
 }
 
-func join(t *testing.T, p acp.Plane) member {
+// Join opens an endpoint that receives in the background.
+func Join(t *testing.T, p acp.Plane) Member {
 	t.Helper()
-	e := open(t, p)
-	return member{e, receive(t, e)}
+	e := Open(t, p)
+	return Member{e, Receive(t, e)}
 }
 
 // meet has b hear from a, and returns the origin and the link's index at a.
-func meet(t *testing.T, a acp.Endpoint, b member) (from acp.Origin, link int) {
+func meet(t *testing.T, a acp.Endpoint, b Member) (from acp.Origin, link int) {
 	t.Helper()
 	byMsg := make(map[string]int)
 	for _, l := range a.Links() {
-		msg := nonce()
+		msg := Nonce()
 		byMsg[msg] = l.Index
 		require.NoError(t, a.Send(l.Index, []byte(msg)))
 	}
-	timeout := time.After(patience)
+	timeout := time.After(Patience)
 	for {
 		select {
-		case r := <-b.heard:
-			if l, ok := byMsg[r.msg]; ok {
-				return r.from, l
+		case r := <-b.Heard:
+			if l, ok := byMsg[r.Msg]; ok {
+				return r.From, l
 			}
 		case <-timeout:
 			require.Fail(t, "not on the same link")
@@ -173,10 +176,10 @@ func meet(t *testing.T, a acp.Endpoint, b member) (from acp.Origin, link int) {
 }
 
 // connect has b dial a where a's multicasts come from.
-func connect(t *testing.T, a acp.Endpoint, b member) (dialed, accepted *acp.Stream) {
+func connect(t *testing.T, a acp.Endpoint, b Member) (dialed, accepted *acp.Stream) {
 	t.Helper()
 	from, _ := meet(t, a, b)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
 	dialed, err := b.Dial(ctx, from.Addr)
 	require.NoError(t, err)
@@ -187,21 +190,21 @@ func connect(t *testing.T, a acp.Endpoint, b member) (dialed, accepted *acp.Stre
 	return dialed, accepted
 }
 
-// say writes a message at one end of a stream and reads it at the other.
-func say(t *testing.T, from, to net.Conn, text string) {
+// Say writes a message at one end of a stream and reads it at the other.
+func Say(t *testing.T, from, to net.Conn, text string) {
 	t.Helper()
-	msg := item(text)
+	msg := Item(text)
 	_, err := from.Write([]byte(msg))
 	require.NoError(t, err)
-	require.NoError(t, to.SetReadDeadline(time.Now().Add(patience)))
+	require.NoError(t, to.SetReadDeadline(time.Now().Add(Patience)))
 	buf := make([]byte, len(msg))
 	_, err = io.ReadFull(to, buf)
 	require.NoError(t, err)
 	require.Equal(t, msg, string(buf))
 }
 
-// within fails if f takes too long.
-func within(t *testing.T, what string, f func()) {
+// Within fails if f takes too long.
+func Within(t *testing.T, what string, f func()) {
 	t.Helper()
 	done := make(chan struct{})
 	go func() {
@@ -210,7 +213,7 @@ func within(t *testing.T, what string, f func()) {
 	}()
 	select {
 	case <-done:
-	case <-time.After(patience):
+	case <-time.After(Patience):
 		require.Fail(t, "takes too long", what)
 	}
 }
@@ -224,15 +227,15 @@ func linkIndexes(e acp.Endpoint) []int {
 }
 
 func testMulticastIsHeardByAll(t *testing.T, a, b acp.Plane) {
-	e, other, far := join(t, a), join(t, a), join(t, b)
+	e, other, far := Join(t, a), Join(t, a), Join(t, b)
 	_, link := meet(t, e, far)
-	msg := nonce()
+	msg := Nonce()
 	require.NoError(t, e.Send(link, []byte(msg)))
 	for _, c := range []struct {
 		who string
-		member
+		Member
 	}{{"the sender", e}, {"its neighbor on the node", other}, {"the far node", far}} {
-		from := hear(t, c.heard, msg)
+		from := Hear(t, c.Heard, msg)
 		addr := from.Addr.Addr()
 		assert.Contains(t, linkIndexes(c), from.Link, c.who)
 		if addr.Is6() {
@@ -243,8 +246,9 @@ func testMulticastIsHeardByAll(t *testing.T, a, b acp.Plane) {
 	}
 }
 
-func testOriginCanBeDialed(t *testing.T, a, b acp.Plane) {
-	ea, eb := open(t, a), join(t, b)
+// OriginCanBeDialed is the test of that name.
+func OriginCanBeDialed(t *testing.T, a, b acp.Plane) {
+	ea, eb := Open(t, a), Join(t, b)
 	from, link := meet(t, ea, eb)
 	dialed, accepted := connect(t, ea, eb)
 
@@ -258,44 +262,44 @@ func testOriginCanBeDialed(t *testing.T, a, b acp.Plane) {
 	assert.Equal(t, int(ea.Port()), dialed.RemoteAddr().(*net.TCPAddr).Port)
 	assert.Equal(t, dialed.LocalAddr().(*net.TCPAddr).Port, int(accepted.Peer.Port()))
 
-	say(t, dialed, accepted, "a question")
-	say(t, accepted, dialed, "an answer")
+	Say(t, dialed, accepted, "a question")
+	Say(t, accepted, dialed, "an answer")
 	require.NoError(t, dialed.Close())
 	_, err := accepted.Read(make([]byte, 1))
 	assert.ErrorIs(t, err, io.EOF)
 }
 
 func testLargestMessage(t *testing.T, a, b acp.Plane) {
-	ea, eb := open(t, a), join(t, b)
+	ea, eb := Open(t, a), Join(t, b)
 	_, link := meet(t, ea, eb)
 	msg := largest(t, ea)
 	require.NoError(t, ea.Send(link, []byte(msg)))
-	hear(t, eb.heard, msg)
+	Hear(t, eb.Heard, msg)
 }
 
 func testTooLargeMessage(t *testing.T, a, _ acp.Plane) {
-	e := open(t, a)
+	e := Open(t, a)
 	err := e.Send(e.Links()[0].Index, make([]byte, e.MaxMulticast()+1))
 	require.Error(t, err)
 	assert.NotErrorIs(t, err, net.ErrClosed)
-	assert.NoError(t, e.Send(e.Links()[0].Index, []byte(nonce())))
+	assert.NoError(t, e.Send(e.Links()[0].Index, []byte(Nonce())))
 }
 
 func testUnknownLink(t *testing.T, a, _ acp.Plane) {
-	e := open(t, a)
+	e := Open(t, a)
 	for _, link := range []int{0, -1, 1 << 30} {
-		err := e.Send(link, []byte(nonce()))
+		err := e.Send(link, []byte(Nonce()))
 		require.Error(t, err, link)
 		assert.NotErrorIs(t, err, net.ErrClosed, link)
 	}
-	assert.NoError(t, e.Send(e.Links()[0].Index, []byte(nonce())))
+	assert.NoError(t, e.Send(e.Links()[0].Index, []byte(Nonce())))
 }
 
 func testShortBuffer(t *testing.T, a, _ acp.Plane) {
-	e := open(t, a)
-	msg := nonce()
+	e := Open(t, a)
+	msg := Nonce()
 	require.NoError(t, e.Send(e.Links()[0].Index, []byte(msg)))
-	within(t, "Receive", func() {
+	Within(t, "Receive", func() {
 		buf := make([]byte, 10)
 		for {
 			n, _, err := e.Receive(buf)
@@ -307,19 +311,19 @@ func testShortBuffer(t *testing.T, a, _ acp.Plane) {
 }
 
 func testPorts(t *testing.T, a, _ acp.Plane) {
-	first, second := open(t, a), open(t, a)
+	first, second := Open(t, a), Open(t, a)
 	assert.NotZero(t, first.Port())
 	assert.NotZero(t, second.Port())
 	assert.NotEqual(t, first.Port(), second.Port())
 	require.NoError(t, first.Close())
-	assert.NoError(t, second.Send(second.Links()[0].Index, []byte(nonce())))
+	assert.NoError(t, second.Send(second.Links()[0].Index, []byte(Nonce())))
 }
 
 func testNobodyListens(t *testing.T, a, b acp.Plane) {
-	ea, eb := open(t, a), join(t, b)
+	ea, eb := Open(t, a), Join(t, b)
 	from, _ := meet(t, ea, eb)
 	require.NoError(t, ea.Close())
-	within(t, "Dial", func() {
+	Within(t, "Dial", func() {
 		_, err := eb.Dial(t.Context(), from.Addr)
 		assert.Error(t, err)
 		assert.NotErrorIs(t, err, net.ErrClosed)
@@ -327,7 +331,7 @@ func testNobodyListens(t *testing.T, a, b acp.Plane) {
 }
 
 func testDialContext(t *testing.T, a, b acp.Plane) {
-	ea, eb := open(t, a), join(t, b)
+	ea, eb := Open(t, a), Join(t, b)
 	from, _ := meet(t, ea, eb)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -336,7 +340,7 @@ func testDialContext(t *testing.T, a, b acp.Plane) {
 }
 
 func testCloseUnblocks(t *testing.T, a, _ acp.Plane) {
-	e := open(t, a)
+	e := Open(t, a)
 	var wg sync.WaitGroup
 	for range 3 {
 		wg.Go(func() {
@@ -353,15 +357,15 @@ func testCloseUnblocks(t *testing.T, a, _ acp.Plane) {
 		})
 	}
 	time.Sleep(50 * time.Millisecond)
-	within(t, "Close", func() { assert.NoError(t, e.Close()) })
-	within(t, "Receive and Accept", wg.Wait)
+	Within(t, "Close", func() { assert.NoError(t, e.Close()) })
+	Within(t, "Receive and Accept", wg.Wait)
 }
 
 func testAfterClose(t *testing.T, a, _ acp.Plane) {
-	e := open(t, a)
+	e := Open(t, a)
 	link := e.Links()[0]
 	require.NoError(t, e.Close())
-	assert.ErrorIs(t, e.Send(link.Index, []byte(nonce())), net.ErrClosed)
+	assert.ErrorIs(t, e.Send(link.Index, []byte(Nonce())), net.ErrClosed)
 	_, _, err := e.Receive(make([]byte, 1))
 	assert.ErrorIs(t, err, net.ErrClosed)
 	_, err = e.Accept()
@@ -371,7 +375,7 @@ func testAfterClose(t *testing.T, a, _ acp.Plane) {
 }
 
 func testCloseConcurrently(t *testing.T, a, _ acp.Plane) {
-	e := open(t, a)
+	e := Open(t, a)
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
@@ -380,12 +384,12 @@ func testCloseConcurrently(t *testing.T, a, _ acp.Plane) {
 			}
 		})
 	}
-	within(t, "Close", wg.Wait)
+	Within(t, "Close", wg.Wait)
 }
 
 // testCloseDuringUse is for the race detector.
 func testCloseDuringUse(t *testing.T, a, b acp.Plane) {
-	e, far := open(t, a), open(t, b)
+	e, far := Open(t, a), Open(t, b)
 	link := e.Links()[0]
 	var wg sync.WaitGroup
 	until := func(f func() error) {
@@ -400,7 +404,7 @@ func testCloseDuringUse(t *testing.T, a, b acp.Plane) {
 		})
 	}
 	for range 2 {
-		until(func() error { return e.Send(link.Index, []byte(nonce())) })
+		until(func() error { return e.Send(link.Index, []byte(Nonce())) })
 		until(func() error { _, _, err := e.Receive(make([]byte, 64)); return err })
 		until(func() error {
 			s, err := e.Accept()
@@ -415,26 +419,26 @@ func testCloseDuringUse(t *testing.T, a, b acp.Plane) {
 				return s.Close()
 			}
 			// On the own address there may be nobody.
-			if e.Send(link.Index, []byte(nonce())) == nil {
+			if e.Send(link.Index, []byte(Nonce())) == nil {
 				return nil
 			}
 			return net.ErrClosed
 		})
 		until(func() error {
 			_, _, _, _ = e.Links(), e.Addr(), e.Port(), e.MaxMulticast()
-			return e.Send(link.Index, []byte(nonce()))
+			return e.Send(link.Index, []byte(Nonce()))
 		})
 	}
 	time.Sleep(50 * time.Millisecond)
-	within(t, "Close", func() { assert.NoError(t, e.Close()) })
-	within(t, "the others", wg.Wait)
+	Within(t, "Close", func() { assert.NoError(t, e.Close()) })
+	Within(t, "the others", wg.Wait)
 }
 
 func testStreamsOutliveEndpoints(t *testing.T, a, b acp.Plane) {
-	ea, eb := open(t, a), join(t, b)
+	ea, eb := Open(t, a), Join(t, b)
 	dialed, accepted := connect(t, ea, eb)
 	require.NoError(t, ea.Close())
 	require.NoError(t, eb.Close())
-	say(t, dialed, accepted, "still there?")
-	say(t, accepted, dialed, "of course")
+	Say(t, dialed, accepted, "still there?")
+	Say(t, accepted, dialed, "of course")
 }
