@@ -7,7 +7,7 @@
 // [Layer2], for networks whose link layer is protected by other means,
 // [QUADS], which encrypts under a password in the Python prototype's way,
 // [Insecure], which never is secure, and [Network], an in-memory network of
-// many nodes for tests.
+// many nodes for tests; package tlsplane has one that protects by TLS.
 package acp
 
 import (

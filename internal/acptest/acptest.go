@@ -179,6 +179,11 @@ func meet(t *testing.T, a acp.Endpoint, b Member) (from acp.Origin, link int) {
 func connect(t *testing.T, a acp.Endpoint, b Member) (dialed, accepted *acp.Stream) {
 	t.Helper()
 	from, _ := meet(t, a, b)
+	return connectTo(t, from, a, b)
+}
+
+func connectTo(t *testing.T, from acp.Origin, a acp.Endpoint, b Member) (dialed, accepted *acp.Stream) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
 	dialed, err := b.Dial(ctx, from.Addr)
@@ -250,7 +255,7 @@ func testMulticastIsHeardByAll(t *testing.T, a, b acp.Plane) {
 func OriginCanBeDialed(t *testing.T, a, b acp.Plane) {
 	ea, eb := Open(t, a), Join(t, b)
 	from, link := meet(t, ea, eb)
-	dialed, accepted := connect(t, ea, eb)
+	dialed, accepted := connectTo(t, from, ea, eb)
 
 	assert.Equal(t, from.Addr, dialed.Peer)
 	assert.Equal(t, from.Link, dialed.Link)
