@@ -72,7 +72,7 @@ func (c *conn) expel(err *RefusedError) {
 	c.plane.members.remove(c)
 	if c.expelled.CompareAndSwap(nil, err) {
 		c.plane.counters.expel(err.Reason)
-		c.plane.log().Warn("a connection was ended", "peer", c.RemoteAddr(), "error", err)
+		c.plane.lines.do(func() { c.plane.log().Warn("a connection was ended", "peer", c.RemoteAddr(), "error", err) })
 	}
 	c.abort()
 }

@@ -168,7 +168,9 @@ func (e *endpoint) Dial(ctx context.Context, to netip.AddrPort) (*acp.Stream, er
 		if c, err = e.plane.secure(ctx, s, false, protoStream); err == nil {
 			return c.stream(s), nil
 		}
-		e.plane.failed("a peer that was dialed", s.Peer, err)
+		if ctx.Err() == nil {
+			e.plane.failed("a peer that was dialed", s.Peer, err)
+		}
 	}
 	if ctx.Err() != nil && !errors.Is(err, context.Cause(ctx)) {
 		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
@@ -242,6 +244,9 @@ func (e *endpoint) greet(s *acp.Stream) {
 	case e.accepted <- c.stream(s):
 	case <-ctx.Done():
 		_ = c.Close()
+		if e.ctx.Err() == nil {
+			e.plane.failed("a peer that nobody accepts", s.Peer, context.Cause(ctx))
+		}
 	}
 }
 

@@ -66,6 +66,7 @@ func TestFiles(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		require.ErrorContains(t, files.Err(), "one.key")
 		assert.True(t, a.Status().Secure)
+		synctest.Wait()
 		assert.Contains(t, out.String(), "cannot be read again")
 		require.NoError(t, os.Remove(filepath.Join(dir, "one.key")))
 		time.Sleep(10 * time.Second)

@@ -142,9 +142,8 @@ func (n *neighbor) outranks(newer *neighbor) bool {
 // Close waits for.
 func (n *neighbor) run() {
 	defer context.AfterFunc(n.e.ctx, n.conn.abort)()
-	log := n.e.log.With("neighbor", n.key.identity, "address", n.addr)
 	if n.drainEnd.Load() == 0 {
-		log.Info("a neighbor came")
+		n.tell("a neighbor came")
 	}
 	written := make(chan struct{})
 	n.e.done.Go(func() {
@@ -161,8 +160,15 @@ func (n *neighbor) run() {
 	_ = n.conn.Close()
 	if was {
 		n.e.poke()
-		log.Info("a neighbor went", "reason", err)
+		n.tell("a neighbor went", "reason", err)
 	}
+}
+
+// tell logs what became of the neighbor.
+func (n *neighbor) tell(what string, why ...any) {
+	n.e.plane.lines.do(func() {
+		n.e.log.Info(what, append([]any{"neighbor", n.key.identity, "address", n.addr}, why...)...)
+	})
 }
 
 // nudge tells the writer to look.

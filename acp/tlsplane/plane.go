@@ -41,7 +41,8 @@ const MaxMulticast = 2048
 // for both client and server authentication, in its time, and not revoked.
 type Plane struct {
 	// Underlay has the links, the addresses and the sockets. Its own status
-	// does not matter. nil means an acp.Layer2 on all links.
+	// does not matter, but its streams have to carry any bytes, which those of
+	// acp.QUADS do not. nil means an acp.Layer2 on all links.
 	Underlay acp.Plane
 	// Credentials say who this node is and whom it trusts. Without them the
 	// plane is not secure.
@@ -71,7 +72,7 @@ type Plane struct {
 	standing atomic.Pointer[standing]
 	counters counters
 	members  members
-	refusals limiter // of what is logged about them: anybody can cause any number
+	lines    limiter // of the log that others can cause any number of
 
 	mu        sync.Mutex // guards all following fields
 	endpoints map[*endpoint]struct{}
@@ -144,7 +145,7 @@ func (p *Plane) failed(what string, peer netip.AddrPort, err error) {
 	}
 	reason := reasonOf(err)
 	p.counters.refuse(reason)
-	p.refusals.do(func() { p.log().Warn("no connection to "+what, "peer", peer, "reason", string(reason), "error", err) })
+	p.lines.do(func() { p.log().Warn("no connection to "+what, "peer", peer, "reason", string(reason), "error", err) })
 }
 
 // limiter lets a few lines a second pass.
@@ -153,7 +154,7 @@ type limiter struct {
 	rate *rate.Limiter
 }
 
-// linesPerSecond bounds the lines about refusals that are logged.
+// linesPerSecond bounds the lines about peers that are logged.
 const linesPerSecond = 10
 
 // do calls f, or not.

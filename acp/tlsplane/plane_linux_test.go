@@ -26,6 +26,26 @@ func TestConformanceOnRealLinks(t *testing.T) {
 	t.Run("AllLinks", func(t *testing.T) { acptest.Plane(t, on("one"), on("two")) })
 }
 
+// On links without IPv6, nodes announce IPv4 addresses.
+func TestConformanceOverIPv4(t *testing.T) {
+	if !netbed.Enter(t) {
+		return
+	}
+	// Or a host takes what comes from itself by a veth pair for forged.
+	netbed.Sysctl(t, "net/ipv4/conf/default/accept_local", "1")
+	netbed.Sysctl(t, "net/ipv4/conf/default/rp_filter", "0")
+	netbed.Sysctl(t, "net/ipv6/conf/default/disable_ipv6", "1")
+	netbed.VethPair(t, "va0", "va1")
+	netbed.AddAddr(t, "va0", "10.0.0.1/24")
+	netbed.AddAddr(t, "va1", "10.0.0.2/24")
+	d := newDomain(t, "testers")
+	on := func(link string) acp.Plane {
+		p, _ := newPlane(t, d, link, &acp.Layer2{Links: []string{link}, IPv4: true})
+		return p
+	}
+	acptest.Plane(t, on("va0"), on("va1"))
+}
+
 // Three nodes on a bridge hear each other, and find each other again.
 func TestX05ThreeOnABridge(t *testing.T) {
 	if !netbed.Enter(t) {
