@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,6 +18,24 @@ import (
 	"github.com/go-grasp/grasp/acp/tlsplane"
 	"github.com/go-grasp/grasp/internal/domain"
 )
+
+// safeBuffer is a buffer that is written to while a test reads it.
+type safeBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *safeBuffer) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(b)
+}
+
+func (s *safeBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
 
 // saveMember makes a member's files in a directory.
 func saveMember(t *testing.T, d *domain.Domain, dir, name string) *x509.Certificate {
@@ -36,7 +55,7 @@ func TestFiles(t *testing.T) {
 		saveMember(t, d, dir, "one")
 		two := saveMember(t, d, dir, "two")
 
-		var out bytes.Buffer
+		var out safeBuffer
 		log := slog.New(slog.NewTextHandler(&out, nil))
 		n := acp.NewNetwork(1)
 		link := n.NewLink(acp.LinkConfig{Delay: time.Millisecond})
@@ -66,7 +85,6 @@ func TestFiles(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		require.ErrorContains(t, files.Err(), "one.key")
 		assert.True(t, a.Status().Secure)
-		synctest.Wait()
 		assert.Contains(t, out.String(), "cannot be read again")
 		require.NoError(t, os.Remove(filepath.Join(dir, "one.key")))
 		time.Sleep(10 * time.Second)
