@@ -82,15 +82,7 @@ func (l *link) roomForLocked(to netip.AddrPort, most int) bool {
 }
 
 func (l *link) isConnectedLocked(addr netip.AddrPort, c *candidate) bool {
-	if l.peers[c.key] != nil {
-		return true
-	}
-	for _, n := range l.peers {
-		if n.addr == addr {
-			return true
-		}
-	}
-	return false
+	return l.at[addr] > 0 || l.peers[c.key] != nil
 }
 
 // wantsLocked says that a candidate is to be dialed now.

@@ -29,6 +29,7 @@ type link struct {
 	acp.Link
 	recent     []sent
 	peers      map[peerKey]*neighbor
+	at         map[netip.AddrPort]int // how many of peers have an address
 	candidates map[netip.AddrPort]*candidate
 }
 
@@ -69,7 +70,8 @@ func (e *endpoint) followLinks() bool {
 		}
 		added = true
 		e.links[n.Index] = &link{
-			Link: n, peers: make(map[peerKey]*neighbor), candidates: make(map[netip.AddrPort]*candidate),
+			Link: n, peers: make(map[peerKey]*neighbor), at: make(map[netip.AddrPort]int),
+			candidates: make(map[netip.AddrPort]*candidate),
 		}
 	}
 	e.mu.Unlock()
@@ -152,9 +154,18 @@ func (e *endpoint) place(n *neighbor) (retired *neighbor, err error) {
 		return n, nil
 	default:
 		n.slow += old.slow
+		l.removeLocked(old)
 	}
 	l.peers[n.key] = n
+	l.at[n.addr]++
 	return old, nil
+}
+
+func (l *link) removeLocked(n *neighbor) {
+	delete(l.peers, n.key)
+	if l.at[n.addr]--; l.at[n.addr] == 0 {
+		delete(l.at, n.addr)
+	}
 }
 
 // roomLocked says why there is no room for one more neighbor, if so.
@@ -183,7 +194,7 @@ func (e *endpoint) leave(n *neighbor) (was bool) {
 	if l == nil || l.peers[n.key] != n {
 		return false
 	}
-	delete(l.peers, n.key)
+	l.removeLocked(n)
 	if c := l.candidates[n.addr]; c != nil {
 		if time.Since(n.since) < steady {
 			c.failures++
