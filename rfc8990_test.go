@@ -59,14 +59,12 @@ var rfc8990 = map[string]string{
 var notHere = map[string]string{
 	"O13": "binds those who name objectives; the core takes any name, see TestO10",
 	"O14": "binds those who use EX0 to EX9, which tests do",
-	"X02": "what a plane has to be; there is no cryptographic one yet",
-	"X05": "the transport of the ACP, RFC 8994: a plane of its own, not there yet",
 }
 
 // TestEveryRequirementHasATest keeps the tests and the list above together.
 func TestEveryRequirementHasATest(t *testing.T) {
 	tested := make(map[string][]string)
-	for _, dir := range []string{".", "acp", "internal/wire"} {
+	for _, dir := range []string{".", "acp", "acp/tlsplane", "internal/wire"} {
 		for _, name := range testsIn(t, dir) {
 			for _, id := range idsOf(name) {
 				tested[id] = append(tested[id], name)

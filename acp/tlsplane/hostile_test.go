@@ -121,7 +121,7 @@ func TestNonsenseFromMember(t *testing.T) {
 }
 
 // An insider cannot take the place of another neighbor by its ID.
-func TestNobodyTakesTheplaceOfAnother(t *testing.T) {
+func TestNobodyTakesThePlaceOfAnother(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bed) {
 		victim, friend := b.join("victim"), b.join("friend")
 		settle()
