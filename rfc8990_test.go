@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -86,10 +87,13 @@ func TestEveryRequirementHasATest(t *testing.T) {
 			t.Errorf("%s has no test, and no reason why not", id)
 		}
 	}
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
 	for id := range notHere {
 		if !slices.Contains(all, id) {
 			t.Errorf("%s is no requirement", id)
 		}
+		require.Contains(t, string(readme), id[:1]+"-"+id[1:], "README.md says why not")
 	}
 	for id, names := range tested {
 		if id[0] != 'Q' && id[0] != 'A' && !slices.Contains(all, id) {

@@ -30,7 +30,7 @@ func runScenario(t *testing.T, left, middle, right acp.Plane, moment time.Durati
 	s := &scenario{T: t, left: newInstance(t, left), middle: newInstance(t, middle), right: newInstance(t, right), moment: moment}
 	for g, links := range map[*Instance]int{s.left: 1, s.middle: 2, s.right: 1} {
 		netbed.Eventually(t, 10*time.Second, "the links are in use", func() bool {
-			if p, ok := g.cfg.Plane.(*tlsplane.Plane); ok && len(p.Stats().Neighbors) != links {
+			if p, ok := g.cfg.Plane.(*tlsplane.Plane); ok && len(p.Stats().Neighbours) != links {
 				return false // which takes a moment more
 			}
 			return len(g.ep.Links()) == links && g.ep.Addr().IsValid()

@@ -12,7 +12,7 @@ import (
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
-// The objective by which neighbors are found (RFC 8994 section 6.4), and the
+// The objective by which neighbours are found (RFC 8994 section 6.4), and the
 // name there of what this plane does.
 const (
 	announced = "AN_ACP"

@@ -79,7 +79,7 @@ func BenchmarkDial(b *testing.B) {
 	}
 }
 
-// Multicasts of 200 bytes to some neighbors on a real link, as fast as they go
+// Multicasts of 200 bytes to some neighbours on a real link, as fast as they go
 // out.
 func BenchmarkSend(b *testing.B) {
 	if !netbed.Enter(b) {
@@ -87,15 +87,15 @@ func BenchmarkSend(b *testing.B) {
 	}
 	netbed.VethPair(b, "va0", "va1")
 	d := newDomain(b, "testers")
-	for _, neighbors := range []int{1, 8} {
-		b.Run(fmt.Sprintf("Neighbors=%d", neighbors), func(b *testing.B) {
+	for _, neighbours := range []int{1, 8} {
+		b.Run(fmt.Sprintf("Neighbours=%d", neighbours), func(b *testing.B) {
 			p, _ := newPlane(b, d, "sender", &acp.Layer2{Links: []string{"va0"}})
 			from := openIn(b, p)
-			for i := range neighbors {
+			for i := range neighbours {
 				to, _ := newPlane(b, d, fmt.Sprint("n", i), &acp.Layer2{Links: []string{"va1"}})
 				openIn(b, to)
 			}
-			netbed.Eventually(b, 20*time.Second, "neighbors", func() bool { return len(p.Stats().Neighbors) == neighbors })
+			netbed.Eventually(b, 20*time.Second, "neighbours", func() bool { return len(p.Stats().Neighbours) == neighbours })
 			link := from.Links()[0].Index
 			msg := make([]byte, 200)
 			var sent uint64
@@ -105,7 +105,7 @@ func BenchmarkSend(b *testing.B) {
 			for b.Loop() {
 				require.NoError(b, from.Send(link, msg))
 				if sent++; sent%128 == 0 { // or the queues would overflow
-					for out()-before < sent*uint64(neighbors) {
+					for out()-before < sent*uint64(neighbours) {
 						runtime.Gosched()
 					}
 				}

@@ -11,14 +11,14 @@ import (
 
 // Bounds on what announcements, which anybody can forge, can cause.
 const (
-	maxDials     = 16               // to neighbors, at the same time
+	maxDials     = 16               // to neighbours, at the same time
 	perAddress   = 16               // candidates with the same address
 	minLifetime  = 10 * time.Second // of a candidate
 	firstBackoff = time.Second
 	maxDoublings = 6 // of firstBackoff: about a minute
 )
 
-// candidate is who was announced on a link, a neighbor or not.
+// candidate is who was announced on a link, a neighbour or not.
 type candidate struct {
 	expires  time.Time
 	next     time.Time // not to be dialed before
@@ -47,7 +47,7 @@ func (e *endpoint) consider(index int, to netip.AddrPort, ttl time.Duration) boo
 	now := time.Now()
 	c := l.candidates[to]
 	if c == nil {
-		if !l.roomForLocked(to, 2*e.plane.maxNeighbors()) {
+		if !l.roomForLocked(to, 2*e.plane.maxNeighbours()) {
 			return false
 		}
 		c = &candidate{}
@@ -116,9 +116,9 @@ func (e *endpoint) dialDue(now time.Time) (next time.Time) {
 	return next
 }
 
-// court dials a candidate, and serves the connection if it becomes a neighbor.
+// court dials a candidate, and serves the connection if it becomes a neighbour.
 func (e *endpoint) court(l *link, addr netip.AddrPort, c *candidate) {
-	n, err := e.dialNeighbor(addr)
+	n, err := e.dialNeighbour(addr)
 	e.mu.Lock()
 	e.dials--
 	c.dialing = false
@@ -134,18 +134,18 @@ func (e *endpoint) court(l *link, addr netip.AddrPort, c *candidate) {
 	case err == nil:
 		n.run()
 	case e.ctx.Err() == nil:
-		e.plane.failed("a neighbor that was announced", addr, err)
+		e.plane.failed("a neighbour that was announced", addr, err)
 	}
 }
 
-func (e *endpoint) dialNeighbor(addr netip.AddrPort) (*neighbor, error) {
+func (e *endpoint) dialNeighbour(addr netip.AddrPort) (*neighbour, error) {
 	ctx, cancel := context.WithTimeout(e.ctx, e.plane.handshakeTimeout())
 	defer cancel()
 	s, err := e.under.Dial(ctx, addr)
 	if err != nil {
 		return nil, &unreachableError{err}
 	}
-	conn, err := e.plane.secure(ctx, s, false, protoNeighbor)
+	conn, err := e.plane.secure(ctx, s, false, protoNeighbour)
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +166,7 @@ func (e *endpoint) poke() {
 	}
 }
 
-// tend announces this node, dials its neighbors and watches its status, until
+// tend announces this node, dials its neighbours and watches its status, until
 // the endpoint closes.
 func (e *endpoint) tend() {
 	var status acp.Status

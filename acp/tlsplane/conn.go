@@ -16,8 +16,8 @@ import (
 
 // What a connection is for, by ALPN (RFC 7301), so that one port does for both.
 const (
-	protoStream   = "grasp"
-	protoNeighbor = "grasp-multicast"
+	protoStream    = "grasp"
+	protoNeighbour = "grasp-multicast"
 )
 
 // conn is a connection to a member, which ends when the peer ceases to be one.

@@ -20,7 +20,7 @@ const queueLen = 512
 
 // endpoint is what one instance has of a [Plane]. Every endpoint is a node of
 // its own to all others, those of the same plane included: it has its own
-// announcements, neighbors and port.
+// announcements, neighbours and port.
 type endpoint struct {
 	plane *Plane
 	under acp.Endpoint
@@ -42,7 +42,7 @@ type endpoint struct {
 	mu    sync.Mutex // guards all following fields, and the links
 	inUse []acp.Link // not changed but replaced
 	links map[int]*link
-	dials int // under way, to neighbors
+	dials int // under way, to neighbours
 }
 
 // nodeID tells the endpoints of one member apart.
@@ -71,7 +71,7 @@ func newEndpoint(p *Plane, under acp.Endpoint) *endpoint {
 	return e
 }
 
-// Port implements [acp.Endpoint]. Neighbors and streams share it.
+// Port implements [acp.Endpoint]. Neighbours and streams share it.
 func (e *endpoint) Port() uint16 { return e.under.Port() }
 
 // Links implements [acp.Endpoint].
@@ -90,7 +90,7 @@ func (e *endpoint) Changed() <-chan struct{} { return e.changed }
 // MaxMulticast implements [acp.Endpoint].
 func (e *endpoint) MaxMulticast() int { return MaxMulticast }
 
-// Send implements [acp.Endpoint]: it queues a copy for every neighbor on the
+// Send implements [acp.Endpoint]: it queues a copy for every neighbour on the
 // link. One whose queue is full misses it.
 func (e *endpoint) Send(index int, msg []byte) error {
 	if e.ctx.Err() != nil {
@@ -215,28 +215,28 @@ func (e *endpoint) pause(d time.Duration) bool {
 // errDisplaced is the cause of what the gate ends.
 var errDisplaced = &RefusedError{Reason: ReasonDisplaced, Err: errors.New("too many handshakes")}
 
-// greet serves a peer that dialed: a neighbor to the end, a stream until
+// greet serves a peer that dialed: a neighbour to the end, a stream until
 // somebody accepts it.
 func (e *endpoint) greet(s *acp.Stream) {
 	ctx, cancel := context.WithCancelCause(e.ctx)
 	defer cancel(nil)
 	guest := e.gate.enter(sourceOf(s.Peer.Addr()), func() { cancel(errDisplaced) })
 	defer e.gate.leave(guest)
-	c, err := e.plane.secure(ctx, s, true, protoStream, protoNeighbor)
+	c, err := e.plane.secure(ctx, s, true, protoStream, protoNeighbour)
 	if err != nil {
 		if e.ctx.Err() == nil {
 			e.plane.failed("a peer that dialed", s.Peer, err)
 		}
 		return
 	}
-	if c.ConnectionState().NegotiatedProtocol == protoNeighbor {
+	if c.ConnectionState().NegotiatedProtocol == protoNeighbour {
 		// Who takes too long to say its name is still bounded by the gate.
 		defer context.AfterFunc(ctx, c.abort)()
 		if n, err := e.meet(c, s, false); err == nil {
 			e.gate.leave(guest)
 			n.run()
 		} else if e.ctx.Err() == nil {
-			e.plane.failed("a neighbor that dialed", s.Peer, err)
+			e.plane.failed("a neighbour that dialed", s.Peer, err)
 		}
 		return
 	}

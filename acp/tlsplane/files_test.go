@@ -103,7 +103,7 @@ func TestFiles(t *testing.T) {
 		synctest.Wait()
 		assert.Empty(t, identities(a.Plane))
 		ended := a.Stats().Expelled[tlsplane.ReasonRevoked] + b.Stats().Expelled[tlsplane.ReasonOwn]
-		assert.GreaterOrEqual(t, ended, uint64(2), "the neighbor and the stream, by either side")
+		assert.GreaterOrEqual(t, ended, uint64(2), "the neighbour and the stream, by either side")
 		assert.Contains(t, b.Status().Reason, "revoked", "it reads the same list")
 	})
 }

@@ -132,10 +132,10 @@ func (b *bed) join(name string, edits ...func(*tlsplane.Plane)) *node {
 	return n
 }
 
-// identities returns who a plane's neighbors are.
+// identities returns who a plane's neighbours are.
 func identities(p *tlsplane.Plane) []string {
 	var names []string
-	for _, n := range p.Stats().Neighbors {
+	for _, n := range p.Stats().Neighbours {
 		names = append(names, n.Identity)
 	}
 	return names

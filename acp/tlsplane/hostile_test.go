@@ -61,7 +61,7 @@ func TestGarbage(t *testing.T) {
 	})
 }
 
-// What a member says as a neighbor that makes no sense ends its connection, and
+// What a member says as a neighbour that makes no sense ends its connection, and
 // nothing else.
 func TestNonsenseFromMember(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bed) {
@@ -105,7 +105,7 @@ func TestNonsenseFromMember(t *testing.T) {
 		assert.Equal(t, []string{"fine"}, heardBy(victim))
 		hear(t, victim.Heard, friend.send(t))
 
-		// Its own ID shown to a node is no neighbor either.
+		// Its own ID shown to a node is no neighbour either.
 		conn := dialTLS(t, raw, addrOf(victim, insider), forced(&cert, tls.VersionTLS13, "grasp-multicast"))
 		buf := make([]byte, 100)
 		n, err := conn.Read(buf)
@@ -120,7 +120,7 @@ func TestNonsenseFromMember(t *testing.T) {
 	})
 }
 
-// An insider cannot take the place of another neighbor by its ID.
+// An insider cannot take the place of another neighbour by its ID.
 func TestNobodyTakesThePlaceOfAnother(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bed) {
 		victim, friend := b.join("victim"), b.join("friend")

@@ -13,13 +13,13 @@ import (
 
 // Bounds on what is kept of a link.
 const (
-	// perIdentity bounds the neighbors with the same identity: instances of
+	// perIdentity bounds the neighbours with the same identity: instances of
 	// one node, or nodes that share a certificate.
 	perIdentity = 16
-	// neighborQueue bounds the multicasts that wait for a neighbor.
-	neighborQueue = 256
+	// neighbourQueue bounds the multicasts that wait for a neighbour.
+	neighbourQueue = 256
 	// recentLen and recentTime bound the multicasts that are given to a
-	// neighbor who comes when they have been sent already.
+	// neighbour who comes when they have been sent already.
 	recentLen  = 64
 	recentTime = 3 * time.Second
 )
@@ -28,7 +28,7 @@ const (
 type link struct {
 	acp.Link
 	recent     []sent
-	peers      map[peerKey]*neighbor
+	peers      map[peerKey]*neighbour
 	at         map[netip.AddrPort]int // how many of peers have an address
 	candidates map[netip.AddrPort]*candidate
 }
@@ -39,7 +39,7 @@ type sent struct {
 	frame []byte
 }
 
-// peerKey tells neighbors on a link apart: a node may have two interfaces there.
+// peerKey tells neighbours on a link apart: a node may have two interfaces there.
 // Nobody can take the place of another, because the identity is proven.
 type peerKey struct {
 	identity string
@@ -48,10 +48,10 @@ type peerKey struct {
 }
 
 // followLinks takes over the links of the underlay. It returns true if one is
-// new. Neighbors on links that went, or got another address, are given up.
+// new. Neighbours on links that went, or got another address, are given up.
 func (e *endpoint) followLinks() bool {
 	now := e.under.Links()
-	var gone []*neighbor
+	var gone []*neighbour
 	added := false
 	e.mu.Lock()
 	e.inUse = now
@@ -70,7 +70,7 @@ func (e *endpoint) followLinks() bool {
 		}
 		added = true
 		e.links[n.Index] = &link{
-			Link: n, peers: make(map[peerKey]*neighbor), at: make(map[netip.AddrPort]int),
+			Link: n, peers: make(map[peerKey]*neighbour), at: make(map[netip.AddrPort]int),
 			candidates: make(map[netip.AddrPort]*candidate),
 		}
 	}
@@ -81,9 +81,9 @@ func (e *endpoint) followLinks() bool {
 	return added
 }
 
-// queue queues a multicast for all neighbors on a link. The link is zero if it
+// queue queues a multicast for all neighbours on a link. The link is zero if it
 // is not in use.
-func (e *endpoint) queue(index int, frame []byte) (acp.Link, []*neighbor) {
+func (e *endpoint) queue(index int, frame []byte) (acp.Link, []*neighbour) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	l := e.links[index]
@@ -96,9 +96,9 @@ func (e *endpoint) queue(index int, frame []byte) (acp.Link, []*neighbor) {
 		l.recent = slices.Delete(l.recent, 0, 1)
 	}
 	l.recent = append(l.recent, sent{now, frame})
-	to := make([]*neighbor, 0, len(l.peers))
+	to := make([]*neighbour, 0, len(l.peers))
 	for _, n := range l.peers {
-		if len(n.waiting) >= neighborQueue {
+		if len(n.waiting) >= neighbourQueue {
 			n.slow++
 			e.plane.counters.slow.Add(1)
 			continue
@@ -123,9 +123,9 @@ var (
 	errNoLink = errors.New("not by a link in use")
 )
 
-// enter makes a connection the one of its neighbor. If there is one that is to
+// enter makes a connection the one of its neighbour. If there is one that is to
 // stay, or to go, it is retired: it ends when what is under way has arrived.
-func (e *endpoint) enter(n *neighbor) error {
+func (e *endpoint) enter(n *neighbour) error {
 	retired, err := e.place(n)
 	if retired != nil {
 		retired.retire()
@@ -133,7 +133,7 @@ func (e *endpoint) enter(n *neighbor) error {
 	return err
 }
 
-func (e *endpoint) place(n *neighbor) (retired *neighbor, err error) {
+func (e *endpoint) place(n *neighbour) (retired *neighbour, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	l := e.links[n.link]
@@ -161,14 +161,14 @@ func (e *endpoint) place(n *neighbor) (retired *neighbor, err error) {
 	return old, nil
 }
 
-func (l *link) removeLocked(n *neighbor) {
+func (l *link) removeLocked(n *neighbour) {
 	delete(l.peers, n.key)
 	if l.at[n.addr]--; l.at[n.addr] == 0 {
 		delete(l.at, n.addr)
 	}
 }
 
-// roomLocked says why there is no room for one more neighbor, if so.
+// roomLocked says why there is no room for one more neighbour, if so.
 func (e *endpoint) roomLocked(l *link, identity string) error {
 	same := 0
 	for k := range l.peers {
@@ -176,18 +176,18 @@ func (e *endpoint) roomLocked(l *link, identity string) error {
 			same++
 		}
 	}
-	if most := e.plane.maxNeighbors(); len(l.peers) >= most || same >= perIdentity {
+	if most := e.plane.maxNeighbours(); len(l.peers) >= most || same >= perIdentity {
 		return &RefusedError{
 			Reason: ReasonTooMany, Identity: identity,
-			Err: fmt.Errorf("%d neighbors on %s, %d of this identity", len(l.peers), l.Name, same),
+			Err: fmt.Errorf("%d neighbours on %s, %d of this identity", len(l.peers), l.Name, same),
 		}
 	}
 	return nil
 }
 
-// leave removes a neighbor whose connection ended, and has it dialed again if
+// leave removes a neighbour whose connection ended, and has it dialed again if
 // it is still announced.
-func (e *endpoint) leave(n *neighbor) (was bool) {
+func (e *endpoint) leave(n *neighbour) (was bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	l := e.links[n.link]
@@ -206,17 +206,17 @@ func (e *endpoint) leave(n *neighbor) (was bool) {
 	return true
 }
 
-// neighbors returns those that are connected.
-func (e *endpoint) neighbors() []Neighbor {
+// neighbours returns those that are connected.
+func (e *endpoint) neighbours() []Neighbour {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	var all []Neighbor
+	var all []Neighbour
 	for _, l := range e.links {
 		for _, n := range l.peers {
-			all = append(all, Neighbor{Link: n.link, Identity: n.key.identity, Addr: n.addr, Since: n.since, Slow: n.slow})
+			all = append(all, Neighbour{Link: n.link, Identity: n.key.identity, Addr: n.addr, Since: n.since, Slow: n.slow})
 		}
 	}
-	slices.SortFunc(all, func(a, b Neighbor) int {
+	slices.SortFunc(all, func(a, b Neighbour) int {
 		return cmp.Or(cmp.Compare(a.Link, b.Link), a.Addr.Compare(b.Addr))
 	})
 	return all

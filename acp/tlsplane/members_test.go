@@ -16,14 +16,14 @@ import (
 	"github.com/go-grasp/grasp/acp/tlsplane"
 )
 
-// settle is more than it takes neighbors to connect, in a bubble.
+// settle is more than it takes neighbours to connect, in a bubble.
 func settle() {
 	time.Sleep(time.Second)
 	synctest.Wait()
 }
 
 // A member who is revoked, or whose certificate expires, is expelled at once:
-// as a neighbor, and from its streams, those too that outlived their endpoint.
+// as a neighbour, and from its streams, those too that outlived their endpoint.
 func TestX02MemberLeaves(t *testing.T) {
 	for name, c := range map[string]struct {
 		reason tlsplane.Reason
@@ -72,9 +72,9 @@ func TestX02MemberLeaves(t *testing.T) {
 	}
 }
 
-// The neighbor connection of one who is revoked ends, and it does not come back
+// The neighbour connection of one who is revoked ends, and it does not come back
 // until it may.
-func TestX02RevokedNeighbor(t *testing.T) {
+func TestX02RevokedNeighbour(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bed) {
 		one, two := b.join("one"), b.join("two")
 		settle()
@@ -109,7 +109,7 @@ func TestRotation(t *testing.T) {
 		one, two := b.join("one"), b.join("two")
 		settle()
 		dialed, accepted := dial(t, one, two)
-		since := one.Stats().Neighbors[0].Since
+		since := one.Stats().Neighbours[0].Since
 
 		// New certificates, of the same domain and under other names.
 		one.set(func(c *credentials) { c.cert = issue(t, b.domain, "one-b") })
@@ -117,7 +117,7 @@ func TestRotation(t *testing.T) {
 		time.Sleep(time.Minute)
 		say(t, dialed, accepted, "still the same")
 		assert.Equal(t, "two", dialed.Identity)
-		assert.Equal(t, since, one.Stats().Neighbors[0].Since)
+		assert.Equal(t, since, one.Stats().Neighbours[0].Since)
 		newer, back := dial(t, one, two)
 		assert.Equal(t, "two-b", newer.Identity)
 		assert.Equal(t, "one-b", back.Identity)
@@ -193,7 +193,7 @@ func TestX03Status(t *testing.T) {
 			require.Error(t, err)
 			time.Sleep(6 * time.Second)
 			synctest.Wait()
-			assert.Empty(t, identities(one.Plane), "it is nobody's neighbor")
+			assert.Empty(t, identities(one.Plane), "it is nobody's neighbour")
 			assert.Empty(t, identities(two.Plane))
 
 			one.set(func(c *credentials) { c.cert, c.roots, c.revoked["one"] = good.cert, good.roots, false })

@@ -4,7 +4,7 @@
 //
 // Streams are TLS connections with mutual authentication against the domain's
 // trust anchors. Multicasts are copied, over one such connection each, to the
-// neighbors on the link, in the manner of RFC 8994 section 6.9.2. Neighbors
+// neighbours on the link, in the manner of RFC 8994 section 6.9.2. Neighbours
 // are found by a flood of the objective AN_ACP (RFC 8994 section 6.4), which is
 // all that is sent in clear: it says that there is a node, at which address
 // and port, and nothing of who it is or what it wants.
@@ -47,7 +47,7 @@ type Plane struct {
 	// Credentials say who this node is and whom it trusts. Without them the
 	// plane is not secure.
 	Credentials Credentials
-	// Logger gets what an operator must know: neighbors that come and go,
+	// Logger gets what an operator must know: neighbours that come and go,
 	// and who was refused. nil means silence.
 	Logger *slog.Logger
 
@@ -65,9 +65,9 @@ type Plane struct {
 	// address, or all global ones with the same 64 bits of prefix. A new one
 	// displaces the oldest.
 	MaxHandshakes int
-	// MaxNeighbors bounds the neighbors on a link, of which 16 may have the
+	// MaxNeighbours bounds the neighbours on a link, of which 16 may have the
 	// same identity; 0 means 128. Further ones are refused.
-	MaxNeighbors int
+	MaxNeighbours int
 
 	standing atomic.Pointer[standing]
 	counters counters
@@ -87,7 +87,7 @@ func (p *Plane) Open() (acp.Endpoint, error) {
 	}{
 		{"Interval", int64(p.Interval)}, {"CheckInterval", int64(p.CheckInterval)},
 		{"HandshakeTimeout", int64(p.HandshakeTimeout)},
-		{"MaxHandshakes", int64(p.MaxHandshakes)}, {"MaxNeighbors", int64(p.MaxNeighbors)},
+		{"MaxHandshakes", int64(p.MaxHandshakes)}, {"MaxNeighbours", int64(p.MaxNeighbours)},
 	} {
 		if f.value < 0 {
 			return nil, fmt.Errorf("tlsplane: Plane.%s is negative: %d", f.name, f.value)
@@ -127,7 +127,7 @@ func (p *Plane) interval() time.Duration         { return cmp.Or(p.Interval, tim
 func (p *Plane) checkInterval() time.Duration    { return cmp.Or(p.CheckInterval, 5*time.Second) }
 func (p *Plane) handshakeTimeout() time.Duration { return cmp.Or(p.HandshakeTimeout, 10*time.Second) }
 func (p *Plane) maxHandshakes() int              { return cmp.Or(p.MaxHandshakes, 1024) }
-func (p *Plane) maxNeighbors() int               { return cmp.Or(p.MaxNeighbors, 128) }
+func (p *Plane) maxNeighbours() int              { return cmp.Or(p.MaxNeighbours, 128) }
 
 func (p *Plane) log() *slog.Logger {
 	if p.Logger == nil {

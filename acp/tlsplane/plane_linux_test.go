@@ -66,7 +66,7 @@ func TestX05ThreeOnABridge(t *testing.T) {
 	}
 	connected := func() bool {
 		for _, p := range planes {
-			if len(p.Stats().Neighbors) != 2 {
+			if len(p.Stats().Neighbours) != 2 {
 				return false
 			}
 		}
@@ -74,7 +74,7 @@ func TestX05ThreeOnABridge(t *testing.T) {
 	}
 	exchange := func() {
 		t.Helper()
-		netbed.Eventually(t, 30*time.Second, "all are neighbors", connected)
+		netbed.Eventually(t, 30*time.Second, "all are neighbours", connected)
 		for _, from := range members {
 			n := &node{member: from}
 			msg := n.send(t)
@@ -87,7 +87,7 @@ func TestX05ThreeOnABridge(t *testing.T) {
 	}
 	exchange()
 	netbed.Down(t, "va")
-	netbed.Eventually(t, 30*time.Second, "the neighbors of a went", func() bool { return len(planes[0].Stats().Neighbors) == 0 })
+	netbed.Eventually(t, 30*time.Second, "the neighbours of a went", func() bool { return len(planes[0].Stats().Neighbours) == 0 })
 	netbed.Up(t, "va")
 	exchange()
 }

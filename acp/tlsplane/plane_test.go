@@ -45,7 +45,7 @@ func TestConformanceOfOneNode(t *testing.T) {
 	}
 }
 
-// Who all are on a stream, and as a neighbor, is what their certificates say.
+// Who all are on a stream, and as a neighbour, is what their certificates say.
 func TestX02Identity(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bed) {
 		briggs, gray := b.join("briggs"), b.join("gray")
@@ -58,7 +58,7 @@ func TestX02Identity(t *testing.T) {
 		time.Sleep(time.Second)
 		assert.Equal(t, []string{"gray"}, identities(briggs.Plane))
 		assert.Equal(t, []string{"briggs"}, identities(gray.Plane))
-		assert.Equal(t, addrOf(gray, briggs), briggs.Stats().Neighbors[0].Addr)
+		assert.Equal(t, addrOf(gray, briggs), briggs.Stats().Neighbours[0].Addr)
 		assert.Equal(t, "TLS 1.3, as briggs until 2000-01-01T01:00:00Z", briggs.Status().Reason)
 	})
 }
@@ -148,7 +148,7 @@ func TestDatagramsAreNotSupported(t *testing.T) {
 
 func TestSettings(t *testing.T) {
 	for _, p := range []*tlsplane.Plane{
-		{Interval: -1}, {CheckInterval: -1}, {HandshakeTimeout: -1}, {MaxHandshakes: -1}, {MaxNeighbors: -1},
+		{Interval: -1}, {CheckInterval: -1}, {HandshakeTimeout: -1}, {MaxHandshakes: -1}, {MaxNeighbours: -1},
 		{Interval: 25 * time.Hour},
 	} {
 		p.Underlay = acp.NewNetwork(1).NewNode("x")
@@ -180,7 +180,7 @@ func TestCloseEndsGoroutines(t *testing.T) {
 			planes, ends = append(planes, p), append(ends, e)
 		}
 		require.Eventually(t, func() bool {
-			return len(planes[0].Stats().Neighbors)+len(planes[1].Stats().Neighbors)+len(planes[2].Stats().Neighbors) == 6
+			return len(planes[0].Stats().Neighbours)+len(planes[1].Stats().Neighbours)+len(planes[2].Stats().Neighbours) == 6
 		}, patience, time.Millisecond)
 		stranger, err := b.network.NewNode("stranger", b.link).Open()
 		require.NoError(t, err)

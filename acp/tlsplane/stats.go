@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Stats are the counters of a [Plane] since it was made, and its neighbors.
+// Stats are the counters of a [Plane] since it was made, and its neighbours.
 type Stats struct {
 	// Handshakes counts those that succeeded, by either side.
 	Handshakes uint64
@@ -21,18 +21,18 @@ type Stats struct {
 	// the other multicasts in clear: those of other planes and of forgers. They
 	// are heard and ignored.
 	Announcements, Clear uint64
-	// Sent and Received count multicasts: each copy to and from a neighbor.
+	// Sent and Received count multicasts: each copy to and from a neighbour.
 	Sent, Received uint64
-	// Slow counts copies for neighbors that did not take them fast enough, and
+	// Slow counts copies for neighbours that did not take them fast enough, and
 	// Unheard own multicasts that the endpoint itself did not receive fast
 	// enough. They are lost.
 	Slow, Unheard uint64
-	// Neighbors are those connected now, ordered by link and address.
-	Neighbors []Neighbor
+	// Neighbours are those connected now, ordered by link and address.
+	Neighbours []Neighbour
 }
 
-// Neighbor is another member on a link.
-type Neighbor struct {
+// Neighbour is another member on a link.
+type Neighbour struct {
 	// Link is the index of the link.
 	Link int
 	// Identity says who it is, as its certificate does.
@@ -87,9 +87,9 @@ func (p *Plane) Stats() Stats {
 	endpoints := slices.Collect(maps.Keys(p.endpoints))
 	p.mu.Unlock()
 	for _, e := range endpoints {
-		s.Neighbors = append(s.Neighbors, e.neighbors()...)
+		s.Neighbours = append(s.Neighbours, e.neighbours()...)
 	}
-	slices.SortFunc(s.Neighbors, func(a, b Neighbor) int {
+	slices.SortFunc(s.Neighbours, func(a, b Neighbour) int {
 		return cmp.Or(cmp.Compare(a.Link, b.Link), a.Addr.Compare(b.Addr))
 	})
 	return s

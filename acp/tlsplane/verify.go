@@ -31,7 +31,7 @@ const (
 	ReasonPeer        Reason = "by the peer"     // the peer refuses this node, or ended it
 	ReasonTimeout     Reason = "timeout"         // it took too long
 	ReasonDisplaced   Reason = "displaced"       // by newer ones, there being too many
-	ReasonTooMany     Reason = "too many"        // neighbors on the link
+	ReasonTooMany     Reason = "too many"        // neighbours on the link
 )
 
 // RefusedError says why a peer is not trusted. Its cause may be an error of

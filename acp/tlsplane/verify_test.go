@@ -29,7 +29,7 @@ func forced(cert *tls.Certificate, version uint16, protos ...string) *tls.Config
 	return cfg
 }
 
-// Whoever is no member is refused: as one who dials, a stream or a neighbor, and
+// Whoever is no member is refused: as one who dials, a stream or a neighbour, and
 // as one who is dialed.
 func TestX02NoMember(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -107,7 +107,7 @@ func TestX02NoMember(t *testing.T) {
 					require.ErrorAs(t, err, &why)
 					assert.Equal(t, c.reason, why.Reason)
 
-					// Announced, it is tried as a neighbor, again and again, but not often.
+					// Announced, it is tried as a neighbour, again and again, but not often.
 					before := victim.Stats().Refused[c.reason]
 					announce(t, eve)
 					time.Sleep(150 * time.Second)

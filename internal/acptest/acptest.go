@@ -239,7 +239,7 @@ func testMulticastIsHeardByAll(t *testing.T, a, b acp.Plane) {
 	for _, c := range []struct {
 		who string
 		Member
-	}{{"the sender", e}, {"its neighbor on the node", other}, {"the far node", far}} {
+	}{{"the sender", e}, {"its neighbour on the node", other}, {"the far node", far}} {
 		from := Hear(t, c.Heard, msg)
 		addr := from.Addr.Addr()
 		assert.Contains(t, linkIndexes(c), from.Link, c.who)

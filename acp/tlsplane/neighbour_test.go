@@ -54,8 +54,8 @@ func TestX05OneConnectionForEachPair(t *testing.T) {
 	}
 }
 
-// Neighbors come back, on whatever side the connection broke.
-func TestNeighborsComeBack(t *testing.T) {
+// Neighbours come back, on whatever side the connection broke.
+func TestNeighboursComeBack(t *testing.T) {
 	for name, c := range map[string]struct {
 		breakIt func(b *bed, one, two *node) *node
 		within  time.Duration
@@ -63,7 +63,7 @@ func TestNeighborsComeBack(t *testing.T) {
 		"the link goes down": {func(b *bed, _, two *node) *node {
 			b.link.Down()
 			settle()
-			assert.Empty(b, two.Stats().Neighbors)
+			assert.Empty(b, two.Stats().Neighbours)
 			b.link.Up()
 			return two
 		}, time.Second},
@@ -71,8 +71,8 @@ func TestNeighborsComeBack(t *testing.T) {
 			b.link.Cut(one.host, two.host)
 			time.Sleep(2 * time.Minute)
 			synctest.Wait()
-			assert.Empty(b, one.Stats().Neighbors)
-			assert.Empty(b, two.Stats().Neighbors)
+			assert.Empty(b, one.Stats().Neighbours)
+			assert.Empty(b, two.Stats().Neighbours)
 			b.link.Mend(one.host, two.host)
 			return two
 		}, 2 * time.Minute},
@@ -118,16 +118,16 @@ func TestKeepAlive(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bed) {
 		one, two := b.join("one"), b.join("two")
 		settle()
-		since := one.Stats().Neighbors[0].Since
+		since := one.Stats().Neighbours[0].Since
 		time.Sleep(50 * time.Minute)
-		assert.Equal(t, since, one.Stats().Neighbors[0].Since)
+		assert.Equal(t, since, one.Stats().Neighbours[0].Since)
 		hear(t, two.Heard, one.send(t))
 		assert.EqualValues(t, 1, one.Stats().Sent, "keep-alives are no multicasts")
 	})
 }
 
-// A neighbor who does not take what it is sent misses it, and nobody else does.
-func TestSlowNeighbor(t *testing.T) {
+// A neighbour who does not take what it is sent misses it, and nobody else does.
+func TestSlowNeighbour(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bed) {
 		one, quick := b.join("one"), b.join("quick")
 		stuck := endpointOf(t, func() acp.Plane {
@@ -151,7 +151,7 @@ func TestSlowNeighbor(t *testing.T) {
 		assert.Len(t, heardBy(one), count)
 		slow := one.Stats().Slow
 		assert.Greater(t, slow, uint64(1000))
-		for _, n := range one.Stats().Neighbors {
+		for _, n := range one.Stats().Neighbours {
 			if n.Identity == "stuck" {
 				assert.Equal(t, slow, n.Slow)
 			} else {
@@ -165,7 +165,7 @@ func TestSlowNeighbor(t *testing.T) {
 }
 
 // Who comes late gets what was sent a moment ago, but nothing older.
-func TestLateNeighbor(t *testing.T) {
+func TestLateNeighbour(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bed) {
 		one := b.join("one")
 		old := one.send(t)
@@ -183,10 +183,10 @@ func TestLateNeighbor(t *testing.T) {
 	})
 }
 
-// The neighbors on a link are bounded, in all and for each identity.
-func TestTooManyNeighbors(t *testing.T) {
+// The neighbours on a link are bounded, in all and for each identity.
+func TestTooManyNeighbours(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bed) {
-		one := b.join("one", func(p *tlsplane.Plane) { p.MaxNeighbors = 3 })
+		one := b.join("one", func(p *tlsplane.Plane) { p.MaxNeighbours = 3 })
 		for i := range 5 {
 			b.join(fmt.Sprint("n", i))
 		}
@@ -211,11 +211,11 @@ func TestTooManyNeighbors(t *testing.T) {
 	})
 }
 
-// Announcements can be forged. What they cause is bounded, and honest neighbors
+// Announcements can be forged. What they cause is bounded, and honest neighbours
 // come nevertheless.
 func TestForgedAnnouncements(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bed) {
-		one := b.join("one", func(p *tlsplane.Plane) { p.MaxNeighbors = 8 })
+		one := b.join("one", func(p *tlsplane.Plane) { p.MaxNeighbours = 8 })
 		forger := endpointOf(t, b.network.NewNode("forger", b.link))
 		l := forger.Links()[0]
 		for port := range 1000 {
@@ -237,7 +237,7 @@ func TestForgedAnnouncements(t *testing.T) {
 	})
 }
 
-// A node with two interfaces on a link is no neighbor of itself.
+// A node with two interfaces on a link is no neighbour of itself.
 func TestTwoInterfacesOnOneLink(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bed) {
 		host := b.network.NewNode("double", b.link, b.link)
@@ -254,8 +254,8 @@ func TestTwoInterfacesOnOneLink(t *testing.T) {
 	})
 }
 
-// A neighbor by a global address, from beyond the link, is none.
-func TestNoNeighborFromElsewhere(t *testing.T) {
+// A neighbour by a global address, from beyond the link, is none.
+func TestNoNeighbourFromElsewhere(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bed) {
 		one := b.join("one")
 		cert := issue(t, b.domain, "far")
@@ -264,7 +264,7 @@ func TestNoNeighborFromElsewhere(t *testing.T) {
 		_, err := conn.Read(make([]byte, 100))
 		require.Error(t, err)
 		settle()
-		assert.Empty(t, one.Stats().Neighbors)
+		assert.Empty(t, one.Stats().Neighbours)
 		assert.EqualValues(t, 1, one.Stats().Refused[tlsplane.ReasonProtocol])
 	})
 }

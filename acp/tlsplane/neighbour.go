@@ -17,21 +17,21 @@ import (
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
-// Times of a neighbor's connection.
+// Times of a neighbour's connection.
 const (
 	keepAlive  = 10 * time.Second // something is sent at least that often
-	silence    = 3 * keepAlive    // after which the neighbor is given up
-	writeTime  = silence          // for a neighbor to take what is sent
+	silence    = 3 * keepAlive    // after which the neighbour is given up
+	writeTime  = silence          // for a neighbour to take what is sent
 	retireTime = 5 * time.Second  // for what is under way when another connection took over
 	// steady is how long a connection has to last to count as a success, and
 	// how long two that came about at the same time may take to find out.
 	steady = 10 * time.Second
 )
 
-// neighbor is a connection to a neighbor. What goes over it, in both directions,
+// neighbour is a connection to a neighbour. What goes over it, in both directions,
 // are CBOR items (RFC 8990 section 2.5.3): first a hello, then byte strings that
 // hold a multicast each, and M_NOOP when there is nothing else to say.
-type neighbor struct {
+type neighbour struct {
 	e      *endpoint
 	conn   *conn
 	in     *reader
@@ -73,10 +73,10 @@ func appendFrame(msg []byte) []byte {
 // maxFrame is the longest item that is accepted.
 const maxFrame = MaxMulticast + 3 // the head of a byte string
 
-// meet exchanges hellos on a new connection and enters the neighbor, whose run
+// meet exchanges hellos on a new connection and enters the neighbour, whose run
 // has to be called then. On error the connection is closed.
-func (e *endpoint) meet(c *conn, s *acp.Stream, dialed bool) (*neighbor, error) {
-	n := &neighbor{
+func (e *endpoint) meet(c *conn, s *acp.Stream, dialed bool) (*neighbour, error) {
+	n := &neighbour{
 		e: e, conn: c, link: s.Link, dialed: dialed, since: time.Now(),
 		wake: make(chan struct{}, 1),
 	}
@@ -87,13 +87,13 @@ func (e *endpoint) meet(c *conn, s *acp.Stream, dialed bool) (*neighbor, error) 
 	}
 	if err != nil {
 		_ = c.Close()
-		return nil, fmt.Errorf("neighbor %q at %v: %w", c.identity, s.Peer, err)
+		return nil, fmt.Errorf("neighbour %q at %v: %w", c.identity, s.Peer, err)
 	}
 	return n, nil
 }
 
 // exchange exchanges hellos.
-func (n *neighbor) exchange(s *acp.Stream) error {
+func (n *neighbour) exchange(s *acp.Stream) error {
 	if n.link == 0 {
 		return errNoLink
 	}
@@ -128,10 +128,10 @@ func (n *neighbor) exchange(s *acp.Stream) error {
 	return n.conn.SetDeadline(time.Time{})
 }
 
-// outranks decides which of two connections to a neighbor stays: of those that
+// outranks decides which of two connections to a neighbour stays: of those that
 // came about when both sides dialed at the same time, the one dialed by who has
 // the greater ID; else the newer one, for which there must have been a reason.
-func (n *neighbor) outranks(newer *neighbor) bool {
+func (n *neighbour) outranks(newer *neighbour) bool {
 	if n.dialed == newer.dialed || newer.since.Sub(n.since) > steady {
 		return false
 	}
@@ -140,10 +140,10 @@ func (n *neighbor) outranks(newer *neighbor) bool {
 
 // run serves the connection until it ends. It is called by a goroutine that
 // Close waits for.
-func (n *neighbor) run() {
+func (n *neighbour) run() {
 	defer context.AfterFunc(n.e.ctx, n.conn.abort)()
 	if n.drainEnd.Load() == 0 {
-		n.tell("a neighbor came")
+		n.tell("a neighbour came")
 	}
 	written := make(chan struct{})
 	n.e.done.Go(func() {
@@ -160,19 +160,19 @@ func (n *neighbor) run() {
 	_ = n.conn.Close()
 	if was {
 		n.e.poke()
-		n.tell("a neighbor went", "reason", err)
+		n.tell("a neighbour went", "reason", err)
 	}
 }
 
-// tell logs what became of the neighbor.
-func (n *neighbor) tell(what string, why ...any) {
+// tell logs what became of the neighbour.
+func (n *neighbour) tell(what string, why ...any) {
 	n.e.plane.lines.do(func() {
-		n.e.log.Info(what, append([]any{"neighbor", n.key.identity, "address", n.addr}, why...)...)
+		n.e.log.Info(what, append([]any{"neighbour", n.key.identity, "address", n.addr}, why...)...)
 	})
 }
 
 // nudge tells the writer to look.
-func (n *neighbor) nudge() {
+func (n *neighbour) nudge() {
 	select {
 	case n.wake <- struct{}{}:
 	default:
@@ -181,7 +181,7 @@ func (n *neighbor) nudge() {
 
 // retire lets the connection end. Nothing new is queued for it, because it has
 // no longer its place.
-func (n *neighbor) retire() {
+func (n *neighbour) retire() {
 	end := time.Now().Add(retireTime)
 	n.drainEnd.Store(end.UnixNano())
 	_ = n.conn.SetReadDeadline(end) // or it has ended
@@ -189,7 +189,7 @@ func (n *neighbor) retire() {
 }
 
 // take returns all that waits to be sent.
-func (n *neighbor) take() [][]byte {
+func (n *neighbour) take() [][]byte {
 	n.e.mu.Lock()
 	defer n.e.mu.Unlock()
 	waiting := n.waiting
@@ -198,7 +198,7 @@ func (n *neighbor) take() [][]byte {
 }
 
 // write sends what is queued, until the connection breaks or is retired.
-func (n *neighbor) write() {
+func (n *neighbour) write() {
 	idle := time.NewTimer(keepAlive)
 	defer idle.Stop()
 	n.nudge() // for what was queued before
@@ -227,7 +227,7 @@ func (n *neighbor) write() {
 	}
 }
 
-func (n *neighbor) put(b []byte) error {
+func (n *neighbour) put(b []byte) error {
 	if err := n.conn.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
 		return err
 	}
@@ -237,9 +237,9 @@ func (n *neighbor) put(b []byte) error {
 
 var errUnexpected = errors.New("neither a byte string nor M_NOOP")
 
-// read hands multicasts to Receive. It waits for that: a neighbor who sends more
+// read hands multicasts to Receive. It waits for that: a neighbour who sends more
 // than is received has to wait in turn with all others.
-func (n *neighbor) read() error {
+func (n *neighbour) read() error {
 	for {
 		deadline := time.Now().Add(silence)
 		if end := n.drainEnd.Load(); end != 0 {
