@@ -31,11 +31,18 @@ type Command struct {
 	Counts string
 	// Memory allows the network in memory.
 	Memory bool
+	// Offline is for a program that opens no link: it has neither -link nor
+	// -plane nor -dialogue.
+	Offline bool
+	// Results is for a program that prints results on standard output with or
+	// without -json, and so its progress on standard error.
+	Results bool
 	// Flags adds the program's own flags, and Check refuses wrong ones. Both
 	// may be nil.
 	Flags func(*flag.FlagSet)
 	Check func(Options) error
-	// Run is the program proper. It ends when the context does, or before.
+	// Run is the program proper. It ends when the context does, or before. Its
+	// error may be an [*ExitError].
 	Run func(context.Context, *Program) error
 }
 
@@ -51,13 +58,28 @@ type Program struct {
 	members  int            // of it
 }
 
+// ExitError is an error with which a program ends with another status than 1.
+type ExitError struct {
+	Status int
+	Err    error
+}
+
+// Error returns the text of the cause.
+func (e *ExitError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *ExitError) Unwrap() error { return e.Err }
+
 // Main runs the command and ends the process: with status 0 if it ran, however
-// the negotiations ended, 1 if it could not, 2 if its flags were wrong.
-// Ctrl-C has it end in good order, a second one at once.
-func (c Command) Main() {
+// the negotiations ended, 1 if it could not, 2 if its flags were wrong, or with
+// that of an [ExitError]. Ctrl-C has it end in good order, a second one at once.
+func (c Command) Main() { processMain(c.Execute) }
+
+// processMain executes a program as the process that this is.
+func processMain(execute func(context.Context, []string, io.Reader, io.Writer, io.Writer) int) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	os.Exit(c.Execute(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(execute(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
 // Execute is Main without the end of the process: it returns the status.
@@ -69,7 +91,7 @@ func (c Command) Execute(ctx context.Context, args []string, stdin io.Reader, st
 	case err != nil:
 		return 2
 	}
-	p, err := start(o, stdin, stdout, stderr)
+	p, err := c.start(o, stdin, stdout, stderr)
 	if err == nil {
 		if c.Counts != "" {
 			p.Say("Seed:", p.Seed)
@@ -78,12 +100,15 @@ func (c Command) Execute(ctx context.Context, args []string, stdin io.Reader, st
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "%s: %v\n", c.Name, err)
+		if exit, ok := errors.AsType[*ExitError](err); ok {
+			return exit.Status
+		}
 		return 1
 	}
 	return 0
 }
 
-func start(o Options, stdin io.Reader, stdout, stderr io.Writer) (*Program, error) {
+func (c Command) start(o Options, stdin io.Reader, stdout, stderr io.Writer) (*Program, error) {
 	p := &Program{Options: o, Outcomes: NewOutcomes(nil), Stdout: stdout, Stdin: stdin, Stderr: stderr}
 	if o.Dialogue {
 		var err error
@@ -92,8 +117,10 @@ func start(o Options, stdin io.Reader, stdout, stderr io.Writer) (*Program, erro
 		}
 	}
 	p.dialogue.Output = stdout
-	if o.JSON {
+	if o.JSON || c.Results {
 		p.dialogue.Output = stderr
+	}
+	if o.JSON {
 		p.Outcomes = NewOutcomes(stdout)
 	}
 	return p, nil
@@ -119,6 +146,17 @@ func (p *Program) NewInstance(links acp.Plane, cfg grasp.Config) (*grasp.Instanc
 	cfg.Plane, cfg.Dialogue = plane, p.dialogue
 	return grasp.New(cfg)
 }
+
+// NewDULL starts a DULL instance (RFC 8990 section 2.5.2) for these objectives.
+// It takes the links of a plane as they are, whatever protection -plane gives to others.
+func (p *Program) NewDULL(links acp.Plane, objectives ...string) (*grasp.Instance, error) {
+	return grasp.New(grasp.Config{
+		Plane: acp.Insecure{Plane: links}, DULL: true, DULLObjectives: objectives, Dialogue: p.dialogue,
+	})
+}
+
+// Plane is the plane on the links that the user chose, protected as he chose.
+func (p *Program) Plane() (acp.Plane, error) { return p.protect(p.RealLinks()) }
 
 // RealLinks is a plane on the links that the user chose.
 func (p *Program) RealLinks() acp.Plane { return &acp.Layer2{Links: p.Links, IPv4: true} }

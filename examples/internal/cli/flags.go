@@ -36,35 +36,58 @@ const (
 	maxWait     = time.Hour
 )
 
-// parse reads the command line. On error the user has been told.
-func (c Command) parse(args []string, stderr io.Writer) (Options, error) {
-	var o Options
-	var links string
+// flags returns the flags of the command, which set the options.
+func (c Command) flags(o *Options) *flag.FlagSet {
+	*o = Options{PlaneName: layer2}
 	f := flag.NewFlagSet(c.Name, flag.ContinueOnError)
-	f.SetOutput(stderr)
 	if c.Counts != "" {
 		f.IntVar(&o.N, "n", 0, "stop after `N` "+c.Counts+"; 0: go on until Ctrl-C")
 		f.Uint64Var(&o.Seed, "seed", 0, "make the random choices of seed `S` again; 0: new ones")
 		f.DurationVar(&o.Wait, "wait", defaultWait, "the longest random delay `D`; the Python programs have 10s")
 	}
 	f.BoolVar(&o.JSON, "json", false, "print outcomes on standard output, one JSON object per line,\nand the progress on standard error")
-	f.BoolVar(&o.Dialogue, "dialogue", false, "ask how much to print, like the Python prototype")
-	f.StringVar(&links, "link", "", "use these interfaces only: `name[,name]`"+c.memoryUsage())
-	o.planeFlags(f, c.Memory)
+	if !c.Offline {
+		f.BoolVar(&o.Dialogue, "dialogue", false, "ask how much to print, like the Python prototype")
+		f.Func(linkFlag, "use these interfaces only: `name[,name]`"+c.memoryUsage(), func(names string) error {
+			o.Links = nil
+			if names != "" {
+				o.Links = strings.Split(names, ",")
+			}
+			return nil
+		})
+		o.planeFlags(f, c.Memory)
+	}
 	if c.Flags != nil {
 		c.Flags(f)
 	}
+	return f
+}
+
+const linkFlag = "link"
+
+// parse reads the command line, in which flags may also follow arguments. On
+// error the user has been told.
+func (c Command) parse(args []string, stderr io.Writer) (Options, error) {
+	var o Options
+	f := c.flags(&o)
+	f.SetOutput(stderr)
 	f.Usage = func() {
 		fmt.Fprintf(stderr, "%s\n\nUsage: %s [flags]%s\n\n", c.About, c.Name, c.argumentsUsage())
 		f.PrintDefaults()
 	}
-	if err := f.Parse(args); err != nil {
-		return o, err
+	for rest := args; ; rest = f.Args()[1:] {
+		if err := f.Parse(rest); err != nil {
+			return o, err
+		}
+		if f.NArg() == 0 {
+			break
+		}
+		if at := len(rest) - f.NArg(); at > 0 && rest[at-1] == "--" {
+			o.Args = append(o.Args, f.Args()...)
+			break
+		}
+		o.Args = append(o.Args, f.Arg(0))
 	}
-	if links != "" {
-		o.Links = strings.Split(links, ",")
-	}
-	o.Args = f.Args()
 	if err := errors.Join(o.checkPlane(c.Memory), c.check(o)); err != nil {
 		fmt.Fprintf(stderr, "%s: %v\n", c.Name, err)
 		return o, err
