@@ -66,6 +66,16 @@ func (f *fault) Error() string {
 
 func (f *fault) Unwrap() error { return f.class }
 
+// Offset returns where in its bytes a message is wrong, by the error of Parse or
+// Scan. It is false if the error does not say, as for ErrTruncated: that is at the end.
+func Offset(err error) (int, bool) {
+	f, ok := errors.AsType[*fault](err)
+	if !ok {
+		return 0, false
+	}
+	return f.at, true
+}
+
 // unreadable wraps err, which came up in reading b, with what can be read of type
 // and session ID, whatever comes after them.
 func unreadable(b []byte, err error) *Error {

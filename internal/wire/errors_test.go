@@ -66,3 +66,23 @@ func TestErrorsOfAppendSayWhatIsWrong(t *testing.T) {
 	_, err := (&Invalid{Info: []byte{0x81}}).Append(nil)
 	require.ErrorIs(t, err, ErrTruncated)
 }
+
+// What an error says of the place is what Offset returns.
+func TestOffset(t *testing.T) {
+	for _, c := range []struct {
+		hex string
+		at  int
+		ok  bool
+	}{
+		{"00", 0, true}, {"80", 1, true}, {"82031a00d4d748", 7, true}, {"81031a00d4d748", 2, true},
+		{"82", 0, false}, {"83031a00d4d748", 0, false},
+	} {
+		_, err := Parse(unhex(t, c.hex), Limits{})
+		require.Error(t, err)
+		at, ok := Offset(err)
+		require.Equal(t, c.ok, ok, c.hex)
+		require.Equal(t, c.at, at, c.hex)
+	}
+	_, ok := Offset(nil)
+	require.False(t, ok)
+}
