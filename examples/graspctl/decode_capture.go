@@ -1,10 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
+	"slices"
 
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/examples/internal/capture"
@@ -169,7 +172,11 @@ func (c *conversations) end() error {
 	for _, flow := range c.streams.Rest() {
 		missing[flow] = true
 	}
-	for flow, f := range c.flows {
+	flows := slices.SortedFunc(maps.Keys(c.flows), func(a, b capture.Flow) int {
+		return cmp.Or(a.Src.Compare(b.Src), a.Dst.Compare(b.Dst))
+	})
+	for _, flow := range flows {
+		f := c.flows[flow]
 		if f.rest || !c.isKnown(flow) || len(f.buf) == 0 && !missing[flow] {
 			continue
 		}

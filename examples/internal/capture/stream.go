@@ -110,8 +110,8 @@ func (f *stream) take(seq uint32, s Segment) (data []byte, gap bool) {
 	return data, false
 }
 
-// Rest returns the directions of which something is left that nothing could be
-// read before.
+// Rest returns the directions, in no order, of which something is left that what
+// comes before it never came for.
 func (t *Streams) Rest() []Flow {
 	var out []Flow
 	for flow, f := range t.flows {
@@ -119,8 +119,5 @@ func (t *Streams) Rest() []Flow {
 			out = append(out, flow)
 		}
 	}
-	slices.SortFunc(out, func(a, b Flow) int {
-		return max(-1, min(1, 2*a.Src.Compare(b.Src)+a.Dst.Compare(b.Dst)))
-	})
 	return out
 }

@@ -1,0 +1,252 @@
+package main
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-grasp/grasp/examples/internal/capture/capturetest"
+	"github.com/go-grasp/grasp/examples/internal/diag"
+	"github.com/go-grasp/grasp/internal/wire"
+)
+
+// vectors returns the messages of the RFC and of the prototype.
+func vectors(t *testing.T) [][]byte {
+	t.Helper()
+	var all [][]byte
+	for _, name := range []string{"rfc8990", "prototype"} {
+		b, err := os.ReadFile(filepath.Join("..", "..", "internal", "wire", "testdata", "vectors", name+".json"))
+		require.NoError(t, err)
+		var file struct{ Messages []struct{ Plain string } }
+		require.NoError(t, json.Unmarshal(b, &file))
+		for _, m := range file.Messages {
+			raw, err := hex.DecodeString(m.Plain)
+			require.NoError(t, err)
+			all = append(all, raw)
+		}
+	}
+	require.Greater(t, len(all), 30)
+	return all
+}
+
+// decoded returns what graspctl decode -json prints.
+func decoded(t *testing.T, wantStatus int, in []byte, args ...string) []seen {
+	t.Helper()
+	status, out, errOut := ctl(bytes.NewReader(in), append([]string{"decode", "-json"}, args...)...)
+	require.Equal(t, wantStatus, status, errOut)
+	var all []seen
+	for line := range strings.Lines(out) {
+		var s seen
+		require.NoError(t, json.Unmarshal([]byte(line), &s), line)
+		all = append(all, s)
+	}
+	return all
+}
+
+func TestDecode(t *testing.T) {
+	all := vectors(t)
+	var text, binary bytes.Buffer
+	var args []string
+	for _, raw := range all {
+		fmt.Fprintf(&text, "# a message\n\n %x\n", raw)
+		binary.Write(raw)
+		args = append(args, hex.EncodeToString(raw))
+	}
+	file := filepath.Join(t.TempDir(), "messages")
+	require.NoError(t, os.WriteFile(file, binary.Bytes(), 0o600))
+	for name, got := range map[string][]seen{
+		"arguments":  decoded(t, 0, nil, args...),
+		"text":       decoded(t, 0, text.Bytes()),
+		"standard":   decoded(t, 0, text.Bytes(), "-"),
+		"a sequence": decoded(t, 0, binary.Bytes()),
+		"a file":     decoded(t, 0, nil, file),
+		"one line":   decoded(t, 0, nil, hex.EncodeToString(binary.Bytes())),
+	} {
+		require.Len(t, got, len(all), name)
+		for i, s := range got {
+			m, err := wire.Parse(all[i], wire.Limits{})
+			require.NoError(t, err)
+			assert.Equal(t, m.Type().String(), s.Message)
+			assert.Equal(t, args[i], s.Hex)
+			again, err := diag.Parse(s.Diagnostic)
+			require.NoError(t, err)
+			assert.Equal(t, all[i], again, "nothing is lost in %s", s.Diagnostic)
+			assert.Contains(t, s.Words, s.Message)
+			for _, o := range s.Objectives {
+				assert.Contains(t, s.Words, fmt.Sprintf("%q", o))
+			}
+		}
+	}
+}
+
+// Each kind of message in words.
+func TestDecodeWords(t *testing.T) {
+	flood := &wire.Flood{SessionID: 7, Initiator: netip.MustParseAddr("2001:db8::1"), TTL: 59000, Objectives: []wire.Flooded{
+		{Objective: wire.Objective{Name: "EX1", Flags: wire.FlagDisc | wire.FlagSynch, LoopCount: 4, Value: []byte{1}}},
+		{Objective: wire.Objective{Name: "a\nb", LoopCount: 1}, Locator: wire.Locator{Kind: wire.LocatorURI, Name: "coap://x", Protocol: wire.Null, Port: wire.Null}},
+	}}
+	raw, err := flood.Append(nil)
+	require.NoError(t, err)
+	for text, want := range map[string]string{
+		hex.EncodeToString(raw): `M_FLOOD session 7 initiator 2001:db8::1 ttl 59s: "EX1" (discovery, synchronization; loop count 4) = 1 at no locator; "a\nb" (; loop count 1) = no value at coap://x`,
+		"8100":                  "M_NOOP",
+		"83061a00c3443d811865":  "M_END session 12796989: accept",
+		"83061ad9cdece0811866":  "M_END session 3654151392: decline",
+		"8306018218666178":      `M_END session 1: decline, "x"`,
+		"83070119ea60":          "M_WAIT session 1: 1m0s",
+		"83186301617a":          `M_INVALID session 1: "z"`,
+		"82186301":              "M_INVALID session 1",
+	} {
+		status, out, errOut := ctl(nil, "decode", "-brief", text)
+		assert.Zero(t, status, errOut)
+		assert.Equal(t, want+"\n", out)
+	}
+	status, out, _ := ctl(nil, "decode", "830301"+"83"+"6178"+"1820"+"05")
+	assert.Zero(t, status)
+	assert.Equal(t, "M_REQ_NEG session 1: \"x\" (flag 5; loop count 5) = no value\n    [3, 1, [\"x\", 32, 5]]\n", out)
+}
+
+// What is wrong, and at which byte.
+func TestDecodeWrong(t *testing.T) {
+	for text, want := range map[string]struct {
+		what string
+		at   int
+	}{
+		"83031a00d4d748":                   {"M_REQ_NEG: cut short", 7},
+		"82031a00d4d748":                   {"objective is missing", 7},
+		"83030184617801190100f6":           {"loop count is not an unsigned integer up to 255", 7},
+		"82182a01":                         {"unknown message type: 42", 1},
+		"83031a00d4d74861ff":               {"not UTF-8", 7},
+		"830601811863":                     {"neither accept nor decline", 3},
+		"1c":                               {"reserved first byte", 0},
+		"86091a00357b4e5020010db8f000baaa": {"cut short", 16},
+	} {
+		got := decoded(t, 1, nil, text)
+		require.Len(t, got, 1, text)
+		assert.Contains(t, got[0].Error, want.what)
+		require.NotNil(t, got[0].At)
+		assert.Equal(t, want.at, *got[0].At, text)
+		assert.Contains(t, got[0].Error, fmt.Sprint("at byte ", want.at))
+		assert.Equal(t, text, got[0].Hex)
+		status, out, errOut := ctl(nil, "decode", text)
+		assert.Equal(t, 1, status)
+		assert.Contains(t, out, "WRONG: ")
+		assert.Contains(t, errOut, "wrong: 1 of 1")
+	}
+	// After a message that is wrong the next one is decoded, if it can be told where
+	// that begins.
+	assert.Len(t, decoded(t, 1, nil, "82031a00d4d748"+"8100"), 2)
+	// A message of 2100 bytes is too long, unless it may be.
+	long := append([]byte{0x83, 5, 1, 0x84, 0x61, 'x', 1, 5, 0x59, 8, 0}, make([]byte, 2048)...)
+	assert.Contains(t, decoded(t, 1, long)[0].Error, "too long")
+	assert.Len(t, decoded(t, 0, long, "-max", "5000"), 1)
+	status, _, errOut := ctl(strings.NewReader(""), "decode")
+	assert.Equal(t, 1, status)
+	assert.Contains(t, errOut, "no message")
+	status, _, errOut = ctl(nil, "decode", "no such file")
+	assert.Equal(t, 3, status)
+	assert.Contains(t, errOut, "no such file")
+}
+
+// conversation is a capture of the kinds of traffic that GRASP has.
+func conversation(t *testing.T) string {
+	t.Helper()
+	f := capturetest.NewFile(t, capturetest.Raw)
+	now := time.Unix(1800000000, 0)
+	add := func(packet []byte) {
+		now = now.Add(time.Millisecond)
+		f.Packet(now, packet)
+	}
+	all := vectors(t)
+	discovery, response := all[0], all[1]
+	asking, answering := netip.MustParseAddrPort("[fe80::1]:4000"), netip.MustParseAddrPort("[fe80::2]:5000")
+	group := netip.MustParseAddrPort("[ff02::13]:7017")
+	add(capturetest.UDP(asking, group, discovery))
+	add(capturetest.UDP(asking, netip.MustParseAddrPort("[fe80::9]:53"), []byte("not GRASP")))
+
+	// The response goes to the port that the discovery came from.
+	back := netip.AddrPortFrom(answering.Addr(), 5001)
+	add(capturetest.TCP(back, asking, 100, capturetest.SYN, nil))
+	add(capturetest.TCP(asking, back, 900, capturetest.SYN, nil))
+	add(capturetest.TCP(back, asking, 101, 0, response[:20]))
+	add(capturetest.TCP(back, asking, 121, capturetest.FIN, response[20:]))
+
+	// It says where to negotiate. Segments come twice, in disorder, and with two messages.
+	there := netip.MustParseAddrPort("[2001:db8:f000:baaa:f000:baaa:f000:baaa]:49443")
+	here := netip.MustParseAddrPort("[2001:db8::1]:6000")
+	request, _ := hex.DecodeString("83031a00d214628463455833030682634e5a4419019a")
+	step, _ := hex.DecodeString("83051a00d214628463455833030682634e5a441850")
+	wait, _ := hex.DecodeString("83071a00d21462198895")
+	end, _ := hex.DecodeString("83061a00d21462811865")
+	add(capturetest.TCP(here, there, 500, capturetest.SYN, nil))
+	add(capturetest.TCP(here, there, 501+10, 0, request[10:]))
+	add(capturetest.TCP(here, there, 501, 0, request[:10]))
+	add(capturetest.TCP(here, there, 501, 0, request))
+	add(capturetest.TCP(there, here, 700, 0, append(append([]byte{}, wait...), step...)))
+	add(capturetest.TCP(here, there, 501+uint32(len(request)), 0, append(append([]byte{}, end...), 0x82, 0x18)))
+
+	// A connection of something else, and one to the port of GRASP that makes no sense.
+	add(capturetest.TCP(netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("192.0.2.2:443"), 1, 0, []byte("\x16\x03\x01")))
+	add(capturetest.TCP(netip.MustParseAddrPort("192.0.2.1:2"), netip.MustParseAddrPort("192.0.2.2:7017"), 1, 0, []byte{0xff, 0, 0}))
+	f.Close()
+	return f.Path
+}
+
+func TestDecodeCapture(t *testing.T) {
+	path := conversation(t)
+	check := func(got []seen) {
+		var types []string
+		for _, s := range got {
+			require.NotNil(t, s.Time)
+			types = append(types, s.Message)
+		}
+		require.Equal(t, []string{"M_DISCOVERY", "M_RESPONSE", "M_REQ_NEG", "M_WAIT", "M_NEGOTIATE", "M_END", "", ""}, types)
+		assert.Equal(t, "[fe80::1]:4000", got[0].Source)
+		assert.Equal(t, "[ff02::13]:7017", got[0].Dest)
+		assert.Equal(t, "udp", got[0].Protocol)
+		assert.Equal(t, "tcp", got[1].Protocol)
+		assert.Contains(t, got[6].Error, "at byte 0")
+		assert.Equal(t, "192.0.2.2:7017", got[6].Dest)
+		assert.Contains(t, got[7].Error, "not captured to its end")
+		assert.Equal(t, "8218", got[7].Hex)
+	}
+	file, err := os.ReadFile(path)
+	require.NoError(t, err)
+	status, out, errOut := ctl(bytes.NewReader(file), "decode")
+	assert.Equal(t, 1, status)
+	assert.Contains(t, out, "[2001:db8::1]:6000 > [2001:db8:f000:baaa:f000:baaa:f000:baaa]:49443 tcp  M_REQ_NEG session 13767778: \"EX3\"")
+	assert.Contains(t, errOut, "wrong: 2 of 8")
+	// What is left at the end has no time.
+	all := decoded(t, 1, nil, path)
+	all[len(all)-1].Time = all[0].Time
+	check(all)
+	// A capture that ends in the midst of a packet.
+	status, _, errOut = ctl(bytes.NewReader(file[:len(file)-1]), "decode")
+	assert.Equal(t, 3, status)
+	assert.Contains(t, errOut, "cut short")
+}
+
+// A gap in a connection is told once.
+func TestDecodeGap(t *testing.T) {
+	f := capturetest.NewFile(t, capturetest.Raw)
+	from, to := netip.MustParseAddrPort("[2001:db8::1]:6000"), netip.MustParseAddrPort("[2001:db8::2]:7017")
+	f.Packet(time.Now(), capturetest.TCP(from, to, 0, 0, []byte{0x81, 0}))
+	for i := range uint32(300) {
+		f.Packet(time.Now(), capturetest.TCP(from, to, 3+2*i, 0, []byte{0}))
+	}
+	f.Close()
+	got := decoded(t, 1, nil, f.Path)
+	require.Len(t, got, 2)
+	assert.Equal(t, "M_NOOP", got[0].Message)
+	assert.Contains(t, got[1].Error, "a part was not captured")
+}
