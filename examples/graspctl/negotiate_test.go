@@ -96,11 +96,11 @@ func negotiate(t *testing.T, h haggle, offers []any, lines []line, args ...strin
 		status = c.Execute(t.Context(), append(args, "EX3", "100"), r, &stdout, &stderr)
 		_ = r.Close()
 		close(over)
-		require.NoError(t, here.Close())
-		require.NoError(t, there.Close())
 		for v := range heard {
 			asked = append(asked, v)
 		}
+		require.NoError(t, here.Close())
+		require.NoError(t, there.Close())
 		out, errOut = stdout.String(), stderr.String()
 	})
 	return status, out, errOut, asked
