@@ -1,0 +1,96 @@
+// Package brski has the parts that GRASP plays in BRSKI (RFC 8995), the way in
+// which a new device, the pledge, finds its registrar: the registrar floods
+// that it is there, through the secure network; join proxies hear that, and flood
+// to the pledges on their links that they are there, without security. What
+// follows, the BRSKI exchange itself, is not here, and not in the Python
+// prototype's ASAs of that kind.
+package brski
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-grasp/grasp"
+	"github.com/go-grasp/grasp/examples/internal/cli"
+)
+
+// The objectives of RFC 8995 sections 4.1.1 and 4.3.
+const (
+	ObjectiveProxy     = "AN_Proxy"
+	ObjectiveRegistrar = "AN_join_registrar"
+	// ObjectivePrototype is how the Python prototype spells AN_Proxy.
+	ObjectivePrototype = "AN_proxy"
+)
+
+// Only is what the programs say of themselves.
+const Only = "The BRSKI exchange itself is not part of it."
+
+// lifetimes is how many times a flood is sent while it lives.
+const lifetimes = 3
+
+// lookAgain is how often the flood cache is looked at.
+const lookAgain = time.Second
+
+// Event is what the programs tell.
+type Event struct {
+	Event     string `json:"event"` // flooded, found, chosen, failed, none
+	Objective string `json:"objective,omitempty"`
+	Locator   string `json:"locator,omitempty"`
+	Method    string `json:"method,omitempty"` // TCP, UDP or a number
+	Value     string `json:"value,omitempty"`
+}
+
+// teller prints what an ASA does.
+type teller struct {
+	p *cli.Program
+	a *grasp.ASA
+}
+
+// tell prints an event, as a line of words and with -json as an object.
+func (t teller) tell(e Event, words ...any) error {
+	t.a.Tprint(words...)
+	if !t.p.JSON {
+		return nil
+	}
+	return json.NewEncoder(t.p.Stdout).Encode(e)
+}
+
+// eventOf returns an event about a flooded objective.
+func eventOf(what string, f grasp.TaggedObjective) Event {
+	value, _ := f.Objective.Value.(string)
+	return Event{Event: what, Objective: f.Objective.Name, Locator: f.Source.String(), Method: method(f.Source.Protocol), Value: value}
+}
+
+// method returns the transport of a registrar or proxy in words.
+func method(protocol int) string {
+	switch protocol {
+	case grasp.TCP:
+		return "TCP"
+	case grasp.UDP:
+		return "UDP"
+	}
+	return fmt.Sprint("protocol ", protocol)
+}
+
+// usable says that a flood says where somebody is.
+func usable(f grasp.TaggedObjective) bool {
+	return !f.Source.IsZero()
+}
+
+// CheckEvery refuses an interval between floods that makes no sense.
+func CheckEvery(every time.Duration) error {
+	if every < time.Second || every > time.Hour {
+		return errors.New("-every must be from 1s to 1h")
+	}
+	return nil
+}
+
+// CheckPort refuses what is no port.
+func CheckPort(port int) error {
+	if port < 1 || port > 65535 {
+		return errors.New("-port must be from 1 to 65535")
+	}
+	return nil
+}
