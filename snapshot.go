@@ -191,6 +191,9 @@ func diagnose(value []byte) string {
 	return text
 }
 
+// String returns the snapshot for people, in lines: what [Instance.DumpAll] prints.
+func (s Snapshot) String() string { return s.text(false) }
+
 // text returns the snapshot for people, or with partial its objectives and
 // floods.
 func (s Snapshot) text(partial bool) string {

@@ -40,6 +40,7 @@ Exit status:
   3  anything else, such as no link, no answer in time, or a broken connection`,
 		List: []cli.Command{
 			discoverCommand(), synchCommand(), negotiateCommand(), floodCommand(), watchCommand(), decodeCommand(),
+			dumpCommand(),
 		},
 	}
 }

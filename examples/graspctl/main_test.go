@@ -103,8 +103,8 @@ func TestCompletion(t *testing.T) {
 	require.NoError(t, err)
 	for line, want := range map[string]string{
 		"dis":              "discover",
-		"":                 "discover synch negotiate flood watch decode completion help",
-		"help d":           "discover decode",
+		"":                 "discover synch negotiate flood watch decode dump completion help",
+		"help d":           "discover decode dump",
 		"completion ":      "bash fish zsh",
 		"discover EX3 -ti": "-timeout",
 		"decode -":         "-brief -json -max",

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-grasp/grasp"
+	"github.com/go-grasp/grasp/acp"
+)
+
+func TestSnapshotURL(t *testing.T) {
+	for given, want := range map[string]string{
+		"":                            "http://localhost:8990/snapshot",
+		":1":                          "http://localhost:1/snapshot",
+		"[::1]:2":                     "http://[::1]:2/snapshot",
+		"http://localhost:3/":         "http://localhost:3/snapshot",
+		"https://example.com/x/?y=1":  "https://example.com/x/?y=1",
+		"http://localhost:3/snapshot": "http://localhost:3/snapshot",
+		"ftp://localhost":             "",
+		"http://":                     "",
+		"http://%":                    "",
+	} {
+		var args []string
+		if given != "" {
+			args = []string{given}
+		}
+		got, err := snapshotURL(args)
+		assert.Equal(t, want == "", err != nil, given)
+		assert.Equal(t, want, got)
+	}
+}
+
+func TestDump(t *testing.T) {
+	n := acp.NewNetwork(1)
+	g, err := grasp.New(grasp.Config{Plane: n.NewNode("x", n.NewLink(acp.LinkConfig{Name: "lan"}))})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, g.Close()) })
+	a, err := g.RegisterASA("banker")
+	require.NoError(t, err)
+	o := grasp.Objective{Name: "EX1", Synch: true, Value: "a\x1b[2Jb"}
+	require.NoError(t, a.RegisterObj(o, grasp.RegisterOptions{}))
+	require.NoError(t, a.Flood(time.Hour, grasp.TaggedObjective{Objective: o}))
+
+	answers := map[string]func(http.ResponseWriter){
+		"/snapshot": func(w http.ResponseWriter) {
+			var s state
+			const raw = `{"Caption": "pair", "Time": "2026-01-02T03:04:05Z", "Instances": [{"Name": "here", "Closed": true}]}`
+			require.NoError(t, json.Unmarshal([]byte(raw), &s))
+			s.Instances[0].Snapshot = g.Snapshot()
+			_ = json.NewEncoder(w).Encode(s)
+		},
+		"/text": func(w http.ResponseWriter) { _, _ = fmt.Fprint(w, "hello") },
+		"/slow": func(http.ResponseWriter) { time.Sleep(200 * time.Millisecond) },
+		"/gone": func(w http.ResponseWriter) { http.Error(w, "no", http.StatusForbidden) },
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { answers[r.URL.Path](w) }))
+	t.Cleanup(server.Close)
+
+	status, out, errOut := ctl(nil, "dump", server.URL)
+	require.Zero(t, status, errOut)
+	assert.True(t, strings.HasPrefix(out, "\"pair\" at 2026-01-02 03:04:05\n\nInstance \"here\", closed\nPlane: secure true"), out)
+	for _, text := range []string{"Link: 1 lan fe80::", "ASAs: banker\n", "Objective registry: 1\n  EX1 ASAs: banker", "Flood cache: 1\n", "Sent: map[M_FLOOD:1]\n"} {
+		assert.Contains(t, out, text)
+	}
+	assert.NotContains(t, out, "\x1b")
+
+	status, out, _ = ctl(nil, "dump", server.URL, "-json")
+	assert.Zero(t, status)
+	assert.Equal(t, 1, strings.Count(out, "\n"))
+	var s state
+	require.NoError(t, json.Unmarshal([]byte(out), &s))
+	assert.Equal(t, []string{"banker"}, s.Instances[0].Snapshot.ASAs)
+
+	for path, want := range map[string]string{"/text": "not the state of a monitor", "/gone": "403 Forbidden"} {
+		status, out, errOut := ctl(nil, "dump", server.URL+path)
+		assert.Equal(t, 3, status)
+		assert.Empty(t, out)
+		assert.Contains(t, errOut, want)
+	}
+	status, _, errOut = ctl(nil, "dump", server.URL+"/slow", "-timeout", "10ms")
+	assert.Equal(t, 3, status)
+	assert.Contains(t, errOut, "deadline exceeded")
+}
