@@ -373,7 +373,7 @@ func (b *fuzzBed) noteIDs() {
 
 func (b *fuzzBed) noteID(raw []byte) {
 	if m, err := wire.Parse(raw, wire.Limits{}); err == nil {
-		b.id = sessionOf(m)
+		b.id = wire.SessionID(m)
 	}
 }
 

@@ -33,7 +33,7 @@ func (g *Instance) rapidRequest(m *wire.Discovery, from acp.Origin) bool {
 func (g *Instance) rapidAnswer(s *stream, m wire.Message) {
 	g.streams.decide(s)
 	s.taken = 0 // whoever takes it reads the message
-	s.session = sessionOf(m)
+	s.session = wire.SessionID(m)
 	if !g.searches.takeRapid(s) {
 		g.drop(eventOf(m, Event{Reason: ReasonUnsolicited, Peer: s.Peer, Link: s.Link}))
 		s.close()

@@ -156,7 +156,7 @@ func (s *Session) receive(ctx context.Context, op string, timeout time.Duration)
 		s.g.trace(Received, m, s.stream.raw(), s.stream.Peer, s.stream.Link)
 		wait, isWait := m.(*wire.Wait)
 		switch {
-		case sessionOf(m) != s.key.id:
+		case wire.SessionID(m) != s.key.id:
 			return nil, s.broken(op, &wire.Error{Type: m.Type(), HasType: true, Err: errWrongSession})
 		case isWait:
 			// RFC 8990 section 2.8.9: the timer is restarted with the new value.

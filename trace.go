@@ -175,38 +175,11 @@ func (g *Instance) trace(kind EventKind, m wire.Message, raw []byte, peer netip.
 // eventOf completes an event with what a message says of itself.
 func eventOf(m wire.Message, e Event) Event {
 	e.Message = m.Type().String()
-	e.SessionID = sessionOf(m)
+	e.SessionID = wire.SessionID(m)
 	if o := objectiveOf(m); o != nil && e.Objective == "" {
 		e.Objective = o.Name
 	}
 	return e
-}
-
-// sessionOf returns the session ID of a message, 0 for M_NOOP.
-func sessionOf(m wire.Message) uint32 {
-	switch m := m.(type) {
-	case *wire.Discovery:
-		return m.SessionID
-	case *wire.Response:
-		return m.SessionID
-	case *wire.ReqNeg:
-		return m.SessionID
-	case *wire.ReqSyn:
-		return m.SessionID
-	case *wire.Negotiate:
-		return m.SessionID
-	case *wire.End:
-		return m.SessionID
-	case *wire.Wait:
-		return m.SessionID
-	case *wire.Synch:
-		return m.SessionID
-	case *wire.Flood:
-		return m.SessionID
-	case *wire.Invalid:
-		return m.SessionID
-	}
-	return 0
 }
 
 // objectiveOf returns the first objective of a message, nil if it has none.

@@ -84,23 +84,24 @@ func (c *conversations) datagram(at seen, s capture.Segment) error {
 
 // learn notes where GRASP is spoken, by a message and where it came from.
 func (c *conversations) learn(m wire.Message, from netip.AddrPort) {
-	var at []netip.AddrPort
 	switch m := m.(type) {
 	case *wire.Discovery:
-		at = append(at, from)
+		c.know(from)
 	case *wire.Response:
 		for _, ls := range [][]wire.Locator{m.Locators, m.Diverted} {
 			for _, l := range ls {
 				if l.Addr.IsValid() && l.Port >= 0 {
-					at = append(at, netip.AddrPortFrom(l.Addr, uint16(l.Port)))
+					c.know(netip.AddrPortFrom(l.Addr, uint16(l.Port)))
 				}
 			}
 		}
 	}
-	for _, a := range at {
-		if len(c.known) < maxKnown {
-			c.known[a] = struct{}{}
-		}
+}
+
+// know notes that GRASP is spoken at an address and port.
+func (c *conversations) know(at netip.AddrPort) {
+	if len(c.known) < maxKnown {
+		c.known[at] = struct{}{}
 	}
 }
 
@@ -154,7 +155,7 @@ func (c *conversations) segment(at seen, s capture.Segment) error {
 				f.rest = true
 				return nil
 			}
-			c.learn(&wire.Discovery{}, b.Flow.Dst) // it looks like GRASP
+			c.know(b.Flow.Dst) // it looks like GRASP
 		}
 		each := at
 		c.learn(each.look(f.buf[:n], c.limits), b.Flow.Src)

@@ -20,25 +20,6 @@ import (
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
-// vectors returns the messages of the RFC and of the prototype.
-func vectors(t *testing.T) [][]byte {
-	t.Helper()
-	var all [][]byte
-	for _, name := range []string{"rfc8990", "prototype"} {
-		b, err := os.ReadFile(filepath.Join("..", "..", "internal", "wire", "testdata", "vectors", name+".json"))
-		require.NoError(t, err)
-		var file struct{ Messages []struct{ Plain string } }
-		require.NoError(t, json.Unmarshal(b, &file))
-		for _, m := range file.Messages {
-			raw, err := hex.DecodeString(m.Plain)
-			require.NoError(t, err)
-			all = append(all, raw)
-		}
-	}
-	require.Greater(t, len(all), 30)
-	return all
-}
-
 // decoded returns what graspctl decode -json prints.
 func decoded(t *testing.T, wantStatus int, in []byte, args ...string) []seen {
 	t.Helper()
@@ -54,7 +35,7 @@ func decoded(t *testing.T, wantStatus int, in []byte, args ...string) []seen {
 }
 
 func TestDecode(t *testing.T) {
-	all := vectors(t)
+	all := capturetest.Vectors(t)
 	var text, binary bytes.Buffer
 	var args []string
 	for _, raw := range all {
@@ -167,7 +148,7 @@ func conversation(t *testing.T) string {
 		now = now.Add(time.Millisecond)
 		f.Packet(now, packet)
 	}
-	all := vectors(t)
+	all := capturetest.Vectors(t)
 	discovery, response := all[0], all[1]
 	asking, answering := netip.MustParseAddrPort("[fe80::1]:4000"), netip.MustParseAddrPort("[fe80::2]:5000")
 	group := netip.MustParseAddrPort("[ff02::13]:7017")

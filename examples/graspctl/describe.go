@@ -44,8 +44,8 @@ func (s *seen) look(raw []byte, lim wire.Limits) wire.Message {
 		return nil
 	}
 	s.Message, s.Words = m.Type().String(), words(m)
-	if id, ok := sessionOf(m); ok {
-		s.Session = &id
+	if m.Type() != wire.TypeNoop {
+		s.Session = new(wire.SessionID(m))
 	}
 	s.Objectives = names(m)
 	return m
@@ -102,8 +102,7 @@ func (s *seen) line() string {
 
 // words says what a message says. What a peer chose is quoted.
 func words(m wire.Message) string {
-	id, _ := sessionOf(m)
-	begin := fmt.Sprintf("%v session %d", m.Type(), id)
+	begin := fmt.Sprintf("%v session %d", m.Type(), wire.SessionID(m))
 	switch m := m.(type) {
 	case *wire.Discovery:
 		return fmt.Sprintf("%s initiator %v: %s", begin, m.Initiator, objective(&m.Objective))
@@ -200,33 +199,6 @@ func locator(l wire.Locator) string {
 		out.URI = strings.Trim(strconv.Quote(l.Name), `"`)
 	}
 	return out.String()
-}
-
-// sessionOf returns the session ID of a message; M_NOOP has none.
-func sessionOf(m wire.Message) (uint32, bool) {
-	switch m := m.(type) {
-	case *wire.Discovery:
-		return m.SessionID, true
-	case *wire.Response:
-		return m.SessionID, true
-	case *wire.ReqNeg:
-		return m.SessionID, true
-	case *wire.ReqSyn:
-		return m.SessionID, true
-	case *wire.Negotiate:
-		return m.SessionID, true
-	case *wire.Synch:
-		return m.SessionID, true
-	case *wire.End:
-		return m.SessionID, true
-	case *wire.Wait:
-		return m.SessionID, true
-	case *wire.Flood:
-		return m.SessionID, true
-	case *wire.Invalid:
-		return m.SessionID, true
-	}
-	return 0, false
 }
 
 // names returns the names of the objectives of a message.

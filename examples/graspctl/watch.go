@@ -46,7 +46,13 @@ func watchCommand() cli.Command {
 			}
 			return checkTimes(w.timeout)
 		}),
-		Run: run(func(ctx context.Context, p *cli.Program) error { return w.run(ctx, p, p.Plane()) }),
+		Run: run(func(ctx context.Context, p *cli.Program) error {
+			plane, err := p.Plane()
+			if err != nil {
+				return err
+			}
+			return w.run(ctx, p, plane)
+		}),
 	}
 }
 

@@ -98,7 +98,7 @@ local function head(r)
     else
         node.arg = UInt64(node.info)
     end
-    node.num = node.arg:tonumber()
+    node.num = math.floor(node.arg:tonumber()) -- Lua 5.4 tells integers from others
     node.open = node.info == 31
     if node.open and (node.major < 2 or node.major == 6) then
         wrong(r.at, "reserved first byte")

@@ -3,13 +3,10 @@ package wireshark
 import (
 	"bytes"
 	"encoding/hex"
-	"encoding/json"
 	"encoding/xml"
 	"math/rand/v2"
 	"net/netip"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -110,25 +107,6 @@ func dissect(t *testing.T, file string, args ...string) map[int][]message {
 	return all
 }
 
-// vectors returns the messages of the RFC and of the prototype.
-func vectors(t *testing.T) [][]byte {
-	t.Helper()
-	var all [][]byte
-	for _, name := range []string{"rfc8990", "prototype"} {
-		b, err := os.ReadFile(filepath.Join("..", "..", "internal", "wire", "testdata", "vectors", name+".json"))
-		require.NoError(t, err)
-		var file struct{ Messages []struct{ Plain string } }
-		require.NoError(t, json.Unmarshal(b, &file))
-		for _, m := range file.Messages {
-			raw, err := hex.DecodeString(m.Plain)
-			require.NoError(t, err)
-			all = append(all, raw)
-		}
-	}
-	require.Greater(t, len(all), 30)
-	return all
-}
-
 var (
 	from  = netip.MustParseAddrPort("[fe80::1]:40000")
 	group = netip.MustParseAddrPort("[ff02::13]:7017")
@@ -159,7 +137,7 @@ func requireSame(t *testing.T, raw []byte, m message) {
 // All messages that are known are shown as they are, in diagnostic notation, and
 // with their fields.
 func TestTsharkVectors(t *testing.T) {
-	all := vectors(t)
+	all := capturetest.Vectors(t)
 	got := dissect(t, datagrams(t, all))
 	for i, raw := range all {
 		require.Len(t, got[i], 1, "%x", raw)
@@ -174,9 +152,9 @@ func TestTsharkVectors(t *testing.T) {
 // Mutations of messages are found wrong if, and only if, the library finds them wrong.
 func TestTsharkMutations(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	known := vectors(t)
+	known := capturetest.Vectors(t)
 	var all [][]byte
-	for range 4000 {
+	for range 2000 {
 		raw := bytes.Clone(known[random.IntN(len(known))])
 		for range 1 + random.IntN(2) {
 			switch at := random.IntN(len(raw)); random.IntN(5) {

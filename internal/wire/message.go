@@ -216,6 +216,33 @@ func (*Flood) Type() Type { return TypeFlood }
 // Type returns TypeInvalid.
 func (*Invalid) Type() Type { return TypeInvalid }
 
+// SessionID returns the session ID of a message, 0 for M_NOOP, which has none.
+func SessionID(m Message) uint32 {
+	switch m := m.(type) {
+	case *Discovery:
+		return m.SessionID
+	case *Response:
+		return m.SessionID
+	case *ReqNeg:
+		return m.SessionID
+	case *ReqSyn:
+		return m.SessionID
+	case *Negotiate:
+		return m.SessionID
+	case *End:
+		return m.SessionID
+	case *Wait:
+		return m.SessionID
+	case *Synch:
+		return m.SessionID
+	case *Flood:
+		return m.SessionID
+	case *Invalid:
+		return m.SessionID
+	}
+	return 0
+}
+
 func (*Noop) message()      {}
 func (*Discovery) message() {}
 func (*Response) message()  {}

@@ -143,16 +143,19 @@ func (p *Program) NewInstance(links acp.Plane, cfg grasp.Config) (*grasp.Instanc
 	if err != nil {
 		return nil, err
 	}
-	cfg.Plane, cfg.Dialogue = plane, p.dialogue
+	cfg.Plane = plane
+	return p.newInstance(cfg)
+}
+
+func (p *Program) newInstance(cfg grasp.Config) (*grasp.Instance, error) {
+	cfg.Dialogue = p.dialogue
 	return grasp.New(cfg)
 }
 
 // NewDULL starts a DULL instance (RFC 8990 section 2.5.2) for these objectives.
 // It takes the links of a plane as they are, whatever protection -plane gives to others.
 func (p *Program) NewDULL(links acp.Plane, objectives ...string) (*grasp.Instance, error) {
-	return grasp.New(grasp.Config{
-		Plane: acp.Insecure{Plane: links}, DULL: true, DULLObjectives: objectives, Dialogue: p.dialogue,
-	})
+	return p.newInstance(grasp.Config{Plane: acp.Insecure{Plane: links}, DULL: true, DULLObjectives: objectives})
 }
 
 // Plane is the plane on the links that the user chose, protected as he chose.

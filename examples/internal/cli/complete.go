@@ -21,7 +21,8 @@ const (
 var scripts = map[string]string{
 	"bash": `# To be read by bash: source <(%[1]s completion bash)
 _%[1]s() {
-	mapfile -t COMPREPLY < <("${COMP_WORDS[0]}" %[2]s "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+	local IFS=$'\n'
+	COMPREPLY=($("${COMP_WORDS[0]}" %[2]s "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
 }
 complete -o default -F _%[1]s %[1]s
 `,
