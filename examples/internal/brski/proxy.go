@@ -91,7 +91,7 @@ func tellRegistrars(tell teller, registrars []grasp.TaggedObjective) error {
 	if len(registrars) > 0 {
 		return nil
 	}
-	return tell.tell(Event{Event: "none", Objective: ObjectiveRegistrar}, "No registrar found, waiting for one")
+	return tell.tell(Event{Event: "none", Objective: ObjectiveRegistrar}, "No registrar has flooded yet; they do it about once a minute")
 }
 
 // flood tells the pledges on each link of the proxy, by its address there, for
