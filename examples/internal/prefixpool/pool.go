@@ -82,34 +82,23 @@ func Valid(p netip.Prefix) bool {
 	return p.IsValid() && !p.Addr().Is4In6() && p == p.Masked()
 }
 
-// Take removes a prefix of a length and returns it. It splits the smallest
-// that is large enough, and of these the one with the lowest address. It
-// returns false if all are smaller.
-func (pool *Pool) Take(f Family, length int) (netip.Prefix, bool) {
+// Fit returns the prefix of a length that is to be taken next: a part of the
+// smallest prefix of the pool that is large enough, of these the one with the
+// lowest address. If all are smaller it returns the largest, if that is not
+// longer than max; else false. [Pool.Remove] takes it out.
+func (pool *Pool) Fit(f Family, length, max int) (netip.Prefix, bool) {
 	if length < 0 || length > f.Bits() {
 		return netip.Prefix{}, false
 	}
 	t := pool.tree(f)
-	from, ok := t.fit(length)
-	if !ok {
-		return netip.Prefix{}, false
+	if from, ok := t.fit(length); ok {
+		return netip.PrefixFrom(from.Addr(), length), true
 	}
-	p := netip.PrefixFrom(from.Addr(), length)
-	t.remove(p)
-	return p, true
-}
-
-// TakeLargest is Take, but for that it returns a smaller prefix, though none
-// longer than max, if that is the largest there is.
-func (pool *Pool) TakeLargest(f Family, length, max int) (netip.Prefix, bool) {
-	if p, ok := pool.Take(f, length); ok || length < 0 {
-		return p, ok
-	}
-	largest, ok := pool.tree(f).shortest()
+	largest, ok := t.shortest()
 	if !ok || largest > max {
 		return netip.Prefix{}, false
 	}
-	return pool.Take(f, largest)
+	return t.fit(largest)
 }
 
 // Remove removes a prefix, splitting the one that contains it, and returns
