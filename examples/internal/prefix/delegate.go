@@ -30,10 +30,13 @@ func (m *Manager) delegate(ctx context.Context) error {
 	m.sayParams(ctx)
 	families := m.families()
 	last := time.Now()
-	var held []netip.Prefix
+	held := m.ledger.Holdings().Delegated // before this device failed
 	for n := 0; m.set.N == 0 || n < m.set.N; {
 		before := n
 		for _, f := range families {
+			if m.set.N > 0 && n == m.set.N {
+				break
+			}
 			m.refill(ctx, f)
 			p, err := m.ledger.Delegate(f.Family, f.length)
 			if errors.Is(err, ErrNothing) {

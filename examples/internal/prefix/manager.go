@@ -1,6 +1,7 @@
 package prefix
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,8 @@ import (
 
 // Settings are what a prefix manager needs to know.
 type Settings struct {
+	// Name is that of the ASA; "" means pfxm.
+	Name string
 	// Origin says that it is the one that all prefixes come from, which are in
 	// its ledger. It delegates none itself.
 	Origin bool
@@ -62,7 +65,7 @@ type Manager struct {
 
 // New registers a prefix manager and its objectives.
 func New(g *grasp.Instance, l *Ledger, set Settings) (*Manager, error) {
-	a, err := g.RegisterASA("pfxm")
+	a, err := g.RegisterASA(cmp.Or(set.Name, "pfxm"))
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +129,8 @@ func (m *Manager) Run(ctx context.Context) error {
 
 func (m *Manager) leave() {
 	h := m.ledger.Holdings()
-	m.asa.Tprint("Prefixes in the pool:", h.Free)
+	few := h.Free[:min(len(h.Free), 8)]
+	m.asa.Tprint("Prefixes in the pool:", few, "and", len(h.Free)-len(few), "more")
 	if len(h.InDoubt) > 0 {
 		m.asa.Tprint("Prefixes in doubt, which peers may have taken:", len(h.InDoubt))
 	}

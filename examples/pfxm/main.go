@@ -1,0 +1,211 @@
+// Command pfxm runs the prefix manager of RFC 8992: an ASA that delegates IP
+// prefixes from a pool of its own, and asks its peers for more when few are
+// left, by negotiation with GRASP. One device, the origin, starts with all
+// prefixes of the network:
+//
+//	go run ./examples/pfxm -pool 2001:db8::/32,10.0.0.0/8
+//	go run ./examples/pfxm -n 20
+//
+// The second runs on the other devices, on the link or behind relays. Either
+// can be replaced by the Python prototype's pfxm3. With -state, what a device
+// holds survives its failure; without, prefixes are lost with it. As in the
+// prototype nothing is really delegated.
+//
+//	go run ./examples/pfxm -link memory -c 3 -n 20
+//
+// runs the origin and three others in one process, on a network in memory. The
+// flag -h shows all flags.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-grasp/grasp"
+	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/examples/internal/cli"
+	"github.com/go-grasp/grasp/examples/internal/prefix"
+	"github.com/go-grasp/grasp/examples/internal/prefixpool"
+)
+
+func main() { command().Main() }
+
+// options are the program's own flags.
+type options struct {
+	name            string // of the ASA
+	pool            prefixes
+	params          prefix.Params
+	subnet, subnet4 int
+	role, state     string
+	doubt           time.Duration
+	hold, count     int
+}
+
+func command() cli.Command {
+	o := options{params: prefix.DefaultParams()}
+	return cli.Command{
+		Name: "pfxm",
+		About: "pfxm is a prefix manager: it delegates IP prefixes from a pool, which it\n" +
+			"fills from those of its peers by negotiation with GRASP.",
+		Counts: "prefixes delegated or, by the origin, given",
+		Memory: true,
+		Flags:  o.add,
+		Check:  o.check,
+		Run:    func(ctx context.Context, p *cli.Program) error { return run(ctx, p, o) },
+	}
+}
+
+func (o *options) add(f *flag.FlagSet) {
+	f.Var(&o.pool, "pool", "be the origin, with these in the pool: `prefix[,prefix]`")
+	f.Var(&o.params, "params", "as the origin, flood that a device of each role asks for\nprefixes of this length: `ROLE=LENGTH,...`")
+	f.IntVar(&o.subnet, "subnet", 64, "delegate IPv6 prefixes of length `L`; 0: none")
+	f.IntVar(&o.subnet4, "subnet4", 26, "delegate IPv4 prefixes of length `L`; 0: none")
+	f.StringVar(&o.role, "role", "", "ask for prefixes of the length that is flooded for this `role`")
+	f.StringVar(&o.state, "state", "", "keep in this `file` what is in the pool")
+	f.DurationVar(&o.doubt, "doubt", 0, "put a prefix back in the pool after `D` if the peer that it was\noffered to is silent; 0: not before it is known that the peer did\nnot take it")
+	f.IntVar(&o.hold, "hold", 0, "delegate at most `N` at a time, then the oldest comes back; 0: any number")
+	f.IntVar(&o.count, "c", 1, "with -link memory, run `C` prefix managers beside the origin")
+}
+
+func (o *options) check(all cli.Options) error {
+	memory := slices.Contains(all.Links, cli.Memory)
+	switch {
+	case o.subnet != 0 && (o.subnet < 48 || o.subnet > 96):
+		return errors.New("-subnet must be from 48 to 96, or 0")
+	case o.subnet4 != 0 && (o.subnet4 < 16 || o.subnet4 > 32):
+		return errors.New("-subnet4 must be from 16 to 32, or 0")
+	case o.subnet == 0 && o.subnet4 == 0:
+		return errors.New("-subnet and -subnet4 are both 0")
+	case o.doubt < 0:
+		return errors.New("-doubt must not be negative")
+	case o.hold < 0:
+		return errors.New("-hold must not be negative")
+	case o.count < 1 || o.count > 1000:
+		return errors.New("-c must be from 1 to 1000")
+	case o.count > 1 && !memory:
+		return errors.New("-c goes with -link memory: a device has one prefix manager")
+	case memory && o.state != "":
+		return errors.New("-state goes with real links")
+	}
+	return nil
+}
+
+// prefixes is a flag.
+type prefixes []netip.Prefix
+
+func (ps prefixes) String() string {
+	var all []string
+	for _, p := range ps {
+		all = append(all, p.String())
+	}
+	return strings.Join(all, ",")
+}
+
+func (ps *prefixes) Set(text string) error {
+	var sum prefixpool.Pool
+	var all prefixes
+	for one := range strings.SplitSeq(text, ",") {
+		p, err := netip.ParsePrefix(one)
+		if err != nil {
+			return err
+		}
+		if err := sum.Put(p); err != nil {
+			return err
+		}
+		all = append(all, p)
+	}
+	*ps = all
+	return nil
+}
+
+func run(ctx context.Context, p *cli.Program, o options) error {
+	if slices.Contains(p.Links, cli.Memory) {
+		return inMemory(ctx, p, o)
+	}
+	var records []prefix.Record
+	var journal prefix.Journal
+	if o.state != "" {
+		f, known, err := prefix.OpenFile(o.state)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		records, journal = known, f
+	}
+	l, err := prefix.NewLedger(records, journal)
+	if err != nil {
+		return fmt.Errorf("%s: %w", o.state, err)
+	}
+	g, err := p.OnLinks(ctx, grasp.Config{})
+	if err != nil {
+		return err
+	}
+	defer g.Close()
+	return manage(ctx, g, l, p, o)
+}
+
+// manage runs one prefix manager.
+func manage(ctx context.Context, g *grasp.Instance, l *prefix.Ledger, p *cli.Program, o options) error {
+	for _, owned := range o.pool {
+		if err := l.Own(owned); err != nil {
+			return err
+		}
+	}
+	m, err := prefix.New(g, l, prefix.Settings{
+		Name: o.name, Origin: len(o.pool) > 0, Params: o.params,
+		Role: o.role, Length6: o.subnet, Length4: o.subnet4, Hold: o.hold, Doubt: o.doubt,
+		N: p.N, Seed: p.Seed, Wait: p.Wait, Outcomes: p.Outcomes,
+	})
+	if err != nil {
+		return err
+	}
+	return m.Run(ctx)
+}
+
+// inMemory runs the origin and others, each on a node of its own, until the
+// others have done what they are to do.
+func inMemory(ctx context.Context, p *cli.Program, o options) error {
+	p.Say("Running on an in-memory network")
+	if len(o.pool) == 0 {
+		o.pool = prefixes{netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("10.0.0.0/8")}
+	}
+	n := acp.NewNetwork(p.Seed)
+	link := n.NewLink(acp.LinkConfig{})
+	start := func(ctx context.Context, o options, p cli.Program) error {
+		l, err := prefix.NewLedger(nil, nil)
+		if err != nil {
+			return err
+		}
+		g, err := p.NewInstance(n.NewNode(o.name, link), grasp.Config{})
+		if err != nil {
+			return err
+		}
+		defer g.Close()
+		return manage(ctx, g, l, &p, o)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	errs := make([]error, o.count+1)
+	var origin, others sync.WaitGroup
+	for i := range errs {
+		running, o, p := &others, o, *p
+		if i == 0 {
+			// It gives as long as others want something.
+			running, o.name, p.N = &origin, "origin", 0
+		} else {
+			o.name, o.pool, p.Seed = fmt.Sprint("pfxm-", i), nil, p.Seed+uint64(i)
+		}
+		running.Go(func() { errs[i] = start(ctx, o, p) })
+	}
+	others.Wait()
+	cancel()
+	origin.Wait()
+	return errors.Join(errs...)
+}
