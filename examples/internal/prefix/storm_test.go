@@ -145,6 +145,7 @@ type device struct {
 	rng     *rand.Rand
 	records []Record // durable
 	risk    float64  // of dying when something is written
+	quiet   bool     // does nothing new
 	alive   bool
 	dead    chan struct{} // closed by death
 }
@@ -194,6 +195,12 @@ func (d *device) die() {
 	d.kill()
 }
 
+func (d *device) isQuiet() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.quiet
+}
+
 func (d *device) random(n int) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -240,6 +247,9 @@ func (d *device) live(ctx context.Context) {
 // users.
 func (d *device) work(ctx context.Context, m *Manager) {
 	for sleep(ctx, time.Duration(d.random(200))*time.Millisecond) {
+		if d.isQuiet() && len(m.ledger.Claims()) == 0 {
+			continue
+		}
 		f, length, longest := prefixpool.IPv6, 44+d.random(16), 64
 		if d.random(4) == 0 {
 			f, length, longest = prefixpool.IPv4, 18+d.random(8), 28
@@ -310,10 +320,10 @@ func TestDevicesDie(t *testing.T) {
 		}
 		before := a.handovers()
 
-		// All is well again: what is open gets settled.
+		// All is well again, and becomes quiet: what is open gets settled.
 		for _, d := range all {
 			d.mu.Lock()
-			d.risk = 0
+			d.risk, d.quiet = 0, true
 			d.mu.Unlock()
 		}
 		time.Sleep(2 * time.Minute)
