@@ -37,35 +37,6 @@ const (
 	pyClients = 7
 )
 
-// lan is a link with nodes on it.
-type lan struct {
-	t     *testing.T
-	name  string
-	ula   bool // the nodes have unique local addresses
-	ports int
-}
-
-func newLAN(t *testing.T, name string, ula bool) *lan {
-	t.Helper()
-	netbed.Bridge(t, name)
-	return &lan{t: t, name: name, ula: ula}
-}
-
-// node adds a node.
-func (l *lan) node(name string) *netbed.Node {
-	l.t.Helper()
-	l.ports++
-	n := netbed.NewNode(l.t, name)
-	inside, outside := fmt.Sprintf("%s-i%d", l.name, l.ports), fmt.Sprintf("%s-o%d", l.name, l.ports)
-	netbed.VethPair(l.t, inside, outside)
-	netbed.IP(l.t, "link", "set", outside, "master", l.name)
-	n.MoveLink(l.t, inside)
-	if l.ula {
-		n.AddAddr(l.t, inside, fmt.Sprintf("fd00::%x/64", l.ports))
-	}
-	return n
-}
-
 // program is an example program of this repository, running in a node.
 type program struct {
 	outcomes, progress graspybed.Output
@@ -226,16 +197,16 @@ func meetBankers(t *testing.T, d domain) {
 
 	t.Run("GoGrays", func(t *testing.T) {
 		t.Parallel()
-		var links []*lan
+		var links []*netbed.LAN
 		var briggs []*graspybed.Output
 		for i := range pyBankers {
-			links = append(links, newLAN(t, fmt.Sprint("brg", i), i > 0))
-			briggs = append(briggs, graspybed.RunASA(t, links[i].node("briggs"), "Briggs", true, d.settings...))
+			links = append(links, netbed.NewLAN(t, fmt.Sprint("brg", i), i > 0))
+			briggs = append(briggs, graspybed.RunASA(t, links[i].Node(t, "briggs"), "Briggs", true, d.settings...))
 		}
 		ready(t, briggs, "Ready to negotiate")
 		var grays []*program
 		for _, l := range links {
-			grays = append(grays, runExample(t, l.node("grays"), d, "gray", "-wait", "1s", "-c", fmt.Sprint(goClients)))
+			grays = append(grays, runExample(t, l.Node(t, "grays"), d, "gray", "-wait", "1s", "-c", fmt.Sprint(goClients)))
 		}
 
 		var n, failures tally
@@ -265,13 +236,13 @@ func meetBankers(t *testing.T, d domain) {
 
 	t.Run("GoBriggs", func(t *testing.T) {
 		t.Parallel()
-		l := newLAN(t, "bry", true)
+		l := netbed.NewLAN(t, "bry", true)
 		var grays []*graspybed.Output
 		for i := range pyClients {
-			grays = append(grays, graspybed.RunASA(t, l.node(fmt.Sprint("gray", i)), "Gray", true, d.settings...))
+			grays = append(grays, graspybed.RunASA(t, l.Node(t, fmt.Sprint("gray", i)), "Gray", true, d.settings...))
 		}
 		ready(t, grays, "GRASP startup function exiting") // they hear floods
-		briggs := runExample(t, l.node("briggs"), d, "briggs", "-wait", "300ms")
+		briggs := runExample(t, l.Node(t, "briggs"), d, "briggs", "-wait", "300ms")
 
 		var n, failures tally
 		until(func() bool {

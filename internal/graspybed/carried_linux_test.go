@@ -21,14 +21,14 @@ func TestInteropCarriedGray(t *testing.T) {
 	if !netbed.Enter(t) {
 		return
 	}
-	l := newLAN(t, "brc", false)
-	briggs := graspybed.RunASA(t, l.node("briggs"), "Briggs", true)
+	l := netbed.NewLAN(t, "brc", false)
+	briggs := graspybed.RunASA(t, l.Node(t, "briggs"), "Briggs", true)
 	ready(t, []*graspybed.Output{briggs}, "Ready to negotiate")
 	exe := filepath.Join(t.TempDir(), "gray")
 	out, err := exec.Command("go", "build", "-o", exe, "../../examples/internal/carried").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	ctx, stop := context.WithCancel(context.Background())
-	cmd, gray := l.node("gray").Exec(ctx, exe), new(graspybed.Output)
+	cmd, gray := l.Node(t, "gray").Exec(ctx, exe), new(graspybed.Output)
 	cmd.Stdout, cmd.Stderr = gray, gray
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {

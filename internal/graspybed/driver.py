@@ -53,6 +53,9 @@ for name, contents in modules.items():
 
 import cbor2  # noqa: E402
 
+# Some agents ask for its predecessor, with which they share what they use.
+sys.modules["cbor"] = cbor2
+
 
 def run_asa(path, answers):
     """Runs an ASA that asks its questions on standard input."""

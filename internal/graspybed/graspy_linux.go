@@ -60,6 +60,9 @@ func QUADS(password string) Setting {
 	return func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, "GRASPY_PASSWORD="+password) }
 }
 
+// Dir has the process start in a directory.
+func Dir(path string) Setting { return func(cmd *exec.Cmd) { cmd.Dir = path } }
+
 // start runs the driver in a node.
 func start(t testing.TB, node *netbed.Node, name string, settings []Setting, args ...string) *process {
 	t.Helper()
@@ -197,8 +200,15 @@ func RunASA(t testing.TB, node *netbed.Node, name string, diagnosing bool, setti
 	if diagnosing {
 		diagnostics = "y"
 	}
+	return RunASAWith(t, node, name, []string{"n", diagnostics, "n", "n"}, settings...)
+}
+
+// RunASAWith is RunASA with these answers to all questions: those of the agent
+// before and after graspy's dialogue, if it has any, included.
+func RunASAWith(t testing.TB, node *netbed.Node, name string, answers []string, settings ...Setting) *Output {
+	t.Helper()
 	script := filepath.Join(Checkout(t), "ASA-examples", name+".py")
-	p := start(t, node, name, settings, "asa", script, "n", diagnostics, "n", "n")
+	p := start(t, node, name, settings, append([]string{"asa", script}, answers...)...)
 	go func() { // ends with the process
 		lines := bufio.NewScanner(p.stdout)
 		for lines.Scan() {

@@ -61,7 +61,7 @@ func (m *Manager) delegate(ctx context.Context) error {
 			if m.set.N > 0 && time.Since(last) >= searchTime {
 				return ErrNobody
 			}
-			pause = max(pause, retry/10)
+			pause = retry / 10
 		}
 		if !sleep(ctx, pause) {
 			return nil
@@ -111,7 +111,9 @@ func (m *Manager) refill(ctx context.Context, f *supply) {
 	}
 	if _, err := m.Obtain(ctx, f.Family, want, f.length); err != nil {
 		m.asa.Tprint("No prefix obtained:", err)
-		f.next = time.Now().Add(retry)
+		if !errors.Is(err, ErrNobody) { // that took its time already
+			f.next = time.Now().Add(retry)
+		}
 	}
 }
 
