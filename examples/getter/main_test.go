@@ -1,0 +1,21 @@
+package main
+
+import (
+	"bytes"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestFlags(t *testing.T) {
+	for args, status := range map[string]int{
+		"-max -1 file": 2, "-dir": 2, "-n 1 file": 2, "-link memory file": 2, "-h": 0,
+		"-dir " + filepath.Join(t.TempDir(), "nothing") + " file": 1,
+	} {
+		var stderr bytes.Buffer
+		assert.Equal(t, status, command().Execute(t.Context(), strings.Fields(args), nil, &stderr, &stderr), args)
+		assert.NotEmpty(t, stderr.String(), args)
+	}
+}
