@@ -91,6 +91,8 @@ func (o *options) check(all cli.Options) error {
 		return errors.New("-c must be from 1 to 1000")
 	case o.count > 1 && !memory:
 		return errors.New("-c goes with -link memory: a device has one prefix manager")
+	case !memory && all.PlaneName == "tls" && all.Domain == "":
+		return errors.New("-plane tls needs -domain and -member, but for -link memory")
 	case memory && o.state != "":
 		return errors.New("-state goes with real links")
 	}
@@ -178,23 +180,20 @@ func inMemory(ctx context.Context, p *cli.Program, o options) error {
 	}
 	n := acp.NewNetwork(p.Seed)
 	link := n.NewLink(acp.LinkConfig{})
-	start := func(ctx context.Context, o options, p cli.Program) error {
-		l, err := prefix.NewLedger(nil, nil)
-		if err != nil {
-			return err
-		}
-		g, err := p.NewInstance(n.NewNode(o.name, link), grasp.Config{})
+	var devices []*grasp.Instance
+	for i := range o.count + 1 {
+		g, err := p.NewInstance(n.NewNode(fmt.Sprint("device", i), link), grasp.Config{})
 		if err != nil {
 			return err
 		}
 		defer g.Close()
-		return manage(ctx, g, l, &p, o)
+		devices = append(devices, g)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	errs := make([]error, o.count+1)
+	errs := make([]error, len(devices))
 	var origin, others sync.WaitGroup
-	for i := range errs {
+	for i, g := range devices {
 		running, o, p := &others, o, *p
 		if i == 0 {
 			// It gives as long as others want something.
@@ -202,7 +201,13 @@ func inMemory(ctx context.Context, p *cli.Program, o options) error {
 		} else {
 			o.name, o.pool, p.Seed = fmt.Sprint("pfxm-", i), nil, p.Seed+uint64(i)
 		}
-		running.Go(func() { errs[i] = start(ctx, o, p) })
+		running.Go(func() {
+			l, err := prefix.NewLedger(nil, nil)
+			if err == nil {
+				err = manage(ctx, g, l, &p, o)
+			}
+			errs[i] = err
+		})
 	}
 	others.Wait()
 	cancel()

@@ -16,7 +16,9 @@ const (
 	// are 32 prefixes.
 	low   = 8
 	ahead = 5
-	// retry is how long to wait after a request that brought nothing, and
+	// tries is how many peers are asked, one after the other.
+	tries = 4
+	// retry is how long to wait when none of these had a prefix, and
 	// searchTime how long to go on with requests that bring nothing, if it is
 	// not for ever.
 	retry      = 5 * time.Second
@@ -109,12 +111,17 @@ func (m *Manager) refill(ctx context.Context, f *supply) {
 	if role := m.roleLength(ctx); role > 0 && f.Family == prefixpool.IPv6 {
 		want = min(role, f.length)
 	}
-	if _, err := m.Obtain(ctx, f.Family, want, f.length); err != nil {
+	for range tries {
+		_, err := m.Obtain(ctx, f.Family, want, f.length)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
 		m.asa.Tprint("No prefix obtained:", err)
-		if !errors.Is(err, ErrNobody) { // that took its time already
-			f.next = time.Now().Add(retry)
+		if errors.Is(err, ErrNobody) {
+			return // that took its time already
 		}
 	}
+	f.next = time.Now().Add(retry)
 }
 
 // roleLength returns what PrefixManager.Params says of this device's role, 0

@@ -54,7 +54,7 @@ type Manager struct {
 	asa    *grasp.ASA
 	ledger *Ledger
 	set    Settings
-	rng    *rand.Rand // of the goroutine that takes
+	rng    *rand.Rand // of the goroutine that delegates
 	taker  taker
 
 	// broken receives the failure of the ledger, without which nothing more
@@ -72,7 +72,7 @@ func New(g *grasp.Instance, l *Ledger, set Settings) (*Manager, error) {
 	m := &Manager{
 		asa: a, ledger: l, set: set,
 		rng:    rand.New(rand.NewPCG(set.Seed, 0)),
-		taker:  newTaker(),
+		taker:  newTaker(set.Seed),
 		broken: make(chan error, 1),
 		gave:   make(chan netip.Prefix),
 	}

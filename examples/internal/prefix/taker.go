@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"time"
 
@@ -41,6 +42,7 @@ const maxRemembered = 1000
 // taker is what a prefix manager knows of those whom it asks.
 type taker struct {
 	busy chan struct{} // holds a value while it negotiates: once at a time
+	rng  *rand.Rand
 	// flush says that what discovery has cached is of no use.
 	flush bool
 	// good had a prefix the last time, refused had none. plain ones do not
@@ -49,9 +51,10 @@ type taker struct {
 	refused, plain map[netip.AddrPort]bool
 }
 
-func newTaker() taker {
+func newTaker(seed uint64) taker {
 	return taker{
 		busy:    make(chan struct{}, 1),
+		rng:     rand.New(rand.NewPCG(seed, 1)),
 		refused: make(map[netip.AddrPort]bool),
 		plain:   make(map[netip.AddrPort]bool),
 	}
@@ -86,7 +89,7 @@ func (m *Manager) Obtain(ctx context.Context, f prefixpool.Family, length, max i
 	}
 	for _, from := range m.ledger.Claims() {
 		if from == address(peer.IP) {
-			m.forget(peer)
+			m.forget(peer, ErrUnsettled)
 			return netip.Prefix{}, ErrUnsettled
 		}
 	}
@@ -96,16 +99,17 @@ func (m *Manager) Obtain(ctx context.Context, f prefixpool.Family, length, max i
 		p, err = m.ask(ctx, peer, wanted, max) // now that it is known
 	}
 	if err != nil {
-		m.forget(peer)
+		m.forget(peer, err)
 		return netip.Prefix{}, err
 	}
 	m.taker.good = &peer
 	return p, nil
 }
 
-// forget has another peer asked the next time.
-func (m *Manager) forget(peer grasp.Locator) {
-	m.taker.good, m.taker.flush = nil, true
+// forget has another peer asked the next time. If it failed, what discovery
+// has cached may be out of date.
+func (m *Manager) forget(peer grasp.Locator, why error) {
+	m.taker.good, m.taker.flush = nil, !errors.Is(why, grasp.ErrDeclined)
 	remember(m.taker.refused, peer)
 }
 
@@ -139,7 +143,7 @@ func (m *Manager) findPeer(ctx context.Context) (grasp.Locator, error) {
 	if len(fresh) == 0 {
 		return grasp.Locator{}, ErrNobody
 	}
-	return fresh[m.rng.IntN(len(fresh))], nil
+	return fresh[m.taker.rng.IntN(len(fresh))], nil
 }
 
 // ask asks one peer.
