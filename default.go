@@ -54,11 +54,11 @@ func standardPrinter() *printer {
 	if standard.g != nil {
 		return standard.g.print
 	}
-	return newPrinter(standard.dialogue)
+	return newPrinter(standard.dialogue, nil)
 }
 
 // Tprint prints with the settings of the default instance. See [ASA.Tprint].
-func Tprint(things ...any) { standardPrinter().line("", things) }
+func Tprint(things ...any) { standardPrinter().say("", things) }
 
 // Ttprint prints in test mode only. See [ASA.Tprint].
 func Ttprint(things ...any) { standardPrinter().test("", things) }

@@ -76,6 +76,7 @@ type Config struct {
 	// Trace is called for every message sent, received, relayed or dropped. It is
 	// called from the goroutine that handles the message: it must be quick,
 	// safe for concurrent use, and must not call the instance. nil: none.
+	// Instance.Observe does the same for one that runs.
 	Trace func(Event)
 	// Dialogue is how Tprint and its like behave.
 	Dialogue Dialogue
@@ -127,6 +128,7 @@ type Instance struct {
 	responders *responderTable
 	counters   counters
 	changed    broadcaster // the plane's status, links or address
+	observers  observers
 	print      *printer
 
 	mu     sync.Mutex // guards all following fields
@@ -165,14 +167,17 @@ func New(cfg Config) (*Instance, error) {
 		rates:      newRelayRates(cfg.RelayRate),
 		streams:    newStreamTable(cfg.MaxIdle, cfg.IdlePerPeer),
 		responders: newResponderTable(),
-		print:      newPrinter(cfg.Dialogue),
 
 		asas: make(map[string]*ASA),
 		done: make(chan struct{}),
 	}
+	g.print = newPrinter(cfg.Dialogue, &g.observers)
 	g.print.limiter = newLogLimiter(cfg.LogRate)
 	g.log = slog.New(newLimitedHandler(cfg.Logger.Handler(), cfg.LogRate, g.logRefused))
 	g.locators.translated4 = cfg.TranslatedIPv4
+	if cfg.Trace != nil {
+		g.Observe(Observer{Trace: cfg.Trace})
+	}
 	g.searches = newSearchTable(g.sessions, cfg.MaxFound)
 	g.spawn(g.receiveMulticasts)
 	g.spawn(g.acceptStreams)

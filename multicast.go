@@ -70,7 +70,7 @@ func (g *Instance) multicast(on func(acp.Link) wire.Message) error {
 // sendOn sends a multicast on one link.
 func (g *Instance) sendOn(l acp.Link, m wire.Message, raw []byte) error {
 	if err := g.ep.Send(l.Index, raw); err != nil {
-		g.drop(eventOf(m, Event{Reason: ReasonSendFailed, Link: l.Index, Err: err}))
+		g.drop(eventOf(m, Event{Reason: ReasonSendFailed, Link: l.Index, Raw: raw, Err: err}))
 		return err
 	}
 	g.trace(Sent, m, raw, netip.AddrPort{}, l.Index)

@@ -55,28 +55,39 @@ func AskDialogue(in io.Reader, out io.Writer) (Dialogue, error) {
 
 // printer prints lines, each with one write.
 type printer struct {
-	dialogue Dialogue
-	limiter  *rate.Limiter // of what diagnose prints; nil: none
-	mu       sync.Mutex    // keeps lines apart
+	dialogue  Dialogue
+	observers *observers    // nil if there can be none
+	limiter   *rate.Limiter // of what diagnose prints; nil: none
+	mu        sync.Mutex    // keeps lines apart
 }
 
-func newPrinter(d Dialogue) *printer {
+func newPrinter(d Dialogue, o *observers) *printer {
 	if d.Output == nil {
 		d.Output = os.Stdout
 	}
-	return &printer{dialogue: d}
+	return &printer{dialogue: d, observers: o}
 }
 
-// line prints things, separated by spaces, after the name of who says it.
-func (p *printer) line(who string, things []any) {
-	if p.dialogue.Silent {
+// say prints things, separated by spaces, after the name of who says it, and
+// tells the observers.
+func (p *printer) say(who string, things []any) {
+	heard := p.observers != nil && len(p.observers.list()) > 0
+	if p.dialogue.Silent && !heard {
 		return
 	}
-	text := printable(strings.TrimSuffix(fmt.Sprintln(things...), "\n"))
+	who, text := printable(who), line(things)
+	if heard {
+		p.observers.words(who, text)
+	}
 	if who != "" {
-		text = printable(who) + ": " + text
+		text = who + ": " + text
 	}
 	p.write(text + "\n")
+}
+
+// line returns things, separated by spaces, fit to be printed on a line.
+func line(things []any) string {
+	return printable(strings.TrimSuffix(fmt.Sprintln(things...), "\n"))
 }
 
 // write writes lines that are fit to be printed.
@@ -92,7 +103,7 @@ func (p *printer) write(text string) {
 // test prints in test mode only.
 func (p *printer) test(who string, things []any) {
 	if p.dialogue.Testing {
-		p.line(who, things)
+		p.say(who, things)
 	}
 }
 
@@ -119,7 +130,7 @@ func (p *printer) diagnose(e Event) bool {
 	if e.Err != nil {
 		things = append(things, e.Err)
 	}
-	p.line("", things)
+	p.write(line(things) + "\n")
 	return true
 }
 
@@ -137,8 +148,9 @@ func printable(s string) string {
 // Tprint prints things, separated by spaces, on a line of their own that
 // begins with the ASA's name. It is safe for concurrent use, and for whatever a
 // peer said: control characters and what is not UTF-8 are replaced. Where it
-// prints, and whether, is set by Config.Dialogue.
-func (a *ASA) Tprint(things ...any) { a.g.print.line(a.name, things) }
+// prints, and whether, is set by Config.Dialogue; [Instance.Observe] has it told
+// elsewhere.
+func (a *ASA) Tprint(things ...any) { a.g.print.say(a.name, things) }
 
 // Ttprint prints like Tprint, in test mode only.
 func (a *ASA) Ttprint(things ...any) { a.g.print.test(a.name, things) }

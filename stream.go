@@ -318,7 +318,7 @@ func (g *Instance) serve(s *stream) {
 		return
 	}
 	if !g.mayServe(m, s) {
-		g.drop(eventOf(m, Event{Reason: ReasonNoSecurity, Peer: s.Peer, Link: s.Link}))
+		g.drop(eventOf(m, Event{Reason: ReasonNoSecurity, Peer: s.Peer, Link: s.Link, Raw: s.raw()}))
 		s.close()
 		return
 	}
@@ -358,7 +358,7 @@ func (g *Instance) refuse(s *stream, err error) {
 // invalid counts a message that is not valid and tells the peer, if it could
 // be read whose it was (RFC 8990 section 2.8.12: MAY; never about M_INVALID).
 func (g *Instance) invalid(s *stream, err error) {
-	e := Event{Reason: reasonOf(err), Peer: s.Peer, Link: s.Link, Err: err}
+	e := Event{Reason: reasonOf(err), Peer: s.Peer, Link: s.Link, Raw: s.raw(), Err: err}
 	var bad *wire.Error
 	if !errors.As(err, &bad) {
 		g.drop(e)

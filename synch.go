@@ -218,7 +218,7 @@ func (g *Instance) reply(s *stream, m wire.Message) {
 		err = s.send(raw, sendTimeout)
 	}
 	if err != nil {
-		g.drop(Event{Reason: ReasonSendFailed, Peer: s.Peer, Link: s.Link, Message: m.Type().String(), Err: err})
+		g.drop(Event{Reason: ReasonSendFailed, Peer: s.Peer, Link: s.Link, Message: m.Type().String(), Raw: raw, Err: err})
 		return
 	}
 	g.trace(Sent, m, raw, s.Peer, s.Link)

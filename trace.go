@@ -149,9 +149,7 @@ func (g *Instance) drop(e Event) {
 func (g *Instance) dropUnprinted(e Event) {
 	e.Kind = Dropped
 	g.counters.dropped[e.Reason].Add(1)
-	if g.cfg.Trace != nil {
-		g.cfg.Trace(e)
-	}
+	g.observers.trace(e)
 }
 
 // logRefused counts a line that was not printed or logged.
@@ -167,8 +165,8 @@ func (g *Instance) trace(kind EventKind, m wire.Message, raw []byte, peer netip.
 	case Relayed:
 		g.counters.relayed[m.Type()].Add(1)
 	}
-	if g.cfg.Trace != nil {
-		g.cfg.Trace(eventOf(m, Event{Kind: kind, Raw: raw, Peer: peer, Link: link}))
+	if len(g.observers.list()) > 0 {
+		g.observers.trace(eventOf(m, Event{Kind: kind, Raw: raw, Peer: peer, Link: link}))
 	}
 }
 
