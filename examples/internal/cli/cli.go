@@ -17,6 +17,7 @@ import (
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/internal/domain"
+	"github.com/go-grasp/grasp/monitor"
 )
 
 // Command is one of the example programs.
@@ -56,6 +57,8 @@ type Program struct {
 	dialogue grasp.Dialogue
 	own      *domain.Domain // without a directory of one; nil: not made yet
 	members  int            // of it
+	name     string
+	monitor  *monitor.Monitor // nil without -monitor
 }
 
 // ExitError is an error with which a program ends with another status than 1.
@@ -97,6 +100,7 @@ func (c Command) Execute(ctx context.Context, args []string, stdin io.Reader, st
 			p.Say("Seed:", p.Seed)
 		}
 		err = errors.Join(c.Run(ctx, p), p.Outcomes.Err())
+		err = errors.Join(err, p.endMonitor(ctx, err == nil))
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "%s: %v\n", c.Name, err)
@@ -109,7 +113,7 @@ func (c Command) Execute(ctx context.Context, args []string, stdin io.Reader, st
 }
 
 func (c Command) start(o Options, stdin io.Reader, stdout, stderr io.Writer) (*Program, error) {
-	p := &Program{Options: o, Outcomes: NewOutcomes(nil), Stdout: stdout, Stdin: stdin, Stderr: stderr}
+	p := &Program{name: c.Name, Options: o, Outcomes: NewOutcomes(nil), Stdout: stdout, Stdin: stdin, Stderr: stderr}
 	if o.Dialogue {
 		var err error
 		if p.dialogue, err = grasp.AskDialogue(stdin, stderr); err != nil {
@@ -123,7 +127,7 @@ func (c Command) start(o Options, stdin io.Reader, stdout, stderr io.Writer) (*P
 	if o.JSON {
 		p.Outcomes = NewOutcomes(stdout)
 	}
-	return p, nil
+	return p, p.startMonitor()
 }
 
 // Silent says that the user wants no progress.
@@ -149,7 +153,11 @@ func (p *Program) NewInstance(links acp.Plane, cfg grasp.Config) (*grasp.Instanc
 
 func (p *Program) newInstance(cfg grasp.Config) (*grasp.Instance, error) {
 	cfg.Dialogue = p.dialogue
-	return grasp.New(cfg)
+	g, err := grasp.New(cfg)
+	if err == nil && p.monitor != nil {
+		p.monitor.Watch(p.name, g)
+	}
+	return g, err
 }
 
 // NewDULL starts a DULL instance (RFC 8990 section 2.5.2) for these objectives.

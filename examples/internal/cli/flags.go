@@ -28,6 +28,7 @@ type Options struct {
 	Password  string   // -password, or from the environment
 	Domain    string   // -domain
 	Member    string   // -member
+	Monitor   string   // -monitor
 	Args      []string // what follows the flags
 }
 
@@ -56,6 +57,7 @@ func (c Command) flags(o *Options) *flag.FlagSet {
 			return nil
 		})
 		o.planeFlags(f, c.Memory)
+		f.StringVar(&o.Monitor, "monitor", "", "show what happens on a page at `address:port`, such as localhost:8990,\nuntil Ctrl-C")
 	}
 	if c.Flags != nil {
 		c.Flags(f)

@@ -1,0 +1,224 @@
+package monitor
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+)
+
+const (
+	interval  = 100 * time.Millisecond // between looks for something new
+	stateTime = time.Second            // between snapshots
+	quietTime = 15 * time.Second       // after which a client is shown that we live
+	writeTime = 10 * time.Second       // for a client to take what is written
+	history   = 300                    // what a new page is shown of the past
+)
+
+// Words is a line that an ASA said.
+type Words struct {
+	N        uint64 // counts up
+	Time     time.Time
+	Instance string // the name under which it is watched
+	ASA      string // empty for the program as a whole
+	Text     string
+}
+
+// hello is the first event of a page.
+type hello struct {
+	Caption, Run string
+}
+
+// serveEvents sends words, messages and snapshots, as the parameters want, as
+// they happen, until the client goes or the monitor is closed. Nothing is
+// queued for a client: it is shown what the rings have when it is ready for it.
+func (m *Monitor) serveEvents(w http.ResponseWriter, r *http.Request) {
+	select {
+	case m.pages <- struct{}{}:
+		defer func() { <-m.pages }()
+	default:
+		w.Header().Set("Retry-After", "10")
+		http.Error(w, "too many pages are open", http.StatusServiceUnavailable)
+		return
+	}
+	p := &page{m: m, w: w, control: http.NewResponseController(w)}
+	q := r.URL.Query()
+	wants := func(what string) bool { return slices.Contains(q["want"], what) }
+	words, messages := p.resume(r.Header.Get("Last-Event-ID"))
+	if wants("words") {
+		p.words = &wordReader{ring: m.words, at: words}
+	}
+	if wants("messages") {
+		p.messages = newMessageReader(m.messages, newFilter(q), messages)
+	}
+	p.state = wants("state")
+
+	w.Header().Set("Content-Type", "text/event-stream")
+	p.run(r)
+}
+
+// page is a client of serveEvents.
+type page struct {
+	m        *Monitor
+	w        http.ResponseWriter
+	control  *http.ResponseController
+	words    *wordReader    // nil if not wanted
+	messages *messageReader // nil if not wanted
+	state    bool
+	stated   time.Time // when the last snapshot was sent
+	wrote    time.Time
+	err      error // the first of writing
+}
+
+// run serves the page.
+func (p *page) run(r *http.Request) {
+	p.send("hello", hello{Caption: p.m.caption, Run: p.m.run})
+	p.catchUp()
+	every := time.NewTicker(interval)
+	defer every.Stop()
+	for p.err == nil {
+		select {
+		case <-every.C:
+			p.news()
+		case <-r.Context().Done():
+			return
+		case <-p.m.closing:
+			p.send("closing", nil)
+			return
+		}
+	}
+}
+
+// resume returns the numbers of the last line and the last message that a
+// client has, by the id of the last event it got.
+func (p *page) resume(last string) (words, messages uint64) {
+	var w, n uint64
+	if _, err := fmt.Sscanf(last, p.m.run+".%d.%d", &w, &n); err != nil {
+		return 0, 0 // nothing, or of another run
+	}
+	return w, n
+}
+
+// id is that of the event being sent.
+func (p *page) id() string {
+	var words, messages uint64
+	if p.words != nil {
+		words = p.words.at
+	}
+	if p.messages != nil {
+		messages = max(p.messages.at, p.messages.from)
+	}
+	return fmt.Sprintf("%s.%d.%d", p.m.run, words, messages)
+}
+
+// catchUp shows the past to a new page.
+func (p *page) catchUp() {
+	if p.words != nil {
+		p.sendSome("words", p.words.readAll(history))
+	}
+	if p.messages != nil {
+		p.sendSome("messages", p.messages.readAll(history))
+	}
+	p.mayState()
+}
+
+// missed says how much went by too fast.
+type missed struct {
+	Words, Messages uint64
+}
+
+// news shows what is new, a part of it if it is much.
+func (p *page) news() {
+	var gap missed
+	if p.words != nil {
+		var some []Words
+		some, _, gap.Words = p.words.read()
+		p.sendSome("words", some)
+	}
+	if p.messages != nil {
+		var some []Message
+		some, _, gap.Messages = p.messages.read()
+		p.sendSome("messages", some)
+	}
+	if gap != (missed{}) {
+		p.send("missed", gap)
+	}
+	p.mayState()
+	if time.Since(p.wrote) > quietTime {
+		p.write(": still here\n\n")
+	}
+}
+
+func (p *page) mayState() {
+	if p.state && time.Since(p.stated) >= stateTime {
+		p.stated = time.Now()
+		p.send("state", p.m.pageState())
+	}
+}
+
+// sendSome sends an event with some things, unless there are none.
+func (p *page) sendSome(name string, things any) {
+	switch all := things.(type) {
+	case []Words:
+		if len(all) == 0 {
+			return
+		}
+	case []Message:
+		if len(all) == 0 {
+			return
+		}
+	}
+	p.send(name, things)
+}
+
+// send sends an event.
+func (p *page) send(name string, data any) {
+	b, err := json.Marshal(data)
+	if err != nil {
+		p.err = err
+		return
+	}
+	p.write(fmt.Sprintf("id: %s\nevent: %s\ndata: %s\n\n", p.id(), name, b))
+}
+
+// write writes at once, if nothing failed before.
+func (p *page) write(text string) {
+	if p.err != nil {
+		return
+	}
+	p.wrote = time.Now()
+	_ = p.control.SetWriteDeadline(p.wrote.Add(writeTime)) // where the server cannot, it has its own
+	if _, p.err = p.w.Write([]byte(text)); p.err == nil {
+		p.err = p.control.Flush()
+	}
+}
+
+// wordReader reads the words of a monitor in order.
+type wordReader struct {
+	ring *ring[word]
+	at   uint64 // the number of the last one read
+}
+
+// read returns the next words, whether there are more, and how many were lost.
+func (r *wordReader) read() (out []Words, more bool, missed uint64) {
+	first := r.at
+	r.at, missed = r.ring.after(r.at, chunk, func(n uint64, w *word) {
+		out = append(out, Words{N: n, Time: w.at, Instance: w.from.name, ASA: w.asa, Text: w.text})
+	})
+	if first == 0 {
+		missed = 0 // what was before anybody looked is not lost
+	}
+	return out, len(out) == chunk, missed
+}
+
+// readAll returns the last so many.
+func (r *wordReader) readAll(most int) (out []Words) {
+	for more := true; more; {
+		var some []Words
+		some, more, _ = r.read()
+		out = append(out, some...)
+		out = out[max(0, len(out)-most):]
+	}
+	return out
+}

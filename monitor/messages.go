@@ -1,0 +1,212 @@
+package monitor
+
+import (
+	"encoding/hex"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"github.com/go-grasp/grasp"
+	"github.com/go-grasp/grasp/internal/wire"
+)
+
+// Message is a message that was sent, received, relayed or dropped, as JSON
+// has it. What is not known is empty.
+type Message struct {
+	N         uint64 // counts up; numbers that are missing were not asked for
+	Time      time.Time
+	Instance  string // the name under which it is watched
+	Kind      string // sent, received, relayed or dropped
+	Reason    string `json:",omitempty"` // why it was dropped
+	Error     string `json:",omitempty"` // the cause of that
+	Type      string `json:",omitempty"` // such as M_DISCOVERY
+	SessionID uint32 `json:",omitempty"`
+	Objective string `json:",omitempty"` // of the message or, where it has none, of its session
+	Peer      string `json:",omitempty"` // address and port; empty for a multicast that was sent
+	Link      int    `json:",omitempty"` // the link's index
+	Size      int    `json:",omitempty"` // in bytes
+	Text      string `json:",omitempty"` // in diagnostic notation; in hexadecimal digits if that cannot be
+	Step      *Step  `json:",omitempty"` // of a negotiation
+}
+
+// Step is what a message means in a negotiation.
+type Step struct {
+	Value     string        `json:",omitempty"` // asked for or offered, in diagnostic notation
+	LoopCount uint8         `json:",omitempty"`
+	Dry       bool          `json:",omitempty"`
+	Accept    bool          `json:",omitempty"` // M_END: accepted, else declined
+	Why       string        `json:",omitempty"` // M_END: the reason for declining
+	Wait      time.Duration `json:",omitempty"` // M_WAIT: the time asked for
+}
+
+// filter says which messages are wanted. Empty lists let everything through.
+type filter struct {
+	instances, kinds, types, objectives []string
+	peer                                string
+}
+
+func newFilter(q url.Values) filter {
+	return filter{
+		instances: given(q["instance"]), kinds: given(q["kind"]), types: given(q["type"]),
+		objectives: given(q["objective"]), peer: q.Get("peer"),
+	}
+}
+
+// given returns the values that are not empty: a form sends empty ones for
+// fields that nobody filled in.
+func given(values []string) []string {
+	return slices.DeleteFunc(slices.Clone(values), func(v string) bool { return v == "" })
+}
+
+func (f *filter) wants(m *message, objective string) bool {
+	in := func(list []string, what string) bool { return len(list) == 0 || slices.Contains(list, what) }
+	return in(f.instances, m.from.name) && in(f.kinds, m.event.Kind.String()) && in(f.types, m.event.Message) &&
+		in(f.objectives, objective) &&
+		(f.peer == "" || m.event.Peer.IsValid() && strings.Contains(m.event.Peer.String(), f.peer))
+}
+
+// messageReader reads the messages of a monitor in order.
+type messageReader struct {
+	ring   *ring[message]
+	filter filter
+	at     uint64 // the number of the last one read
+	from   uint64 // what has a number up to this is not wanted
+	// subjects are the objectives of sessions: not every message says what it
+	// is about.
+	subjects map[uint32]string
+}
+
+// Messages are taken from the ring so many at a time, and so many sessions'
+// objectives are remembered.
+const (
+	chunk       = 256
+	maxSubjects = 4096
+)
+
+func newMessageReader(r *ring[message], f filter, from uint64) *messageReader {
+	return &messageReader{ring: r, filter: f, from: from, subjects: make(map[uint32]string)}
+}
+
+// read returns the next messages that are wanted, out of a chunk of all,
+// whether there are more, and how many were lost since the last call.
+func (r *messageReader) read() (out []Message, more bool, missed uint64) {
+	kept := make([]message, 0, chunk)
+	first := r.at
+	r.at, missed = r.ring.after(r.at, chunk, func(_ uint64, m *message) {
+		kept = append(kept, *m)
+		kept[len(kept)-1].event.Raw = slices.Clone(m.event.Raw)
+	})
+	if first == 0 {
+		missed = 0 // what was before anybody looked is not lost
+	}
+	n := r.at - uint64(len(kept))
+	for i := range kept {
+		n++
+		objective := r.subject(&kept[i].event)
+		if n > r.from && r.filter.wants(&kept[i], objective) {
+			out = append(out, kept[i].describe(n, objective))
+		}
+	}
+	return out, len(kept) == chunk, missed
+}
+
+// readAll returns all messages there are that are wanted, the last so many.
+func (r *messageReader) readAll(most int) (out []Message) {
+	for more := true; more; {
+		var some []Message
+		some, more, _ = r.read()
+		out = append(out, some...)
+		out = out[max(0, len(out)-most):]
+	}
+	return out
+}
+
+// subject returns the objective that a message is about.
+func (r *messageReader) subject(e *grasp.Event) string {
+	switch {
+	case e.SessionID == 0:
+	case e.Objective == "":
+		return r.subjects[e.SessionID]
+	default:
+		if len(r.subjects) >= maxSubjects {
+			clear(r.subjects)
+		}
+		r.subjects[e.SessionID] = e.Objective
+	}
+	return e.Objective
+}
+
+// describe returns the message as people and JSON have it.
+func (m *message) describe(n uint64, objective string) Message {
+	e := &m.event
+	out := Message{
+		N: n, Time: m.at, Instance: m.from.name, Kind: e.Kind.String(), Type: e.Message,
+		SessionID: e.SessionID, Objective: objective, Link: e.Link, Size: m.size,
+	}
+	if e.Kind == grasp.Dropped {
+		out.Reason = e.Reason.String()
+	}
+	if e.Err != nil {
+		out.Error = e.Err.Error()
+	}
+	if e.Peer.IsValid() {
+		out.Peer = e.Peer.String()
+	}
+	if len(e.Raw) > 0 {
+		out.Text = m.notation()
+		out.Step = step(e.Raw)
+	}
+	return out
+}
+
+// notation returns the message in diagnostic notation, or what was kept of it
+// in hexadecimal digits.
+func (m *message) notation() string {
+	if len(m.event.Raw) == m.size {
+		if text, err := cbor.Diagnose(m.event.Raw); err == nil {
+			return text
+		}
+	}
+	text := "h'" + hex.EncodeToString(m.event.Raw) + "'"
+	if len(m.event.Raw) < m.size {
+		text += " …"
+	}
+	return text
+}
+
+// embedded shows the CBOR in byte strings, which is how values travel in Tag
+// 24.
+var embedded, _ = cbor.DiagOptions{ByteStringEmbeddedCBOR: true}.DiagMode() // these options are valid
+
+// step returns what a message means in a negotiation, nil if nothing.
+func step(raw []byte) *Step {
+	parsed, err := wire.Parse(raw, wire.Limits{Bytes: keptBytes, Depth: wire.DefaultDepth, Elements: keptBytes})
+	if err != nil {
+		return nil
+	}
+	switch m := parsed.(type) {
+	case *wire.ReqNeg:
+		return offer(&m.Objective)
+	case *wire.Negotiate:
+		return offer(&m.Objective)
+	case *wire.End:
+		return &Step{Accept: m.Accept, Why: m.Reason}
+	case *wire.Wait:
+		return &Step{Wait: time.Duration(m.Wait) * time.Millisecond}
+	}
+	return nil
+}
+
+func offer(o *wire.Objective) *Step {
+	s := &Step{LoopCount: o.LoopCount, Dry: o.Flags&wire.FlagNegDry != 0, Value: "null"}
+	if len(o.Value) > 0 {
+		var err error
+		if s.Value, err = embedded.Diagnose(o.Value); err != nil {
+			s.Value = "h'" + hex.EncodeToString(o.Value) + "'"
+		}
+	}
+	return s
+}

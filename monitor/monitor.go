@@ -1,0 +1,218 @@
+// Package monitor shows people what happens in GRASP instances: a page for a
+// browser, and numbers for a monitoring system.
+//
+// # One line
+//
+// A [Monitor] watches any number of running instances and serves what it sees:
+//
+//	mon := monitor.New(monitor.Config{Caption: "bank"})
+//	defer mon.Close()
+//	mon.Watch("banker", g)
+//	url, err := mon.Listen("localhost:8990")
+//
+// It is an [http.Handler] as well, for programs that have a server already, at
+// the root or, with [http.StripPrefix], below a path that ends in a slash.
+// [InitBubbleText] is the call of the Python prototype of that name.
+//
+// # The page
+//
+// Bubbles shows each line that an ASA prints with Tprint as a speech bubble, as
+// it happens, the ASAs side by side, and beside them the negotiations, step by
+// step. Monitor shows an instance: its links and whether they are protected, its
+// ASAs and objectives, both caches with the time left, the sessions, the counters,
+// and the messages in CBOR's diagnostic notation (RFC 8949 section 8), filtered by
+// type, direction, objective and peer.
+//
+// # For programs
+//
+// All of it can be read by programs, too, with GET:
+//
+//   - snapshot: a [State], as JSON;
+//   - messages: an array of [Message], as JSON, the last 2000 at most, filtered
+//     by the parameters instance, kind (sent, received, relayed, dropped), type
+//     (M_DISCOVERY...), objective, each of which may be given several times, and
+//     peer, a part of its address;
+//   - metrics: counters and gauges in the Prometheus text format;
+//   - events: the words and messages that the page shows, as server-sent events.
+//
+// # What it costs and keeps
+//
+// It keeps the last 1000 lines and the last 2000 messages, of which the first
+// 2048 bytes each, so no more than some megabytes. An instance is slowed down by
+// copying each message into that; notation and filtering are done when somebody
+// looks. At most 16 pages are served at the same time. A slow one misses what
+// happened meanwhile and is told how much; it delays nobody.
+//
+// # Security
+//
+// The page is read-only, has no secrets of its own, and loads nothing from
+// elsewhere. But whoever can reach it reads the values of objectives. So [Monitor.Listen]
+// is for localhost unless told otherwise, where every user of this host can read it, and
+// requests by a host name that is not in [Config] are refused, lest a page from
+// elsewhere read it by DNS rebinding. What ASAs and peers say is shown as text,
+// whatever it holds.
+package monitor
+
+import (
+	"crypto/rand"
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-grasp/grasp"
+)
+
+// What a monitor keeps and serves at most.
+const (
+	keptWords    = 1000
+	keptMessages = 2000
+	keptBytes    = 2048 // of a message, and of a line
+	maxPages     = 16
+)
+
+// Config is how a monitor is set up. The zero value is ready to use.
+type Config struct {
+	// Caption is the heading of the page; empty means GRASP.
+	Caption string
+	// Hosts are names by which the monitor may be asked, apart from localhost
+	// and addresses, which always may.
+	Hosts []string
+}
+
+// Monitor watches instances and serves what it sees. Its methods may be called
+// from several goroutines at once.
+type Monitor struct {
+	caption  string
+	hosts    []string
+	run      string // tells this monitor from one that was on the same address before
+	mux      *http.ServeMux
+	words    *ring[word]
+	messages *ring[message]
+	pages    chan struct{} // a token for each page being served
+	closing  chan struct{}
+
+	mu      sync.Mutex // guards all following fields
+	watched []*watched
+	servers []*server
+	closed  bool
+}
+
+// New returns a monitor that watches nothing yet. Close ends it.
+func New(cfg Config) *Monitor {
+	m := &Monitor{
+		caption: cfg.Caption, hosts: slices.Clone(cfg.Hosts), run: rand.Text(),
+		words: newRing[word](keptWords), messages: newRing[message](keptMessages),
+		pages: make(chan struct{}, maxPages), closing: make(chan struct{}),
+	}
+	if m.caption == "" {
+		m.caption = "GRASP"
+	}
+	m.mux = m.routes()
+	return m
+}
+
+// watched is an instance that a monitor watches.
+type watched struct {
+	m    *Monitor
+	name string
+	g    *grasp.Instance
+	stop func()
+}
+
+// word is a line that an ASA said.
+type word struct {
+	at   time.Time
+	from *watched
+	asa  string
+	text string
+}
+
+// message is what is kept of an event. The bytes of event.Raw are the ring's own.
+type message struct {
+	at    time.Time
+	from  *watched
+	event grasp.Event
+	size  int // of the whole message
+}
+
+// Watch shows an instance from now on, under a name, until stop is called or
+// the monitor is closed. A name that is in use gets a number. An instance that
+// is closed stays, as it was, until then. It does not block.
+func (m *Monitor) Watch(name string, g *grasp.Instance) (stop func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return func() {}
+	}
+	w := &watched{m: m, name: m.freeNameLocked(name), g: g}
+	w.stop = g.Observe(grasp.Observer{Trace: w.trace, Words: w.say})
+	m.watched = append(m.watched, w)
+	return w.unwatch
+}
+
+// freeNameLocked returns the name, with a number if it is taken.
+func (m *Monitor) freeNameLocked(name string) string {
+	name = strings.ToValidUTF8(name, "\ufffd")
+	free := name
+	for i := 2; slices.ContainsFunc(m.watched, func(w *watched) bool { return w.name == free }); i++ {
+		free = name + "-" + strconv.Itoa(i)
+	}
+	return free
+}
+
+func (w *watched) unwatch() {
+	w.stop()
+	w.m.mu.Lock()
+	defer w.m.mu.Unlock()
+	w.m.watched = slices.DeleteFunc(w.m.watched, func(other *watched) bool { return other == w })
+}
+
+// trace keeps an event.
+func (w *watched) trace(e grasp.Event) {
+	w.m.messages.put(func(m *message) {
+		raw := append(m.event.Raw[:0], e.Raw[:min(len(e.Raw), keptBytes)]...)
+		*m = message{at: time.Now(), from: w, event: e, size: len(e.Raw)}
+		m.event.Raw = raw
+	})
+}
+
+// say keeps a line.
+func (w *watched) say(asa, text string) {
+	if len(text) > keptBytes {
+		text = strings.ToValidUTF8(text[:keptBytes], "") + "…"
+	}
+	w.m.words.put(func(s *word) { *s = word{at: time.Now(), from: w, asa: asa, text: text} })
+}
+
+// all returns the watched instances in order of their coming.
+func (m *Monitor) all() []*watched {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.watched)
+}
+
+// Close ends the monitor: it stops watching, ends the pages being served and
+// the servers that Listen started, and waits for these. It may be called more
+// than once. The instances go on.
+func (m *Monitor) Close() error {
+	m.mu.Lock()
+	if !m.closed {
+		m.closed = true
+		close(m.closing)
+	}
+	watched, servers := m.watched, m.servers
+	m.watched, m.servers = nil, nil
+	m.mu.Unlock()
+	for _, w := range watched {
+		w.stop()
+	}
+	var errs []error
+	for _, s := range servers {
+		errs = append(errs, s.close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,172 @@
+package monitor
+
+import (
+	"context"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/net/netutil"
+)
+
+//go:embed page
+var files embed.FS
+
+// assets are the files of the page and their types, which must not be left to
+// the tables of the system.
+var assets = map[string]string{
+	"style.css":       "text/css; charset=utf-8",
+	"app.js":          "text/javascript; charset=utf-8",
+	"elements.js":     "text/javascript; charset=utf-8",
+	"bubbles.js":      "text/javascript; charset=utf-8",
+	"negotiations.js": "text/javascript; charset=utf-8",
+	"instance.js":     "text/javascript; charset=utf-8",
+	"log.js":          "text/javascript; charset=utf-8",
+	"icon.svg":        "image/svg+xml",
+}
+
+func (m *Monitor) routes() *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", asset("index.html", "text/html; charset=utf-8"))
+	for name, kind := range assets {
+		mux.HandleFunc("GET /"+name, asset(name, kind))
+	}
+	mux.HandleFunc("GET /events", m.serveEvents)
+	mux.HandleFunc("GET /metrics", m.serveMetrics)
+	mux.HandleFunc("GET /snapshot", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, m.State()) })
+	mux.HandleFunc("GET /messages", func(w http.ResponseWriter, r *http.Request) {
+		all := newMessageReader(m.messages, newFilter(r.URL.Query()), 0).readAll(keptMessages)
+		writeJSON(w, append([]Message{}, all...)) // none is an empty array
+	})
+	return mux
+}
+
+func asset(name, kind string) http.HandlerFunc {
+	content, err := files.ReadFile("page/" + name)
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", kind)
+		_, _ = w.Write(content)
+	}
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	_ = e.Encode(v) // fails only if the client is gone
+}
+
+// policy lets the page load its own files and nothing else.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+// ServeHTTP serves the page and what programs read: see the package's
+// documentation. A client that does not take an answer for 10 s is given up.
+func (m *Monitor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Content-Security-Policy", policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cache-Control", "no-store")
+	switch {
+	case !m.isOurs(r.Host):
+		http.Error(w, fmt.Sprintf("this monitor is not to be asked as %q: see Hosts in monitor.Config", r.Host), http.StatusForbidden)
+		return
+	case r.Header.Get("Sec-Fetch-Site") == "cross-site" && r.Header.Get("Sec-Fetch-Mode") != "navigate":
+		http.Error(w, "not for pages from elsewhere", http.StatusForbidden)
+		return
+	}
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Now().Add(writeTime)) // where the server cannot, it has its own
+	defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
+	m.mux.ServeHTTP(w, r)
+}
+
+// isOurs says that a Host header names this host, not a name that somebody
+// else has had resolved to it.
+func (m *Monitor) isOurs(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.TrimSuffix(strings.ToLower(host), ".")
+	if _, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")); err == nil {
+		return true
+	}
+	return host == "localhost" || slices.ContainsFunc(m.hosts, func(h string) bool { return strings.EqualFold(h, host) })
+}
+
+// maxConnections bounds those to a server.
+const maxConnections = 128
+
+// server is one that Listen started.
+type server struct {
+	http.Server
+	done chan struct{} // closed when it serves no more
+}
+
+// Listen serves the monitor at an address and port, or only a port with a colon
+// before it, which means that port of localhost; empty means one that is free.
+// It returns the page's URL at once, and serves until Close. To serve other hosts,
+// name an address, such as 0.0.0.0:8990 for all: whoever reaches it can read it.
+func (m *Monitor) Listen(address string) (url string, err error) {
+	host, port, err := net.SplitHostPort(address)
+	if address == "" {
+		port, err = "0", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("monitor: listen: %w", err)
+	}
+	if host == "" {
+		host = "localhost"
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort(host, port))
+	if err != nil {
+		return "", fmt.Errorf("monitor: %w", err)
+	}
+	s := &server{done: make(chan struct{}), Server: http.Server{
+		Handler: m, ReadHeaderTimeout: writeTime, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+	}}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return "", fmt.Errorf("monitor: %w", errors.Join(net.ErrClosed, l.Close()))
+	}
+	m.servers = append(m.servers, s)
+	go func() {
+		defer close(s.done)
+		_ = s.Serve(netutil.LimitListener(l, maxConnections)) // until close
+	}()
+	return "http://" + urlHost(l.Addr()) + "/", nil
+}
+
+// urlHost returns where a browser on this host finds a listener.
+func urlHost(a net.Addr) string {
+	at := a.(*net.TCPAddr).AddrPort()
+	if at.Addr().IsUnspecified() {
+		return fmt.Sprintf("localhost:%d", at.Port())
+	}
+	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port()).String()
+}
+
+// close ends the server. What is being served has a moment to end.
+func (s *server) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	err := s.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = s.Close()
+	}
+	<-s.done
+	return err
+}

@@ -1,0 +1,104 @@
+package monitor
+
+import (
+	"time"
+
+	"github.com/go-grasp/grasp"
+)
+
+// State is what the watched instances know at one moment.
+type State struct {
+	Caption   string
+	Time      time.Time
+	Instances []InstanceState
+}
+
+// InstanceState is what one of them knows.
+type InstanceState struct {
+	Name     string
+	Closed   bool
+	Snapshot grasp.Snapshot
+}
+
+// State takes a snapshot of each watched instance.
+func (m *Monitor) State() State {
+	s := State{Caption: m.caption, Time: time.Now()}
+	for _, w := range m.all() {
+		s.Instances = append(s.Instances, InstanceState{Name: w.name, Closed: w.isClosed(), Snapshot: w.g.Snapshot()})
+	}
+	return s
+}
+
+func (w *watched) isClosed() bool {
+	select {
+	case <-w.g.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// The page shows so many rows of each table, and so much of each value.
+const (
+	pageRows  = 100
+	pageValue = 300
+)
+
+// pageState is the part of a State that fits the page.
+type pageState struct {
+	Time      time.Time
+	Instances []pageInstance
+}
+
+// pageInstance is an instance on the page. Counts are the lengths of the lists,
+// which may be cut.
+type pageInstance struct {
+	InstanceState
+	Counts map[string]int
+}
+
+func (m *Monitor) pageState() pageState {
+	s := m.State()
+	p := pageState{Time: s.Time}
+	for _, i := range s.Instances {
+		p.Instances = append(p.Instances, forPage(i))
+	}
+	return p
+}
+
+// forPage cuts what is too much for the page. The snapshot is ours to change.
+func forPage(i InstanceState) pageInstance {
+	s := &i.Snapshot
+	p := pageInstance{Counts: map[string]int{
+		"Links": len(s.Links), "ASAs": len(s.ASAs), "Objectives": len(s.Objectives),
+		"Locators": len(s.Locators), "Floods": len(s.Floods), "Sessions": len(s.Sessions),
+	}}
+	s.Links, s.ASAs = firstRows(s.Links), firstRows(s.ASAs)
+	s.Objectives, s.Sessions = firstRows(s.Objectives), firstRows(s.Sessions)
+	s.Locators, s.Floods = firstRows(s.Locators), firstRows(s.Floods)
+	for j := range s.Objectives {
+		o := &s.Objectives[j]
+		o.Value, o.ASAs = firstLetters(o.Value), firstRows(o.ASAs)
+	}
+	for j := range s.Floods {
+		s.Floods[j].Value = firstLetters(s.Floods[j].Value)
+	}
+	p.InstanceState = i
+	return p
+}
+
+func firstRows[T any](all []T) []T { return all[:min(len(all), pageRows)] }
+
+func firstLetters(s string) string {
+	if len(s) <= pageValue {
+		return s
+	}
+	n := 0
+	for i := range s { // between letters
+		if i > pageValue {
+			break
+		}
+		n = i
+	}
+	return s[:n] + "…"
+}
