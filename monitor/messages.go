@@ -34,7 +34,7 @@ type Message struct {
 
 // Step is what a message means in a negotiation.
 type Step struct {
-	Value     string        `json:",omitempty"` // asked for or offered, in diagnostic notation
+	Value     string        `json:",omitempty"` // asked for or offered, in diagnostic notation, without its Tag 24
 	LoopCount uint8         `json:",omitempty"`
 	Dry       bool          `json:",omitempty"`
 	Accept    bool          `json:",omitempty"` // M_END: accepted, else declined
@@ -202,11 +202,16 @@ func step(raw []byte) *Step {
 
 func offer(o *wire.Objective) *Step {
 	s := &Step{LoopCount: o.LoopCount, Dry: o.Flags&wire.FlagNegDry != 0, Value: "null"}
-	if len(o.Value) > 0 {
-		var err error
-		if s.Value, err = embedded.Diagnose(o.Value); err != nil {
-			s.Value = "h'" + hex.EncodeToString(o.Value) + "'"
-		}
+	if len(o.Value) == 0 {
+		return s
 	}
+	text, err := embedded.Diagnose(o.Value)
+	if err != nil {
+		text = "h'" + hex.EncodeToString(o.Value) + "'"
+	}
+	if in, found := strings.CutPrefix(text, "24(<<"); found {
+		text = strings.TrimSuffix(in, ">>)")
+	}
+	s.Value = text
 	return s
 }

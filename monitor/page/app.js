@@ -62,7 +62,7 @@ function listen(view, query) {
   if (document.hidden) return;
   const ask = new URLSearchParams();
   if (view === 'bubbles') {
-    for (const w of ['words', 'messages']) ask.append('want', w);
+    for (const w of ['words', 'messages', 'state']) ask.append('want', w);
     for (const t of negotiations.types) ask.append('type', t);
   } else {
     for (const w of ['state', 'messages']) ask.append('want', w);
@@ -85,7 +85,7 @@ function listen(view, query) {
   });
   on('words', (all) => all.forEach(bubbles.say));
   on('messages', view === 'bubbles' ? (all) => all.forEach(negotiations.take) : log.take);
-  on('state', instance.show);
+  on('state', view === 'bubbles' ? negotiations.check : instance.show);
   on('missed', (n) => {
     setText(byId('missed'), `${n.Words + n.Messages} missed: too fast to show`);
     byId('missed').hidden = false;

@@ -37,6 +37,24 @@ export function take(m) {
   step(card, m, byAsker);
 }
 
+// check marks those that ended without a word: the connection broke, or
+// somebody had waited for too long.
+export function check(state) {
+  for (const [id, card] of cards) {
+    const seenBy = (state.Instances ?? []).find((i) => i.Name === card.seenBy);
+    const sessions = seenBy?.Snapshot.Sessions ?? [];
+    if (card.over || !seenBy || sessions.length < seenBy.Counts.Sessions) continue;
+    if (!sessions.some((s) => s.ID === id)) end(card, 'broken off', '');
+  }
+}
+
+// end shows how a negotiation ended.
+function end(card, how, good) {
+  card.over = true;
+  setText(card.state, how);
+  card.state.className = `state ${good}`;
+}
+
 // add starts a card, at the top.
 function add(m) {
   const parts = {name: element('bdi', 'name', m.Objective), state: element('span', 'state open', 'under way')};
@@ -65,11 +83,11 @@ function party(card, asker) {
 }
 
 function title(card) {
-  const end = (asker) => {
-    const {name, shade} = party(card, asker);
-    return element('bdi', `party ${shade}`, name);
+  const name = (asker) => {
+    const who = party(card, asker);
+    return element('bdi', `party ${who.shade}`, who.name);
   };
-  card.who.replaceChildren(end(true), ' asks ', end(false));
+  card.who.replaceChildren(name(true), ' asks ', name(false));
 }
 
 // step adds a step to a card.
@@ -87,9 +105,7 @@ function step(card, m, byAsker) {
     default:
       said = element('span', '', m.Step.Accept ? 'accepts' : 'declines',
         m.Step.Why ? element('bdi', 'why', `: ${m.Step.Why}`) : null);
-      card.over = true;
-      setText(card.state, m.Step.Accept ? 'agreed' : 'declined');
-      card.state.className = m.Step.Accept ? 'state good' : 'state bad';
+      if (m.Step.Accept) end(card, 'agreed', 'good'); else end(card, 'declined', 'bad');
   }
   if (card.steps.childElementCount === mostSteps) card.steps.append(element('li', '', '…'));
   if (card.steps.childElementCount > mostSteps && !card.over) return;
