@@ -1,18 +1,17 @@
-package monitor_test
+package monitor
 
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"image"
 	"image/png"
-	"net/http"
+	neturl "net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,8 +19,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp"
+	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/internal/netbed"
-	"github.com/go-grasp/grasp/monitor"
 )
 
 // What a newcomer sees: pair in a browser, while it runs and after it.
@@ -122,188 +121,131 @@ func everyWordThere(t *testing.T, b *browser) {
 	assert.False(t, eval[bool](b, "document.documentElement.scrollWidth > innerWidth"), "wider than the window")
 }
 
-// sameFigures says that each figure on the page is the one in the snapshot, and
-// that none is missing.
-func sameFigures(t *testing.T, b *browser, url, name string) {
+// What is hostile is shown as text, whoever says it; what is there is shown,
+// live.
+func TestBrowserHostile(t *testing.T) {
+	if !netbed.Enter(t) {
+		return
+	}
+	b := newBrowser(t)
+	n := acp.NewNetwork(1)
+	lan, other := n.NewLink(acp.LinkConfig{Name: "<i>lan</i>"}), n.NewLink(acp.LinkConfig{})
+	m := New(Config{Caption: evil})
+	defer m.Close()
+	start := func(name string, links ...*acp.MemoryLink) (*grasp.Instance, *grasp.ASA) {
+		g, err := grasp.New(grasp.Config{Plane: n.NewNode(name, links...), Dialogue: grasp.Dialogue{Silent: true}})
+		require.NoError(t, err)
+		t.Cleanup(func() { assert.NoError(t, g.Close()) })
+		m.Watch(name, g)
+		a, err := g.RegisterASA(evil)
+		require.NoError(t, err)
+		return g, a
+	}
+	_, asker := start(evil, lan, other)
+	_, answerer := start("answers", lan)
+	o := grasp.Objective{Name: evil, Neg: true, LoopCount: 6, Value: evil}
+	state := grasp.Objective{Name: "state of " + evil, Synch: true, LoopCount: 6, Value: evil}
+	for _, a := range []*grasp.ASA{asker, answerer} {
+		require.NoError(t, a.RegisterObj(o, grasp.RegisterOptions{TTL: time.Hour}))
+		require.NoError(t, a.RegisterObj(state, grasp.RegisterOptions{}))
+		require.NoError(t, a.ListenSynchronize(state))
+	}
+	for _, source := range []grasp.Locator{
+		{FQDN: "evil.example", Port: 80, Protocol: grasp.UDP}, {URI: "http://" + evil},
+	} {
+		require.NoError(t, answerer.Flood(time.Hour, grasp.TaggedObjective{Objective: state, Source: &source}))
+	}
+	require.NoError(t, answerer.Flood(0, grasp.TaggedObjective{Objective: state}))
+
+	// A negotiation that goes on, one that waits for a listener, and one that
+	// was declined for a reason.
+	listen := func() *grasp.Session {
+		s, _, err := answerer.ListenNegotiate(t.Context(), o)
+		assert.NoError(t, err)
+		return s
+	}
+	asked := func() {
+		_, _, err := asker.ReqNegotiate(t.Context(), o, nil, time.Minute)
+		assert.ErrorIs(t, err, grasp.ErrDeclined)
+	}
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	first := make(chan *grasp.Session)
+	go func() { first <- listen() }()
+	require.Eventually(t, func() bool { return answerer.Instance().Snapshot().Objectives[0].Negotiating }, time.Minute, time.Millisecond)
+	asking.Go(asked)
+	require.NoError(t, (<-first).EndNegotiate(false, evil))
+	go func() { first <- listen() }()
+	asking.Go(asked)
+	goesOn := <-first
+	defer func() { assert.NoError(t, goesOn.EndNegotiate(false, "")) }()
+	require.NoError(t, goesOn.NegotiateWait(time.Minute))
+	for _, say := range []string{evil, strings.Repeat("unbroken", 60), "\u202etfel ot thgir", "שלום hello"} {
+		asker.Tprint(say)
+		answerer.Tprint(say)
+	}
+	stranger, err := n.NewNode("stranger", lan).Open()
+	require.NoError(t, err)
+	defer stranger.Close()
+	for range 3 {
+		require.NoError(t, stranger.Send(stranger.Links()[0].Index, append([]byte{0x78, byte(len(evil))}, evil...)))
+	}
+
+	url, err := m.Listen("127.0.0.1:0")
+	require.NoError(t, err)
+	b.open(url)
+	b.await("document.querySelectorAll('.bubble').length === 8 && document.querySelectorAll('.card').length === 2")
+	b.screenshot("hostile-bubbles")
+	assert.Equal(t, evil, b.texts("#caption")[0])
+	assert.Contains(t, b.texts(".bubble p"), evil)
+	assert.ElementsMatch(t, []string{"under way", "declined"}, b.texts(".card .state"))
+	assert.Contains(t, b.texts(".steps .why"), ": "+evil)
+	harmless(t, b)
+
+	for _, name := range []string{evil, "answers"} {
+		b.open(url + "#monitor?instance=" + neturl.QueryEscape(name))
+		sameFigures(t, b, url, name)
+		b.await("document.querySelectorAll('#messages li').length > 5")
+		harmless(t, b)
+	}
+	b.screenshot("hostile-monitor")
+	for _, path := range []string{"Links", "ASAs", "Objectives", "Sessions", "Floods"} {
+		assert.NotEqual(t, []string{"0"}, b.texts("[data-figure='Counts."+path+"']"), path)
+	}
+	assert.Contains(t, b.texts("#tables td"), "invalid")
+
+	// The filters do what they say, and the address has them.
+	choose := func(field, value string) {
+		eval[any](b, fmt.Sprintf("{ const f = document.getElementById('filter').elements[%q]; f.value = %q; f.dispatchEvent(new Event('change', {bubbles: true})); }", field, value))
+	}
+	choose("kind", "dropped")
+	b.await("document.querySelectorAll('#messages li').length > 0 && document.querySelectorAll('#messages .kind:not(.dropped)').length === 0")
+	choose("kind", "")
+	choose("type", "M_WAIT")
+	b.await("document.querySelectorAll('#messages li').length === 1 && document.querySelector('#messages b').textContent === 'M_WAIT'")
+	assert.Contains(t, eval[string](b, "location.hash"), "type=M_WAIT")
+	choose("peer", "nowhere")
+	b.await("document.querySelectorAll('#messages li').length === 0 && !document.getElementById('no-messages').hidden")
+	choose("peer", "")
+	choose("type", "")
+	choose("objective", state.Name)
+	b.await(fmt.Sprintf("[...new Set([...document.querySelectorAll('#messages .objective')].map(e => e.textContent))].join() === %q", state.Name))
+
+	// What is new comes at the top, live.
+	require.NoError(t, asker.Flood(time.Hour, grasp.TaggedObjective{Objective: state}))
+	b.await("document.querySelector('#messages b').textContent === 'M_FLOOD'")
+	eval[any](b, "document.querySelector('#instances button').click()")
+	sameFigures(t, b, url, evil)
+	assert.Empty(t, b.complaints())
+}
+
+// evil is a name, a value and a reason that would do harm if it were taken for
+// more than text.
+const evil = `<img src=x onerror=alert(1)>"'&amp;</script>`
+
+// harmless says that nothing became an element that should not.
+func harmless(t *testing.T, b *browser) {
 	t.Helper()
-	b.await(fmt.Sprintf("[...document.querySelectorAll('#instances button')].some(e => e.dataset.name === %q && e.ariaPressed === 'true')", name))
-	var want map[string]figure
-	var got map[string]string
-	wrong := func() (out []string) {
-		want = figuresOf(t, snapshot(t, url, name))
-		got = eval[map[string]string](b, "Object.fromEntries([...document.querySelectorAll('#instance [data-figure]')].map(e => [e.dataset.figure, e.textContent]))")
-		for path, w := range want {
-			if g, ok := got[path]; !ok || !w.is(g) {
-				out = append(out, fmt.Sprintf("%s is %q, not %q", path, g, w.text))
-			}
-		}
-		for path, g := range got {
-			if _, ok := want[path]; !ok {
-				out = append(out, fmt.Sprintf("%s is %q, and not in the snapshot", path, g))
-			}
-		}
-		return out
-	}
-	// The page is up to a second behind.
-	deadline := time.Now().Add(15 * time.Second)
-	for len(wrong()) > 0 && time.Now().Before(deadline) {
-		time.Sleep(100 * time.Millisecond)
-	}
-	require.Empty(t, wrong())
-	require.Greater(t, len(got), 20)
+	assert.Zero(t, eval[int](b, "document.querySelectorAll('img, i, iframe, object, style, main script').length"))
 	everyWordThere(t, b)
 }
-
-func snapshot(t *testing.T, url, name string) monitor.InstanceState {
-	t.Helper()
-	r, err := http.Get(url + "snapshot")
-	require.NoError(t, err)
-	defer r.Body.Close()
-	var s monitor.State
-	require.NoError(t, json.NewDecoder(r.Body).Decode(&s))
-	for _, i := range s.Instances {
-		if i.Name == name {
-			return i
-		}
-	}
-	require.Fail(t, "no instance "+name)
-	return monitor.InstanceState{}
-}
-
-// figure is what the page should show: a text, or the time left until a time.
-type figure struct {
-	text    string
-	expires time.Time
-}
-
-// is says that a text shows the figure, give or take some seconds.
-func (f figure) is(text string) bool {
-	if f.expires.IsZero() {
-		return text == f.text
-	}
-	for ago := -time.Second; ago < 5*time.Second; ago += 50 * time.Millisecond {
-		if text == inWords(max(0, time.Until(f.expires)+ago)) {
-			return true
-		}
-	}
-	return false
-}
-
-// inWords returns a duration as the page shows it.
-func inWords(d time.Duration) string {
-	switch s := d.Seconds(); {
-	case s < 10:
-		return strconv.FormatFloat(float64(int(s*10+0.5))/10, 'f', -1, 64) + " s"
-	case s < 120:
-		return fmt.Sprintf("%d s", int(s+0.5))
-	case s < 7200:
-		return fmt.Sprintf("%d min", int(s/60+0.5))
-	default:
-		return fmt.Sprintf("%d h", int(s/3600+0.5))
-	}
-}
-
-// figuresOf returns all that the page should show of an instance.
-func figuresOf(t *testing.T, i monitor.InstanceState) map[string]figure {
-	t.Helper()
-	out := make(map[string]figure)
-	s := i.Snapshot
-	set := func(path string, v any) { out[path] = figure{text: fmt.Sprint(v)} }
-	either := func(yes bool, a, b string) string {
-		if yes {
-			return a
-		}
-		return b
-	}
-	list := func(pairs ...any) string {
-		var words []string
-		for i := 0; i < len(pairs); i += 2 {
-			if pairs[i].(bool) {
-				words = append(words, pairs[i+1].(string))
-			}
-		}
-		return strings.Join(words, ", ")
-	}
-	left := func(path string, expire time.Time) {
-		out[path] = figure{expires: expire}
-		if expire.IsZero() {
-			set(path, "for ever")
-		}
-	}
-	set("Status.Secure", either(s.Status.Secure, "secure", "not secure"))
-	set("Status.Reason", s.Status.Reason)
-	set("Closed", either(i.Closed, "closed", "running"))
-	set("Address", either(s.Address.IsValid(), s.Address.String(), "link-local only"))
-	set("Port", s.Port)
-	set("Streams", s.Streams)
-	for name, n := range map[string]int{
-		"Links": len(s.Links), "ASAs": len(s.ASAs), "Objectives": len(s.Objectives),
-		"Sessions": len(s.Sessions), "Locators": len(s.Locators), "Floods": len(s.Floods),
-	} {
-		set("Counts."+name, n)
-	}
-	for n, l := range s.Links {
-		p := fmt.Sprintf("Links.%d.", n)
-		set(p+"Name", l.Name)
-		set(p+"Index", l.Index)
-		set(p+"Addr", l.Addr)
-	}
-	for n, name := range s.ASAs {
-		set(fmt.Sprintf("ASAs.%d.Name", n), name)
-	}
-	for n, o := range s.Objectives {
-		p := fmt.Sprintf("Objectives.%d.", n)
-		set(p+"Name", o.Name)
-		set(p+"ASAs", strings.Join(o.ASAs, ", "))
-		set(p+"Flags", list(o.Neg, "negotiation", o.Dry, "dry run", o.Synch, "synch"))
-		set(p+"Listening", list(o.Negotiating, "negotiation", o.Synchronizing, "synch",
-			o.Discoverable && !o.Negotiating && !o.Synchronizing, "discovery"))
-		set(p+"Waiting", o.Waiting)
-		set(p+"LoopCount", o.LoopCount)
-		set(p+"TTL", inWords(o.TTL))
-		set(p+"Value", o.Value)
-	}
-	for n, e := range s.Sessions {
-		p := fmt.Sprintf("Sessions.%d.", n)
-		set(p+"ID", e.ID)
-		set(p+"Objective", e.Objective)
-		set(p+"ASA", either(e.ASA == "", "waiting", e.ASA))
-		set(p+"Role", either(e.Initiator, "asks", "answers"))
-		set(p+"Peer", e.Peer)
-	}
-	for n, l := range s.Locators {
-		p := fmt.Sprintf("Locators.%d.", n)
-		set(p+"Objective", l.Objective)
-		set(p+"Locator", l.Locator)
-		set(p+"Diverted", either(l.Locator.Diverted, "yes", "no"))
-		left(p+"Left", l.Locator.Expire)
-	}
-	for n, f := range s.Floods {
-		p := fmt.Sprintf("Floods.%d.", n)
-		set(p+"Objective", f.Objective)
-		set(p+"Value", f.Value)
-		set(p+"Source", f.Source)
-		set(p+"LoopCount", f.LoopCount)
-		left(p+"Left", f.Source.Expire)
-	}
-	types := make(map[string]bool)
-	for _, counts := range []map[string]uint64{s.Sent, s.Received, s.Relayed} {
-		for name := range counts {
-			types[name] = true
-		}
-	}
-	for name := range types {
-		p := "Messages." + name + "."
-		set(p+"Type", name)
-		set(p+"Sent", s.Sent[name])
-		set(p+"Received", s.Received[name])
-		set(p+"Relayed", s.Relayed[name])
-	}
-	for reason, n := range s.Dropped {
-		set("Dropped."+reason+".Reason", reason)
-		set("Dropped."+reason+".Count", n)
-	}
-	return out
-}
-
-var _ = grasp.UDP

@@ -97,7 +97,7 @@ func TestFlags(t *testing.T) {
 
 	status, _, stderr = run(all, "", "-h")
 	assert.Zero(t, status)
-	for _, flag := range []string{"-n N", "-seed S", "-json", "-wait D", "-dialogue", "-link name", "-plane plane", "memory"} {
+	for _, flag := range []string{"-n N", "-seed S", "-json", "-wait D", "-dialogue", "-link name", "-plane plane", "-monitor address:port", "memory"} {
 		assert.Contains(t, stderr, flag)
 	}
 	_, _, stderr = run(few, "", "-h")

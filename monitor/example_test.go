@@ -1,0 +1,88 @@
+package monitor_test
+
+import (
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"strings"
+
+	"github.com/go-grasp/grasp"
+	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/monitor"
+)
+
+// An instance is watched, and what it does can be read.
+func Example() {
+	g, err := grasp.New(grasp.Config{Plane: acp.NewNetwork(1).NewNode("a node")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer g.Close()
+
+	mon := monitor.New(monitor.Config{Caption: "bank"})
+	defer mon.Close()
+	mon.Watch("banker", g)
+	url, err := mon.Listen("localhost:0") // any free port
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	if _, err := g.RegisterASA("Briggs"); err != nil {
+		log.Fatal(err)
+	}
+	answer, err := http.Get(url + "metrics")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer answer.Body.Close()
+	metrics, err := io.ReadAll(answer.Body)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for line := range strings.Lines(string(metrics)) {
+		if strings.HasPrefix(line, "grasp_asas{") {
+			fmt.Print(line)
+		}
+	}
+	// Output:
+	// grasp_asas{instance="banker"} 1
+}
+
+// A program that has a web server serves the monitor on it, here below a path.
+// A name by which it is asked must be given.
+func ExampleMonitor_ServeHTTP() {
+	g, err := grasp.New(grasp.Config{Plane: acp.NewNetwork(1).NewNode("a node")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer g.Close()
+
+	mon := monitor.New(monitor.Config{Hosts: []string{"router.example"}})
+	defer mon.Close()
+	stop := mon.Watch("router", g)
+	defer stop() // to watch it no longer
+	mux := http.NewServeMux()
+	mux.Handle("/grasp/", http.StripPrefix("/grasp", mon))
+	// log.Fatal(http.ListenAndServe("localhost:8990", mux))
+
+	for _, i := range mon.State().Instances {
+		fmt.Println(i.Name, i.Snapshot.Status.Secure)
+	}
+	// Output:
+	// router true
+}
+
+// The ASAs of the default instance speak in bubbles, as in Python.
+func ExampleInitBubbleText() {
+	url, err := monitor.InitBubbleText("Briggs")
+	if err != nil {
+		log.Fatal(err)
+	}
+	asa, err := grasp.RegisterASA("Briggs")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer asa.Deregister()
+	asa.Tprint("See", url)
+}
