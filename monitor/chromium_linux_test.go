@@ -66,9 +66,9 @@ func newBrowser(t testing.TB) *browser {
 	var reading sync.WaitGroup
 	reading.Go(func() { b.read(out) })
 	t.Cleanup(func() {
-		b.call("Browser.close", nil, nil)
-		killer := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
-		_ = cmd.Wait() // it says nothing that matters
+		killer := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
+		_, _ = io.WriteString(in, `{"id":0,"method":"Browser.close"}`+"\x00")
+		_ = cmd.Wait() // its status says nothing that matters
 		killer.Stop()
 		reading.Wait()
 		_, _ = in.Close(), out.Close()
@@ -123,12 +123,12 @@ func (b *browser) call(method string, params, result any) {
 	if params == nil {
 		params = struct{}{}
 	}
-	raw, err := json.Marshal(map[string]any{"id": id, "method": method, "params": params, "sessionId": b.session})
-	require.NoError(b, err)
-	if b.session == "" || method == "Browser.close" {
-		raw, err = json.Marshal(map[string]any{"id": id, "method": method, "params": params})
-		require.NoError(b, err)
+	request := map[string]any{"id": id, "method": method, "params": params}
+	if b.session != "" {
+		request["sessionId"] = b.session
 	}
+	raw, err := json.Marshal(request)
+	require.NoError(b, err)
 	_, err = b.to.Write(append(raw, 0))
 	require.NoError(b, err, method)
 	select {

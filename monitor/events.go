@@ -55,7 +55,9 @@ func (m *Monitor) serveEvents(w http.ResponseWriter, r *http.Request) {
 	p.state = wants("state")
 
 	w.Header().Set("Content-Type", "text/event-stream")
-	p.run(r)
+	if r.Method != http.MethodHead {
+		p.run(r)
+	}
 }
 
 // page is a client of serveEvents.
@@ -115,10 +117,10 @@ func (p *page) id() string {
 // catchUp shows the past to a new page.
 func (p *page) catchUp() {
 	if p.words != nil {
-		p.sendSome("words", p.words.readAll(history))
+		sendSome(p, "words", readAll(p.words.read, history))
 	}
 	if p.messages != nil {
-		p.sendSome("messages", p.messages.readAll(history))
+		sendSome(p, "messages", readAll(p.messages.read, history))
 	}
 	p.mayState()
 }
@@ -134,12 +136,12 @@ func (p *page) news() {
 	if p.words != nil {
 		var some []Words
 		some, _, gap.Words = p.words.read()
-		p.sendSome("words", some)
+		sendSome(p, "words", some)
 	}
 	if p.messages != nil {
 		var some []Message
 		some, _, gap.Messages = p.messages.read()
-		p.sendSome("messages", some)
+		sendSome(p, "messages", some)
 	}
 	if gap != (missed{}) {
 		p.send("missed", gap)
@@ -158,18 +160,10 @@ func (p *page) mayState() {
 }
 
 // sendSome sends an event with some things, unless there are none.
-func (p *page) sendSome(name string, things any) {
-	switch all := things.(type) {
-	case []Words:
-		if len(all) == 0 {
-			return
-		}
-	case []Message:
-		if len(all) == 0 {
-			return
-		}
+func sendSome[T any](p *page, name string, things []T) {
+	if len(things) > 0 {
+		p.send(name, things)
 	}
-	p.send(name, things)
 }
 
 // send sends an event.
@@ -196,27 +190,27 @@ func (p *page) write(text string) {
 
 // wordReader reads the words of a monitor in order.
 type wordReader struct {
-	ring *ring[word]
-	at   uint64 // the number of the last one read
+	ring   *ring[word]
+	at     uint64 // the number of the last one read
+	looked bool   // what was before anybody looked is not lost
 }
 
 // read returns the next words, whether there are more, and how many were lost.
 func (r *wordReader) read() (out []Words, more bool, missed uint64) {
-	first := r.at
 	r.at, missed = r.ring.after(r.at, chunk, func(n uint64, w *word) {
 		out = append(out, Words{N: n, Time: w.at, Instance: w.from.name, ASA: w.asa, Text: w.text})
 	})
-	if first == 0 {
-		missed = 0 // what was before anybody looked is not lost
+	if !r.looked {
+		r.looked, missed = true, 0
 	}
 	return out, len(out) == chunk, missed
 }
 
-// readAll returns the last so many.
-func (r *wordReader) readAll(most int) (out []Words) {
+// readAll reads all there is, and returns the last so many.
+func readAll[T any](read func() ([]T, bool, uint64), most int) (out []T) {
 	for more := true; more; {
-		var some []Words
-		some, more, _ = r.read()
+		var some []T
+		some, more, _ = read()
 		out = append(out, some...)
 		out = out[max(0, len(out)-most):]
 	}

@@ -4,12 +4,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/go-grasp/grasp"
 )
 
 // sameFigures says that each figure on the page is the one in the snapshot, and
@@ -96,6 +99,15 @@ func inWords(d time.Duration) string {
 // figuresOf returns all that the page should show of an instance.
 func figuresOf(t *testing.T, i InstanceState) map[string]figure {
 	t.Helper()
+	var fields []string
+	for f := range reflect.TypeFor[grasp.Snapshot]().Fields() {
+		fields = append(fields, f.Name)
+	}
+	require.ElementsMatch(t, []string{
+		"Status", "Port", "Address", "Links", "ASAs", "Objectives", "Locators", "Floods", "Sessions", "Streams",
+		"Sent", "Received", "Relayed", "Dropped",
+	}, fields, "what a Snapshot has, the page shows")
+
 	out := make(map[string]figure)
 	s := i.Snapshot
 	set := func(path string, v any) { out[path] = figure{text: fmt.Sprint(v)} }

@@ -73,6 +73,7 @@ type messageReader struct {
 	ring   *ring[message]
 	filter filter
 	at     uint64 // the number of the last one read
+	looked bool   // what was before anybody looked is not lost
 	from   uint64 // what has a number up to this is not wanted
 	// subjects are the objectives of sessions: not every message says what it
 	// is about.
@@ -94,13 +95,12 @@ func newMessageReader(r *ring[message], f filter, from uint64) *messageReader {
 // whether there are more, and how many were lost since the last call.
 func (r *messageReader) read() (out []Message, more bool, missed uint64) {
 	kept := make([]message, 0, chunk)
-	first := r.at
 	r.at, missed = r.ring.after(r.at, chunk, func(_ uint64, m *message) {
 		kept = append(kept, *m)
 		kept[len(kept)-1].event.Raw = slices.Clone(m.event.Raw)
 	})
-	if first == 0 {
-		missed = 0 // what was before anybody looked is not lost
+	if !r.looked {
+		r.looked, missed = true, 0
 	}
 	n := r.at - uint64(len(kept))
 	for i := range kept {
@@ -111,17 +111,6 @@ func (r *messageReader) read() (out []Message, more bool, missed uint64) {
 		}
 	}
 	return out, len(kept) == chunk, missed
-}
-
-// readAll returns all messages there are that are wanted, the last so many.
-func (r *messageReader) readAll(most int) (out []Message) {
-	for more := true; more; {
-		var some []Message
-		some, more, _ = r.read()
-		out = append(out, some...)
-		out = out[max(0, len(out)-most):]
-	}
-	return out
 }
 
 // subject returns the objective that a message is about.

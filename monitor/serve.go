@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/netip"
@@ -42,7 +44,7 @@ func (m *Monitor) routes() *http.ServeMux {
 	mux.HandleFunc("GET /metrics", m.serveMetrics)
 	mux.HandleFunc("GET /snapshot", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, m.State()) })
 	mux.HandleFunc("GET /messages", func(w http.ResponseWriter, r *http.Request) {
-		all := newMessageReader(m.messages, newFilter(r.URL.Query()), 0).readAll(keptMessages)
+		all := readAll(newMessageReader(m.messages, newFilter(r.URL.Query()), 0).read, keptMessages)
 		writeJSON(w, append([]Message{}, all...)) // none is an empty array
 	})
 	return mux
@@ -136,6 +138,7 @@ func (m *Monitor) Listen(address string) (url string, err error) {
 	}
 	s := &server{done: make(chan struct{}), Server: http.Server{
 		Handler: m, ReadHeaderTimeout: writeTime, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+		ErrorLog: log.New(io.Discard, "", 0), // what a client does wrong concerns nobody else
 	}}
 	m.mu.Lock()
 	defer m.mu.Unlock()
