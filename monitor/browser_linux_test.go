@@ -239,6 +239,50 @@ func TestBrowserHostile(t *testing.T) {
 	assert.Empty(t, b.complaints())
 }
 
+// When there are more ASAs than fit, the last lane is for the rest, and says who
+// speaks; each bubble is in the lane of its ASA.
+func TestBrowserManyASAs(t *testing.T) {
+	if !netbed.Enter(t) {
+		return
+	}
+	b := newBrowser(t)
+	g, err := grasp.New(grasp.Config{Plane: acp.NewNetwork(1).NewNode("x"), Dialogue: grasp.Dialogue{Silent: true}})
+	require.NoError(t, err)
+	defer g.Close()
+	m := New(Config{})
+	defer m.Close()
+	m.Watch("node", g)
+	var want []string
+	for round := range 3 {
+		for i := range 9 {
+			name := fmt.Sprintf("Gray-%d", i+1)
+			if round == 0 {
+				_, err := g.RegisterASA(name)
+				require.NoError(t, err)
+			}
+			m.all()[0].say(name, "My offer is in NZD")
+			lane := fmt.Sprintf("%d: ", min(i, 4)+1)
+			if i >= 4 {
+				lane += name
+			}
+			want = append(want, lane+"My offer is in NZD")
+		}
+	}
+	url, err := m.Listen("127.0.0.1:0")
+	require.NoError(t, err)
+	b.open(url)
+	b.await("document.querySelectorAll('.bubble').length === 27")
+	b.screenshot("many")
+	assert.Equal(t, []string{"Gray-1node", "Gray-2node", "Gray-3node", "Gray-4node", "others"}, b.texts(".lane"))
+	assert.Equal(t, want, eval[[]string](b, "[...document.querySelectorAll('.row')].map(r => r.style.getPropertyValue('--lane') - 1 + ': ' + r.lastChild.textContent)"))
+	assert.True(t, eval[bool](b, `[...document.querySelectorAll('.row')].every(r => {
+		const lane = document.querySelectorAll('.lane')[r.style.getPropertyValue('--lane') - 2].getBoundingClientRect();
+		const bubble = r.lastChild.getBoundingClientRect();
+		return Math.abs(lane.left - bubble.left) < 1 && bubble.right <= lane.right + 1 && bubble.width > 100;
+	})`))
+	assert.Empty(t, b.complaints())
+}
+
 // evil is a name, a value and a reason that would do harm if it were taken for
 // more than text.
 const evil = `<img src=x onerror=alert(1)>"'&amp;</script>`

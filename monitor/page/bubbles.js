@@ -2,15 +2,17 @@
 import {atMost, byId, clock, element, shade} from './elements.js';
 
 const most = 400; // bubbles
-const mostLanes = 6; // beyond that, the last one is shared
+const mostLanes = 5; // beyond that, the last one is shared
 const others = 'others';
 
 let lanes = new Map(); // by instance and ASA
 let last = null; // who spoke last
+let lastTime = ''; // and when
 
 export function clear() {
   lanes = new Map();
   last = null;
+  lastTime = '';
   byId('lanes').replaceChildren();
   byId('talk').replaceChildren(element('p', 'empty', 'Nobody has said anything yet.'));
 }
@@ -56,9 +58,11 @@ export function say(words) {
     lane.shared ? element('b', '', element('bdi', '', nameOf(words))) : null,
     element('p', '', words.Text));
   bubble.firstElementChild.dir = 'auto';
-  const row = element('div', last === lane ? 'row again' : 'row', bubble, element('time', '', clock(words.Time)));
-  row.style.setProperty('--lane', String(lane.column + 1));
+  const time = clock(words.Time);
+  const row = element('div', last === lane ? 'row again' : 'row', element('time', '', time === lastTime ? '' : time), bubble);
+  row.style.setProperty('--lane', String(lane.column + 2)); // after the time
   last = lane;
+  lastTime = time;
   talk.append(row);
   atMost(talk, most);
   if (atEnd) talk.scrollTop = talk.scrollHeight;
