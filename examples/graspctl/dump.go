@@ -13,8 +13,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/examples/internal/cli"
+	"github.com/go-grasp/grasp/monitor"
 )
 
 // defaultMonitor is where programs are told, by their usage text, to have their monitor.
@@ -76,15 +76,7 @@ func snapshotURL(args []string) (string, error) {
 const maxState = 256 << 20
 
 // state is what a monitor tells.
-type state struct {
-	Caption   string
-	Time      time.Time
-	Instances []struct {
-		Name     string
-		Closed   bool
-		Snapshot grasp.Snapshot
-	}
-}
+type state monitor.State
 
 // dump prints what a monitor tells.
 func dump(ctx context.Context, p *cli.Program, at string) error {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/monitor"
 )
 
 func TestSnapshotURL(t *testing.T) {
@@ -88,4 +89,23 @@ func TestDump(t *testing.T) {
 	status, _, errOut = ctl(nil, "dump", server.URL+"/slow", "-timeout", "10ms")
 	assert.Equal(t, 3, status)
 	assert.Contains(t, errOut, "deadline exceeded")
+}
+
+// What a running program's monitor tells is understood.
+func TestDumpOfMonitor(t *testing.T) {
+	g, err := grasp.New(grasp.Config{Plane: acp.NewNetwork(1).NewNode("x")})
+	require.NoError(t, err)
+	defer g.Close()
+	_, err = g.RegisterASA("banker")
+	require.NoError(t, err)
+	m := monitor.New(monitor.Config{Caption: "pair"})
+	defer m.Close()
+	m.Watch("here", g)
+	url, err := m.Listen("127.0.0.1:0")
+	require.NoError(t, err)
+	status, out, errOut := ctl(nil, "dump", url)
+	require.Zero(t, status, errOut)
+	assert.True(t, strings.HasPrefix(out, "\"pair\" at "), out)
+	assert.Contains(t, out, "\nInstance \"here\"\n")
+	assert.Contains(t, out, "ASAs: banker\n")
 }
