@@ -39,10 +39,12 @@
 // So at any time a prefix is in one pool at most; and it is in one pool, or
 // will be when both are back.
 //
-// The prototype, pfxm3, does not know that step and declines it. The taker then
-// accepts its offers at once. Towards such a peer all is as safe as RFC 8992
-// allows: what the giver did not hear the end of stays in doubt, for ever or
-// for the time in [Settings].
+// Peers of another make, such as the prototype's pfxm3, do not know that step.
+// They are found out by a request for a prefix that nobody gives, to which
+// those of this package have an answer of their own, and their offers are
+// accepted at once. Towards such a peer all is as safe as RFC 8992 allows: what
+// the giver did not hear the end of stays in doubt, for ever or for the time in
+// [Settings].
 //
 // Peers are told apart by their addresses: there is one prefix manager in a
 // device, as in RFC 8992, and its address and its journal belong together.

@@ -80,6 +80,10 @@ func (m *Manager) listen(ctx context.Context) (*grasp.Session, grasp.Objective, 
 func (m *Manager) serve(ctx context.Context, s *grasp.Session, o grasp.Objective) {
 	peer := address(s.Source().Addr())
 	asked, err := parseValue(o)
+	if err == nil && asked.prefix == nobodys {
+		_ = s.EndNegotiate(false, notGiven) // else it asks again
+		return
+	}
 	out := m.outcome(asked)
 	switch {
 	case errors.Is(err, errLength):

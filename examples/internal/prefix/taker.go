@@ -22,9 +22,6 @@ var (
 	ErrUnsettled = errors.New("an earlier negotiation with the peer is not settled")
 )
 
-// errPlain says that a peer declined the confirmation of its own offer.
-var errPlain = errors.New("the peer wants its offers accepted at once")
-
 // The reasons that a taker has for declining.
 const (
 	invalidOffer = "Invalid offer"
@@ -45,28 +42,30 @@ type taker struct {
 	rng  *rand.Rand
 	// flush says that what discovery has cached is of no use.
 	flush bool
-	// good had a prefix the last time, refused had none. plain ones do not
-	// understand that an offer is confirmed.
-	good           *grasp.Locator
-	refused, plain map[netip.AddrPort]bool
+	// good had a prefix the last time, refused had none.
+	good    *grasp.Locator
+	refused map[netip.AddrPort]bool
+	// confirms says of peers whether offers are to be confirmed to them, or
+	// just accepted.
+	confirms map[netip.AddrPort]bool
 }
 
 func newTaker(seed uint64) taker {
 	return taker{
-		busy:    make(chan struct{}, 1),
-		rng:     rand.New(rand.NewPCG(seed, 1)),
-		refused: make(map[netip.AddrPort]bool),
-		plain:   make(map[netip.AddrPort]bool),
+		busy:     make(chan struct{}, 1),
+		rng:      rand.New(rand.NewPCG(seed, 1)),
+		refused:  make(map[netip.AddrPort]bool),
+		confirms: make(map[netip.AddrPort]bool),
 	}
 }
 
 func at(l grasp.Locator) netip.AddrPort { return netip.AddrPortFrom(l.IP, uint16(l.Port)) }
 
-func remember(in map[netip.AddrPort]bool, l grasp.Locator) {
+func remember(in map[netip.AddrPort]bool, l grasp.Locator, what bool) {
 	if len(in) >= maxRemembered {
 		clear(in)
 	}
-	in[at(l)] = true
+	in[at(l)] = what
 }
 
 // Obtain asks a peer for a prefix of a length and puts what it gives in the
@@ -93,11 +92,7 @@ func (m *Manager) Obtain(ctx context.Context, f prefixpool.Family, length, max i
 			return netip.Prefix{}, ErrUnsettled
 		}
 	}
-	wanted := value{family: f, length: length}
-	p, err := m.ask(ctx, peer, wanted, max)
-	if errors.Is(err, errPlain) {
-		p, err = m.ask(ctx, peer, wanted, max) // now that it is known
-	}
+	p, err := m.ask(ctx, peer, value{family: f, length: length}, max)
 	if err != nil {
 		m.forget(peer, err)
 		return netip.Prefix{}, err
@@ -110,7 +105,7 @@ func (m *Manager) Obtain(ctx context.Context, f prefixpool.Family, length, max i
 // has cached may be out of date.
 func (m *Manager) forget(peer grasp.Locator, why error) {
 	m.taker.good, m.taker.flush = nil, !errors.Is(why, grasp.ErrDeclined)
-	remember(m.taker.refused, peer)
+	remember(m.taker.refused, peer, true)
 }
 
 // peers returns whoever supports PrefixManager.
@@ -160,6 +155,10 @@ func (m *Manager) ask(ctx context.Context, peer grasp.Locator, wanted value, max
 		m.set.Outcomes.Add(out)
 	}()
 	m.asa.Tprint("Asking for", wanted, "at", peer)
+	confirms, err := m.confirms(ctx, peer)
+	if err != nil {
+		return p, err
+	}
 	o := negotiated()
 	if err := wanted.put(&o); err != nil {
 		return p, err
@@ -194,10 +193,10 @@ func (m *Manager) ask(ctx context.Context, peer grasp.Locator, wanted value, max
 		return p, err
 	}
 	out.Steps++
-	if m.taker.plain[at(peer)] {
-		return p, m.accept(s, p, peer)
+	if confirms {
+		return p, m.claim(ctx, s, answer, p, peer)
 	}
-	return p, m.claim(ctx, s, answer, p, peer)
+	return p, m.accept(s, p, peer)
 }
 
 // failed tells why there was no agreement.
@@ -214,13 +213,8 @@ func (m *Manager) failed(out *cli.Outcome, err error) {
 // claim confirms that an offer is wanted, and waits to hear that it is given.
 func (m *Manager) claim(ctx context.Context, s *grasp.Session, offer grasp.Objective, p netip.Prefix, peer grasp.Locator) error {
 	next, _, err := s.NegotiateStep(ctx, offer, patience)
-	var declined *grasp.DeclinedError
 	switch {
-	case errors.As(err, &declined):
-		if declined.Reason != withdrawn && declined.Reason != notOffered {
-			remember(m.taker.plain, peer)
-			err = errors.Join(errPlain, err)
-		}
+	case errors.Is(err, grasp.ErrDeclined):
 	case errors.Is(err, grasp.ErrLoopExhausted): // nothing was sent
 		_ = s.EndNegotiate(false, grasp.ErrLoopExhausted.Error())
 	case err != nil:
@@ -289,11 +283,7 @@ func (m *Manager) settle(ctx context.Context) error {
 
 // isMine asks a peer whether it gave a prefix.
 func (m *Manager) isMine(ctx context.Context, p netip.Prefix, peer grasp.Locator) (bool, error) {
-	o := negotiated()
-	if err := (value{}).of(p).put(&o); err != nil {
-		return false, err
-	}
-	s, _, err := m.asa.ReqNegotiate(ctx, o, &peer, patience)
+	s, err := m.askFor(ctx, p, peer)
 	switch {
 	case errors.Is(err, grasp.ErrDeclined):
 		return false, nil
@@ -304,4 +294,38 @@ func (m *Manager) isMine(ctx context.Context, p netip.Prefix, peer grasp.Locator
 		return false, s.EndNegotiate(false, onlyThat)
 	}
 	return true, nil
+}
+
+// askFor asks a peer for just this prefix.
+func (m *Manager) askFor(ctx context.Context, p netip.Prefix, peer grasp.Locator) (*grasp.Session, error) {
+	o := negotiated()
+	if err := (value{}).of(p).put(&o); err != nil {
+		return nil, err
+	}
+	s, _, err := m.asa.ReqNegotiate(ctx, o, &peer, patience)
+	return s, err
+}
+
+// nobodys is a prefix that nobody gives: the one of RFC 6666, whose packets are
+// discarded.
+var nobodys = netip.MustParsePrefix("100::/64")
+
+// confirms finds out whether offers are to be confirmed to a peer: whether it
+// understands the question that goes with that. The prototype cannot be left to
+// find out by itself: if an IPv4 prefix is not accepted its pool is damaged.
+func (m *Manager) confirms(ctx context.Context, peer grasp.Locator) (bool, error) {
+	if yes, known := m.taker.confirms[at(peer)]; known {
+		return yes, nil
+	}
+	s, err := m.askFor(ctx, nobodys, peer)
+	var declined *grasp.DeclinedError
+	yes := errors.As(err, &declined) && declined.Reason == notGiven
+	switch {
+	case err != nil && declined == nil:
+		return false, err
+	case s != nil:
+		_ = s.EndNegotiate(false, onlyThat) // a peer that is gone need not be told
+	}
+	remember(m.taker.confirms, peer, yes)
+	return yes, nil
 }
