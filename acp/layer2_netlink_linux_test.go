@@ -159,7 +159,7 @@ func TestLayer2NetlinkGroups(t *testing.T) {
 		told := false
 		for {
 			// Changes are told before the command that makes them ends.
-			require.NoError(t, f.SetReadDeadline(time.Now().Add(time.Millisecond)))
+			require.NoError(t, f.SetReadDeadline(time.Now().Add(50*time.Millisecond)))
 			if err := events.Receive(); err != nil {
 				require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 				return told
