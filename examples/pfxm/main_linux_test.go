@@ -133,7 +133,7 @@ func TestInteropOrigin(t *testing.T) {
 		all = append(all, clitest.Start(t, l.Node(t, fmt.Sprint("d", i)), exe, "-state", states[i], "-wait", "100ms"))
 	}
 	netbed.Eventually(t, 3*time.Minute, "all have got prefixes of both families", func() bool {
-		return said(peer, "Obtained 2001:db8:") && !slices.ContainsFunc(all, func(p *clitest.Process) bool {
+		return said(peer, "Obtained ") && !slices.ContainsFunc(all, func(p *clitest.Process) bool {
 			return agreed(p, prefixpool.IPv6) < 3 || agreed(p, prefixpool.IPv4) < 2
 		})
 	})
@@ -171,7 +171,7 @@ func TestInteropDelegators(t *testing.T) {
 		all = append(all, graspybed.RunASAWith(t, l.Node(t, fmt.Sprint("d", i)), "pfxm3", pfxm3(false)))
 	}
 	netbed.Eventually(t, 3*time.Minute, "all have got prefixes of both families", func() bool {
-		return agreed(origin, prefixpool.IPv6) >= 2 && agreed(origin, prefixpool.IPv4) >= 2 &&
+		return agreed(origin, prefixpool.IPv6) > 0 && agreed(origin, prefixpool.IPv4) > 0 &&
 			!slices.ContainsFunc(all, func(o *graspybed.Output) bool {
 				return !said(o, "Obtained 2001:db8:") || !said(o, "Obtained 10.") || !said(o, "prefixes were delegated")
 			})
