@@ -339,7 +339,7 @@ delegated 10.0.0.0/24
 	require.NoError(t, f.Close())
 	text, err = os.ReadFile(path)
 	require.NoError(t, err)
-	assert.True(t, strings.HasPrefix(string(text), "owned 2001:db8::/32\nowned 10.0.0.0/8\n"), string(text))
+	assert.True(t, strings.HasPrefix(string(text), "owned 10.0.0.0/8\nowned 2001:db8::/32\n"), string(text))
 	assert.True(t, strings.HasSuffix(string(text), "\ndropped 2001:db9::/48 fd00::b\n"), string(text))
 	before = l
 	f, l = open()

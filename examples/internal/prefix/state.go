@@ -164,7 +164,7 @@ func (s *state) records() []Record {
 	add := func(what Change, p netip.Prefix, peer netip.Addr) {
 		all = append(all, Record{What: what, Prefix: p, Peer: peer})
 	}
-	for p := range s.owned {
+	for _, p := range slices.SortedFunc(maps.Keys(s.owned), netip.Prefix.Compare) {
 		add(Owned, p, netip.Addr{})
 	}
 	for p := range s.held.All() {
