@@ -323,6 +323,8 @@ func (p *sinkPlane) MaxMulticast() int           { return acp.MaxMulticast }
 func (p *sinkPlane) Send(int, []byte) error      { return nil }
 func (p *sinkPlane) Close() error                { close(p.done); return nil }
 
+func (p *sinkPlane) SendTo(netip.AddrPort, []byte) error { return nil }
+
 func (p *sinkPlane) Receive([]byte) (int, acp.Origin, error) {
 	<-p.done
 	return 0, acp.Origin{}, net.ErrClosed

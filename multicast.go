@@ -119,7 +119,12 @@ func (g *Instance) takeMulticast(raw []byte, from acp.Origin) {
 	switch m.(type) {
 	case *wire.Noop:
 		return // ignored silently (section 2.8.13)
-	case *wire.Discovery, *wire.Flood:
+	case *wire.Discovery:
+	case *wire.Flood:
+		if from.Unicast { // a flood is a multicast (section 2.8.11)
+			drop(ReasonUnexpected)
+			return
+		}
 	default:
 		drop(ReasonUnexpected)
 		return

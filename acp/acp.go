@@ -18,7 +18,8 @@ import (
 )
 
 // Port is the port on which GRASP listens for link-local multicast
-// (GRASP_LISTEN_PORT, RFC 8990 section 2.6).
+// (GRASP_LISTEN_PORT, RFC 8990 section 2.6), and for what comes to this node
+// alone from peers that do not know another.
 const Port = 7017
 
 // Group6 and Group4 are the multicast groups of GRASP
@@ -73,6 +74,11 @@ type Plane interface {
 // to [Port], shared with every other instance on the node; a sender of
 // multicasts; and a listener for streams, whose port is the sender's.
 //
+// What is sent to the node alone at [Port] is for one of its endpoints: the
+// first that was opened listens for streams there besides its own port, another
+// once that is closed, soon if not at once; and one endpoint, no matter which,
+// gets a datagram.
+//
 // Its methods may be called concurrently. A failure of one link or peer
 // concerns that link or peer only. After Close every call returns an error
 // that wraps [net.ErrClosed].
@@ -88,18 +94,25 @@ type Endpoint interface {
 	// Changed receives a value after the status, the links or the address
 	// changed, one for any number of changes. It is meant for one reader.
 	Changed() <-chan struct{}
-	// MaxMulticast is the size of the largest message that Send takes.
+	// MaxMulticast is the size of the largest message that Send and SendTo take.
 	MaxMulticast() int
 	// Send multicasts a message, one CBOR item, on one link. It does not wait
 	// for anybody.
 	Send(link int, msg []byte) error
-	// Receive waits for a multicast, this endpoint's own included, and copies
-	// it to buf; what does not fit is lost. Errors other than net.ErrClosed
-	// are passing. One that wraps ErrForeign is of a message dropped, and comes
-	// with its origin.
+	// SendTo sends a message as a datagram to one node, from Port to [Port] of
+	// the package there. The zone of a link-local address is the decimal index
+	// of its link. Only neighbours need be reached: a plane may refuse other
+	// addresses. It does not wait for anybody, and that nobody gets the message
+	// is no error. A plane that cannot protect a datagram returns an error that
+	// wraps [errors.ErrUnsupported].
+	SendTo(to netip.AddrPort, msg []byte) error
+	// Receive waits for a multicast, this endpoint's own included, or a datagram
+	// sent to this node alone, and copies it to buf; what does not fit is lost.
+	// Errors other than net.ErrClosed are passing. One that wraps ErrForeign is
+	// of a message dropped, and comes with its origin.
 	Receive(buf []byte) (n int, from Origin, err error)
-	// Accept waits for a stream that a peer opened. Errors other than
-	// net.ErrClosed are passing.
+	// Accept waits for a stream that a peer opened, to Port or to [Port] of the
+	// package. Errors other than net.ErrClosed are passing.
 	Accept() (*Stream, error)
 	// Dial opens a stream to a peer. The zone of a link-local address is the
 	// decimal index of its link.
@@ -108,12 +121,14 @@ type Endpoint interface {
 	Close() error
 }
 
-// Origin says where a multicast came from.
+// Origin says where a message came from.
 type Origin struct {
 	// Link is the index of the link it came by.
 	Link int
 	// Addr is its source, to which responses go.
 	Addr netip.AddrPort
+	// Unicast says that it was sent to this node alone, not to the group.
+	Unicast bool
 }
 
 // Stream is a reliable connection to a peer. Who uses it writes each message,

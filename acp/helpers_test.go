@@ -11,6 +11,7 @@ type (
 const patience = acptest.Patience
 
 var (
+	accept                = acptest.Accept
 	hear                  = acptest.Hear
 	item                  = acptest.Item
 	join                  = acptest.Join

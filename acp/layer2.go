@@ -16,6 +16,11 @@ import (
 // none. Streams go over TCP, also to and from IPv4 addresses where the system
 // allows that.
 //
+// Besides a port of its own, an endpoint listens for streams on port 7017 if it
+// is free. An endpoint that finds it taken takes it over within 15 seconds after
+// it is free. A datagram to that port goes to the endpoint, or other program on
+// it, that the system picks.
+//
 // Links that come, go or change are noticed within tens of milliseconds on
 // Linux, where the kernel tells of them, and within about a second elsewhere.
 //
@@ -88,6 +93,8 @@ func openLayer2(l *Layer2, sys system) (_ *layer2Endpoint, err error) {
 		changed: make(chan struct{}, 1),
 		wake:    make(chan struct{}, 1),
 		members: make(map[int]*member),
+
+		accepted: make(chan accepted, 1),
 	}
 	defer func() {
 		if err != nil {
@@ -117,6 +124,7 @@ func openLayer2(l *Layer2, sys system) (_ *layer2Endpoint, err error) {
 	e.state.Store(&layer2State{})
 	next := e.refresh()
 	e.drainChanged()
+	e.listenShared()
 	e.done.Go(func() { e.watch(next) })
 	if e.events != nil {
 		e.done.Go(func() { e.listen(e.events) })

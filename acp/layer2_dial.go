@@ -2,6 +2,7 @@ package acp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -9,12 +10,8 @@ import (
 	"syscall"
 )
 
-// Accept implements [Endpoint].
-func (e *layer2Endpoint) Accept() (*Stream, error) {
-	conn, err := e.streams.AcceptTCP()
-	if err != nil {
-		return nil, fmt.Errorf("acp: accept: %w", err)
-	}
+// streamOf returns an accepted connection as a stream.
+func (e *layer2Endpoint) streamOf(conn *net.TCPConn) *Stream {
 	s := &Stream{Conn: conn, Peer: unmapped(addrPortOf(conn.RemoteAddr()))}
 	switch peer := s.Peer.Addr(); {
 	case isLinkLocal(peer):
@@ -25,7 +22,7 @@ func (e *layer2Endpoint) Accept() (*Stream, error) {
 	case peer.Is4():
 		s.Link = e.linkOf4(conn, peer)
 	}
-	return s, nil
+	return s
 }
 
 // linkOf4 returns the index of the link that an IPv4 peer is on.
@@ -43,8 +40,8 @@ func (e *layer2Endpoint) Dial(ctx context.Context, to netip.AddrPort) (*Stream, 
 	link := 0
 	if isLinkLocal(to.Addr()) {
 		var err error
-		if link, err = strconv.Atoi(to.Addr().Zone()); err != nil || link <= 0 {
-			return nil, fmt.Errorf("acp: dial %s: a link-local address needs the index of its link as its zone", to)
+		if link, err = linkIn(to.Addr().Zone()); err != nil {
+			return nil, fmt.Errorf("acp: dial %s: %w", to, err)
 		}
 		to = netip.AddrPortFrom(to.Addr().WithZone(zoneOf(link)), to.Port())
 	}
@@ -127,6 +124,15 @@ func addrPortOf(a net.Addr) netip.AddrPort { return a.(*net.TCPAddr).AddrPort() 
 // 169.254.0.0/16, which has no zone.
 func isLinkLocal(a netip.Addr) bool {
 	return a.Is6() && a.IsLinkLocalUnicast()
+}
+
+// linkIn returns the link that is the zone of a link-local address.
+func linkIn(zone string) (int, error) {
+	link, err := strconv.Atoi(zone)
+	if err != nil || link <= 0 {
+		return 0, errors.New("a link-local address needs the index of its link as its zone")
+	}
+	return link, nil
 }
 
 // unmapped turns an IPv4-mapped IPv6 address into an IPv4 one.

@@ -15,11 +15,13 @@ type layer2Endpoint struct {
 	sys   system
 	names []string // links to use; empty: all
 
-	six, four *family // versions of IP; nil: the system lacks it, or it is off
-	streams   *net.TCPListener
+	six, four *family          // versions of IP; nil: the system lacks it, or it is off
+	streams   *net.TCPListener // on port
 	port      uint16
-	events    eventSource  // nil: there is none
-	packets   chan *packet // from the pumps; nil: there are none
+	shared    bool          // it listens for streams on Port too; see listenShared
+	accepted  chan accepted // from the listener on Port; holds one
+	events    eventSource   // nil: there is none
+	packets   chan *packet  // from the pumps; nil: there are none
 
 	state   atomic.Pointer[layer2State]
 	changed chan struct{} // holds one: something changed
@@ -92,6 +94,56 @@ func (e *layer2Endpoint) Send(link int, msg []byte) error {
 		return fmt.Errorf("acp: send on %s (link %d): %w", l.Name, link, err)
 	}
 	return nil
+}
+
+// SendTo implements [Endpoint]. It reaches neighbors only, since others would
+// drop what comes from beyond the link: link-local addresses, ::1 where a
+// loopback link is in use, and IPv4 addresses in the network of a link that
+// runs over IPv4, by the interface that the system's routes prefer.
+func (e *layer2Endpoint) SendTo(to netip.AddrPort, msg []byte) error {
+	to = unmapped(to)
+	err := e.sendTo(to, msg)
+	if e.ctx.Err() != nil {
+		err = net.ErrClosed
+	}
+	if err != nil {
+		return fmt.Errorf("acp: send to %s: %w", to, err)
+	}
+	return nil
+}
+
+func (e *layer2Endpoint) sendTo(to netip.AddrPort, msg []byte) error {
+	if e.ctx.Err() != nil {
+		return net.ErrClosed
+	}
+	if len(msg) > MaxMulticast {
+		return fmt.Errorf("%d bytes, the limit is %d: %w", len(msg), MaxMulticast, syscall.EMSGSIZE)
+	}
+	l, err := e.state.Load().linkTo(to.Addr())
+	if err != nil {
+		return err
+	}
+	return sendUnicast(l, to, msg)
+}
+
+// linkTo returns a link in use on which a neighbor with an address is.
+func (st *layer2State) linkTo(to netip.Addr) (*linkState, error) {
+	if isLinkLocal(to) {
+		index, err := linkIn(to.Zone())
+		if err != nil {
+			return nil, err
+		}
+		if l := st.byIndex[index]; l != nil && l.family.group.Is6() {
+			return l, nil
+		}
+		return nil, fmt.Errorf("link %d is not in use over IPv6: %w", index, syscall.ENODEV)
+	}
+	for _, l := range st.byIndex {
+		if to.Is4() && l.reaches(to) || l.loopback && to == netip.IPv6Loopback() && l.Addr == to {
+			return l, nil
+		}
+	}
+	return nil, fmt.Errorf("a datagram reaches neighbors only: %w", syscall.EHOSTUNREACH)
 }
 
 // Close implements [Endpoint]: it ends every call under way and waits for the

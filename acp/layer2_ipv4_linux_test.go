@@ -46,31 +46,40 @@ func veth4(t *testing.T, a, prefixA, b, prefixB string) {
 	netbed.AddAddr(t, b, prefixB)
 }
 
-// TestLayer2ConformanceIPv4: two hosts without IPv6.
-func TestLayer2ConformanceIPv4(t *testing.T) {
-	if !netbed.Enter(t) {
-		return
-	}
-	a, b := netbed.NewNode(t, "a"), netbed.NewNode(t, "b")
+// pair4 makes two hosts on a link, without IPv6.
+func pair4(t *testing.T) (a, b *netbed.Node) {
+	t.Helper()
+	a, b = netbed.NewNode(t, "a"), netbed.NewNode(t, "b")
 	no6(t, a)
 	no6(t, b)
 	netbed.Connect(t, a, b)
 	a.AddAddr(t, "to-b", "10.0.0.1/24")
 	b.AddAddr(t, "to-a", "10.0.0.2/24")
-	in := func(n *netbed.Node, l *acp.Layer2) acp.Plane {
-		return acp.In(func(f func()) { n.Do(t, f) }, *l)
+	return a, b
+}
+
+// in is a Layer2 plane in a node.
+func in(t *testing.T, n *netbed.Node, l *acp.Layer2) acp.Plane {
+	return acp.In(func(f func()) { n.Do(t, f) }, *l)
+}
+
+// TestLayer2ConformanceIPv4: two hosts without IPv6.
+func TestLayer2ConformanceIPv4(t *testing.T) {
+	if !netbed.Enter(t) {
+		return
 	}
-	t.Run("OneLinkEach", func(t *testing.T) { testPlane(t, in(a, on4("to-b")), in(b, on4("to-a"))) })
-	t.Run("AllLinks", func(t *testing.T) { testPlane(t, in(a, on4()), in(b, on4())) })
+	a, b := pair4(t)
+	t.Run("OneLinkEach", func(t *testing.T) { testPlane(t, in(t, a, on4("to-b")), in(t, b, on4("to-a"))) })
+	t.Run("AllLinks", func(t *testing.T) { testPlane(t, in(t, a, on4()), in(t, b, on4())) })
 	t.Run("Off", func(t *testing.T) {
-		e, err := in(a, on()).Open()
+		e, err := in(t, a, on()).Open()
 		require.NoError(t, err)
 		defer e.Close()
 		assert.Empty(t, e.Links())
 		assert.False(t, e.Addr().IsValid())
 	})
 	t.Run("Well-formed", func(t *testing.T) {
-		e, err := in(a, on4()).Open()
+		e, err := in(t, a, on4()).Open()
 		require.NoError(t, err)
 		defer e.Close()
 		require.Len(t, e.Links(), 1, "at once, when IPv6 is known to be off")
@@ -78,6 +87,40 @@ func TestLayer2ConformanceIPv4(t *testing.T) {
 		assert.Equal(t, netip.MustParseAddr("10.0.0.1"), e.Links()[0].Addr)
 		assert.Equal(t, netip.MustParseAddr("10.0.0.1"), e.Addr())
 	})
+}
+
+// TestLayer2IPv4Datagram: what is sent to one node comes there alone, and what
+// is broadcast does not pass for it.
+func TestLayer2IPv4Datagram(t *testing.T) {
+	if !netbed.Enter(t) {
+		return
+	}
+	a, b := pair4(t)
+	ea, eb := join(t, in(t, a, on4())), join(t, in(t, b, on4()))
+	to := netip.MustParseAddrPort("10.0.0.2:7017")
+	var c *net.UDPConn
+	a.Do(t, func() { c, _ = net.ListenUDP("udp4", nil) }) // package net sets SO_BROADCAST
+	require.NotNil(t, c)
+	defer c.Close()
+	for _, broadcast := range []string{"10.0.0.255:7017", "255.255.255.255:7017"} {
+		_, err := c.WriteToUDPAddrPort([]byte("broadcast"), netip.MustParseAddrPort(broadcast))
+		if err != nil {
+			assert.ErrorIs(t, err, unix.ENETUNREACH, broadcast) // without a default route
+		}
+	}
+	require.NoError(t, ea.SendTo(to, []byte("alone")))
+	select {
+	case r := <-eb.Heard:
+		assert.Equal(t, "alone", r.Msg)
+		assert.Equal(t, acp.Origin{
+			Link: eb.Links()[0].Index, Addr: netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), ea.Port()), Unicast: true,
+		}, r.From)
+	case <-time.After(patience):
+		require.Fail(t, "not heard")
+	}
+	assert.NotZero(t, acp.Drops(eb.Endpoint))
+	assert.ErrorIs(t, ea.SendTo(netip.MustParseAddrPort("10.0.1.2:7017"), []byte("x")), unix.EHOSTUNREACH)
+	assert.ErrorIs(t, ea.SendTo(netip.MustParseAddrPort("[fd00::1]:7017"), []byte("x")), unix.EHOSTUNREACH)
 }
 
 // TestLayer2IPv6First: with the option on, links that have IPv6 are as they

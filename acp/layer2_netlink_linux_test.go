@@ -183,7 +183,7 @@ func TestLayer2NetlinkGroups(t *testing.T) {
 // from a neighbor on it, is for us, and nothing else.
 func TestLayer2OriginIPv4(t *testing.T) {
 	six, four := &family{group: Group6, packetInfo: true}, &family{group: Group4, packetInfo: true}
-	network := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}
+	network := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("10.0.0.1/32")}
 	e := new(layer2Endpoint)
 	e.state.Store(&layer2State{byIndex: map[int]*linkState{
 		5: {Link: Link{Index: 5}, zone: "5", family: four, onLink: network},
@@ -200,7 +200,12 @@ func TestLayer2OriginIPv4(t *testing.T) {
 		{four, 5, Group4, "[::ffff:10.0.0.9]:1", true},
 		{four, 5, Group4, "10.0.1.9:1", false},
 		{four, 5, netip.MustParseAddr("224.0.0.1"), "10.0.0.9:1", false},
-		{four, 5, netip.MustParseAddr("10.0.0.1"), "10.0.0.9:1", false},
+		{four, 5, netip.MustParseAddr("10.0.0.1"), "10.0.0.9:1", true},
+		{four, 5, netip.MustParseAddr("10.0.0.1"), "10.0.1.9:1", false},
+		{four, 5, netip.MustParseAddr("10.0.0.255"), "10.0.0.9:1", false},
+		{four, 5, netip.MustParseAddr("255.255.255.255"), "10.0.0.9:1", false},
+		{four, 5, netip.MustParseAddr("10.0.1.1"), "10.0.0.9:1", false},
+		{four, 6, netip.MustParseAddr("10.0.0.1"), "10.0.0.9:1", false},
 		{four, 6, Group4, "10.0.0.9:1", false},
 		{four, 7, Group4, "10.0.0.9:1", false},
 		{four, 0, Group4, "10.0.0.9:1", false},
@@ -213,7 +218,9 @@ func TestLayer2OriginIPv4(t *testing.T) {
 		from, ok := e.origin(test.f, netip.MustParseAddrPort(test.src), oob)
 		assert.Equal(t, test.ok, ok, "%v", test)
 		if test.ok {
-			assert.Equal(t, Origin{Link: 5, Addr: netip.MustParseAddrPort("10.0.0.9:1")}, from)
+			assert.Equal(t, Origin{
+				Link: 5, Addr: netip.MustParseAddrPort("10.0.0.9:1"), Unicast: test.dst != Group4,
+			}, from)
 		}
 	}
 	// Links that run over IPv4 hear nothing of IPv6.

@@ -63,13 +63,14 @@ func TestTrap12KernelWithoutIPv6(t *testing.T) {
 	if !netbed.Enter(t) {
 		return
 	}
+	a, b := pair4(t)
 	veth4(t, "va0", "10.0.0.1/24", "va1", "10.0.0.2/24")
 	refuseIPv6(t)
 	_, err := on().Open()
 	assert.ErrorIs(t, err, unix.EAFNOSUPPORT)
 	assert.ErrorContains(t, err, "the system has no IPv6")
 
-	testPlane(t, on4("va0"), on4("va1"))
+	testPlane(t, in(t, a, on4()), in(t, b, on4()))
 	e, far := join(t, on4("va0")), join(t, on4("va1"))
 	from := reach(t, e, "va0", far, patience)
 	assert.Equal(t, netip.MustParseAddr("10.0.0.1"), from.Addr.Addr())

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync"
 )
@@ -53,10 +54,10 @@ func (e *layer2Endpoint) pump(f *family) {
 	}
 }
 
-// receiveFrom waits for a multicast that is for us. Datagrams that did not go
-// to the group, did not come by a link that runs over this version of IP, or
-// have a source beyond the link are dropped: the port is shared, hears groups
-// that other sockets joined, and may be sent to by anybody.
+// receiveFrom waits for a datagram that is for us. Those that went neither to
+// the group nor to this node alone, did not come by a link that runs over this
+// version of IP, or have a source beyond the link are dropped: the port is
+// shared, hears groups that other sockets joined, and may be sent to by anybody.
 func (e *layer2Endpoint) receiveFrom(f *family, buf []byte) (int, Origin, error) {
 	oob := oobPool.Get().(*[oobSize]byte)
 	defer oobPool.Put(oob)
@@ -76,17 +77,12 @@ func (e *layer2Endpoint) receiveFrom(f *family, buf []byte) (int, Origin, error)
 // origin says where a datagram came from, and whether it is for us.
 func (e *layer2Endpoint) origin(f *family, src netip.AddrPort, oob []byte) (Origin, bool) {
 	st := e.state.Load()
-	var index int
-	if dst, ifindex, ok := packetInfo(oob); ok {
-		if dst != f.group {
-			return Origin{}, false
-		}
-		index = ifindex
-	} else if !f.packetInfo {
-		index = st.indexOf(src.Addr().Zone())
+	dst, index, ok := packetInfo(oob)
+	if !ok && !f.packetInfo { // then nobody tells where it went, either
+		dst, index = f.group, st.indexOf(src.Addr().Zone())
 	}
 	l := st.byIndex[index]
-	if l == nil || l.family != f {
+	if l == nil || l.family != f || dst != f.group && !l.owns(dst) {
 		return Origin{}, false
 	}
 	addr := src.Addr().WithZone("")
@@ -101,7 +97,17 @@ func (e *layer2Endpoint) origin(f *family, src netip.AddrPort, oob []byte) (Orig
 	default:
 		return Origin{}, false
 	}
-	return Origin{Link: index, Addr: netip.AddrPortFrom(addr, src.Port())}, true
+	return Origin{Link: index, Addr: netip.AddrPortFrom(addr, src.Port()), Unicast: dst != f.group}, true
+}
+
+// owns is true if a datagram that went to an address was sent to this node
+// alone, by way of the link. IPv6 has no broadcast, and any address of the node
+// will do; of IPv4 it must be one that the interface has.
+func (l *linkState) owns(dst netip.Addr) bool {
+	if dst.Is4() {
+		return slices.Contains(l.onLink, netip.PrefixFrom(dst, dst.BitLen()))
+	}
+	return dst.IsValid() && !dst.IsMulticast()
 }
 
 // reaches is true if an IPv4 address is on the link.

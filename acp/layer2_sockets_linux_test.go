@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -176,9 +177,10 @@ func TestTrap05OtherProcesses(t *testing.T) {
 	}
 }
 
-// TestTrap06UnicastIsDropped: what is sent to the port but not to the group
-// reaches any one of the processes that share it, so it must reach none.
-func TestTrap06UnicastIsDropped(t *testing.T) {
+// TestTrap06UnicastIsMarked: what is sent to the port but not to the group
+// reaches any one of the processes that share it. It is heard as such, if it
+// comes from a neighbor.
+func TestTrap06UnicastIsMarked(t *testing.T) {
 	if !netbed.Enter(t) {
 		return
 	}
@@ -189,21 +191,122 @@ func TestTrap06UnicastIsDropped(t *testing.T) {
 	s, err := net.ListenUDP("udp6", nil)
 	require.NoError(t, err)
 	defer s.Close()
+	send := func(msg string, to netip.Addr) {
+		t.Helper()
+		_, err := s.WriteToUDPAddrPort([]byte(msg), netip.AddrPortFrom(to, acp.Port))
+		require.NoError(t, err)
+	}
 	via := strconv.Itoa(netbed.Index(t, "va0"))
 	for range 20 {
-		for _, to := range []netip.Addr{va1.Addr.WithZone(via), netip.MustParseAddr("fd00::1"), netip.IPv6Loopback()} {
-			_, err := s.WriteToUDPAddrPort([]byte("unicast"), netip.AddrPortFrom(to, acp.Port))
-			require.NoError(t, err)
+		send("beyond", netip.MustParseAddr("fd00::1"))
+		send("beyond", netip.IPv6Loopback())
+		send("unicast", va1.Addr.WithZone(via))
+		send("multicast", acp.Group6.WithZone(via))
+		for _, want := range []string{"unicast", "multicast"} {
+			select {
+			case r := <-m.Heard:
+				assert.Equal(t, want, r.Msg)
+				assert.Equal(t, acp.Origin{
+					Link:    va1.Index,
+					Addr:    netip.AddrPortFrom(netbed.LinkLocal(t, "va0").WithZone(zone(va1)), portOf(s)),
+					Unicast: want == "unicast",
+				}, r.From)
+			case <-time.After(patience):
+				require.Fail(t, "nothing heard")
+			}
 		}
 	}
-	_, err = s.WriteToUDPAddrPort([]byte("multicast"), netip.AddrPortFrom(acp.Group6.WithZone(via), acp.Port))
+	assert.Equal(t, uint64(40), acp.Drops(m.Endpoint))
+}
+
+// zone is the zone of addresses on a link.
+func zone(l acp.Link) string { return strconv.Itoa(l.Index) }
+
+func portOf(c *net.UDPConn) uint16 { return uint16(c.LocalAddr().(*net.UDPAddr).Port) }
+
+// TestLayer2SharedPort: of several endpoints the first has TCP port 7017, and
+// another takes it over; it does not matter to them if a program has it.
+func TestLayer2SharedPort(t *testing.T) {
+	if !netbed.Enter(t) {
+		return
+	}
+	netbed.VethPair(t, "va0", "va1")
+	foreign, err := net.Listen("tcp", ":7017")
 	require.NoError(t, err)
-	select {
-	case r := <-m.Heard:
-		assert.Equal(t, "multicast", r.Msg)
-		assert.Equal(t, netbed.LinkLocal(t, "va0").WithZone(strconv.Itoa(va1.Index)), r.From.Addr.Addr())
-	case <-time.After(patience):
-		require.Fail(t, "nothing heard")
+	to := netip.AddrPortFrom(netbed.LinkLocal(t, "va1").WithZone("va0"), acp.Port).String()
+	// takes dials until the endpoint, which looks at once, accepts.
+	takes := func(e acp.Endpoint, c <-chan *acp.Stream) {
+		t.Helper()
+		netbed.Eventually(t, patience, "the port is taken over", func() bool {
+			acp.Poke(e)
+			s, err := net.Dial("tcp", to)
+			if err != nil {
+				return false
+			}
+			defer s.Close()
+			select {
+			case taken := <-c:
+				return assert.NoError(t, taken.Close())
+			case <-time.After(patience):
+				return assert.Fail(t, "not accepted")
+			}
+		})
+	}
+	first := open(t, on("va1"))
+	byFirst := accept(t, first)
+	require.NoError(t, foreign.Close())
+	takes(first, byFirst)
+
+	second := open(t, on("va1"))
+	bySecond := accept(t, second)
+	acp.Poke(second)
+	takes(first, byFirst)
+	require.NoError(t, first.Close())
+	takes(second, bySecond)
+	require.NoError(t, second.Close())
+	_, err = net.Dial("tcp", to)
+	assert.ErrorIs(t, err, unix.ECONNREFUSED)
+}
+
+// TestLayer2BothPorts: of many streams to both ports at once none is lost or
+// stays behind, however many goroutines accept.
+func TestLayer2BothPorts(t *testing.T) {
+	if !netbed.Enter(t) {
+		return
+	}
+	netbed.VethPair(t, "va0", "va1")
+	for _, accepters := range []int{1, 4} {
+		e := open(t, on("va1"))
+		var c []<-chan *acp.Stream
+		for range accepters {
+			c = append(c, accept(t, e))
+		}
+		const each = 200
+		ports := [2]uint16{e.Port(), acp.Port}
+		var dialing sync.WaitGroup
+		for i := range 2 * each {
+			dialing.Go(func() {
+				to := netip.AddrPortFrom(netbed.LinkLocal(t, "va1").WithZone("va0"), ports[i%2])
+				s, err := net.DialTimeout("tcp", to.String(), patience)
+				if assert.NoError(t, err) {
+					assert.NoError(t, s.Close())
+				}
+			})
+		}
+		var taken [2]int
+		end := time.After(patience)
+		for i := 0; taken != [2]int{each, each}; i++ {
+			select {
+			case s := <-c[i%accepters]:
+				taken[slices.Index(ports[:], uint16(s.LocalAddr().(*net.TCPAddr).Port))]++
+				assert.NoError(t, s.Close())
+			case <-end:
+				require.Fail(t, "not accepted", "taken: %v", taken)
+			case <-time.After(time.Millisecond): // another of the accepters, then
+			}
+		}
+		dialing.Wait()
+		require.NoError(t, e.Close())
 	}
 }
 

@@ -95,6 +95,7 @@ func (e *layer2Endpoint) watch(next time.Duration) {
 				return
 			}
 		}
+		e.listenShared()
 		start := time.Now()
 		timer.Reset(e.refresh())
 		gap = min(max(pollGap, gapFactor*time.Since(start)), pollIdle)

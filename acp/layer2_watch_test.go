@@ -3,6 +3,7 @@ package acp
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"runtime"
@@ -79,6 +80,7 @@ func newWatched() *watched {
 		members: make(map[int]*member),
 	}}
 	w.state.Store(new(layer2State))
+	w.sys.listenTCP = func(uint16) (*net.TCPListener, error) { return nil, syscall.EADDRINUSE }
 	w.sys.interfaces = func() ([]netif, error) {
 		w.looks.Add(1)
 		time.Sleep(w.took) // of the bubble's clock

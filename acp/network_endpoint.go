@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	queueLen   = 512  // multicasts that an endpoint keeps until they are received
+	queueLen   = 512  // datagrams that an endpoint keeps until they are received
 	backlogLen = 4096 // streams that an endpoint keeps until they are accepted
 )
 
@@ -33,10 +33,11 @@ type memEndpoint struct {
 	accept  sync.Cond
 }
 
-// heard is a multicast and the interface it came by.
+// heard is a datagram and the interface it came by.
 type heard struct {
-	by *attachment
-	m  *memPacket
+	by      *attachment
+	m       *memPacket
+	unicast bool
 }
 
 func (e *memEndpoint) Port() uint16             { return e.port }
@@ -102,6 +103,45 @@ func (e *memEndpoint) transmit(link int, data []byte) error {
 	return nil
 }
 
+// SendTo sends to a node on a link of this one. It fails with EMSGSIZE if the
+// message is too large, EINVAL for a link-local address without the index of a
+// link as its zone, ENODEV if the node is not on that link, ENETUNREACH if the
+// link is down, and EHOSTUNREACH for an address that is not link-local.
+// Datagrams are delayed and lost like multicasts, and not counted with them.
+func (e *memEndpoint) SendTo(to netip.AddrPort, msg []byte) error {
+	if err := e.sendTo(to, msg); err != nil {
+		return fmt.Errorf("acp: send to %v: %w", to, err)
+	}
+	return nil
+}
+
+func (e *memEndpoint) sendTo(to netip.AddrPort, msg []byte) error {
+	n := e.node.n
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case e.closed:
+		return net.ErrClosed
+	case len(msg) > MaxMulticast:
+		return syscall.EMSGSIZE
+	case !to.Addr().IsLinkLocalUnicast():
+		return syscall.EHOSTUNREACH
+	}
+	index, err := linkIn(to.Addr().Zone())
+	if err != nil {
+		return syscall.EINVAL
+	}
+	from, err := e.senderLocked(index)
+	if err != nil {
+		return err
+	}
+	if far := from.link.byAddr[to.Addr().WithZone("")]; far != nil && to.Port() == Port {
+		m := &memPacket{src: netip.AddrPortFrom(from.addr, e.port), data: bytes.Clone(msg)}
+		from.link.carryLocked(from, far, m)
+	}
+	return nil
+}
+
 // senderLocked returns the interface to send by.
 func (e *memEndpoint) senderLocked(link int) (*attachment, error) {
 	if e.closed {
@@ -117,13 +157,24 @@ func (e *memEndpoint) senderLocked(link int) (*attachment, error) {
 	return a, nil
 }
 
+// hearLocked queues a datagram for Receive. It returns false if there is no
+// room.
+func (e *memEndpoint) hearLocked(h heard) bool {
+	if e.heard.len() == queueLen {
+		return false
+	}
+	e.heard.push(h)
+	e.hear.Signal()
+	return true
+}
+
 func (e *memEndpoint) Receive(buf []byte) (int, Origin, error) {
 	h, err := e.receive()
 	if err != nil {
 		return 0, Origin{}, fmt.Errorf("acp: receive: %w", err)
 	}
 	src := netip.AddrPortFrom(h.m.src.Addr().WithZone(h.by.zone), h.m.src.Port())
-	return copy(buf, h.m.data), Origin{Link: h.by.index, Addr: src}, nil
+	return copy(buf, h.m.data), Origin{Link: h.by.index, Addr: src, Unicast: h.unicast}, nil
 }
 
 func (e *memEndpoint) receive() (heard, error) {
@@ -275,4 +326,5 @@ func (e *memEndpoint) closeLocked() {
 	h := e.node
 	delete(h.ports, e.port)
 	h.endpoints = slices.DeleteFunc(h.endpoints, func(o *memEndpoint) bool { return o == e })
+	h.shareLocked()
 }

@@ -20,7 +20,8 @@ type LinkConfig struct {
 	// copy its own: multicasts can overtake one another. Streams have none.
 	Jitter time.Duration
 	// Loss is the probability with which each node on the link misses a
-	// multicast. The sending node misses none, and streams lose nothing.
+	// multicast or datagram. The sending node misses none, and streams lose
+	// nothing.
 	Loss float64
 }
 
@@ -199,38 +200,54 @@ func (l *MemoryLink) transmitLocked(from *attachment, m *memPacket) {
 	l.stats.SentBytes += uint64(len(m.data))
 	from.sent++
 	for _, to := range l.members {
-		if to == from {
-			to.hearLocked(m)
-			continue
-		}
-		if l.isCutLocked(from.node, to.node) || l.lostLocked(from, to) {
-			l.stats.Lost++
-			continue
-		}
-		delay := l.delayLocked(from, to)
-		if delay <= 0 {
-			to.hearLocked(m)
-			continue
-		}
-		downs := l.downs
-		l.n.atLocked(time.Now().Add(delay), func() {
-			if l.downs != downs || to.gone {
-				l.stats.Lost++
-				return
-			}
-			to.hearLocked(m)
-		})
+		l.crossLocked(from, heard{by: to, m: m}, from.sent)
 	}
 }
 
-func (l *MemoryLink) lostLocked(from, to *attachment) bool {
-	return l.cfg.Loss > 0 && l.n.chance(0, uint64(from.index), from.sent, uint64(to.index)) < l.cfg.Loss
+// carryLocked sends a datagram from one node on the link to another.
+func (l *MemoryLink) carryLocked(from, to *attachment, m *memPacket) {
+	from.told++
+	l.crossLocked(from, heard{by: to, m: m, unicast: true}, from.told)
 }
 
-func (l *MemoryLink) delayLocked(from, to *attachment) time.Duration {
-	if l.cfg.Jitter <= 0 {
-		return l.cfg.Delay
+// crossLocked has a datagram, the sender's latest of its kind by number, cross
+// the link to one node, if it gets there.
+func (l *MemoryLink) crossLocked(from *attachment, h heard, number uint64) {
+	to := h.by
+	if to == from {
+		to.hearLocked(h)
+		return
 	}
-	x := l.n.chance(1, uint64(from.index), from.sent, uint64(to.index))
-	return l.cfg.Delay + time.Duration(x*float64(l.cfg.Jitter))
+	kind := uint64(0) // a kind has two keys: for losses and for delays
+	if h.unicast {
+		kind = 2
+	}
+	if l.isCutLocked(from.node, to.node) || l.cfg.Loss > 0 &&
+		l.n.chance(kind, uint64(from.index), number, uint64(to.index)) < l.cfg.Loss {
+		l.loseLocked(h)
+		return
+	}
+	delay := l.cfg.Delay
+	if l.cfg.Jitter > 0 {
+		x := l.n.chance(kind+1, uint64(from.index), number, uint64(to.index))
+		delay += time.Duration(x * float64(l.cfg.Jitter))
+	}
+	if delay <= 0 {
+		to.hearLocked(h)
+		return
+	}
+	downs := l.downs
+	l.n.atLocked(time.Now().Add(delay), func() {
+		if l.downs != downs || to.gone {
+			l.loseLocked(h)
+			return
+		}
+		to.hearLocked(h)
+	})
+}
+
+func (l *MemoryLink) loseLocked(h heard) {
+	if !h.unicast {
+		l.stats.Lost++
+	}
 }

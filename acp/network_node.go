@@ -54,6 +54,7 @@ type attachment struct {
 	addr netip.Addr // link-local, without zone
 	gone bool
 	sent uint64 // multicasts
+	told uint64 // datagrams to one node
 }
 
 // NewNode adds a node to the network and attaches it to links. Its name is for
@@ -270,7 +271,16 @@ func (h *Node) Open() (Endpoint, error) {
 	}
 	e.port = port
 	h.endpoints = append(h.endpoints, e)
+	h.shareLocked()
 	return e, nil
+}
+
+// shareLocked gives the port of GRASP to the endpoint that was opened first.
+func (h *Node) shareLocked() {
+	delete(h.ports, Port)
+	if len(h.endpoints) > 0 {
+		h.ports[Port] = h.endpoints[0]
+	}
 }
 
 // takePortLocked gives out the next free port; e is nil if nobody listens.
@@ -306,17 +316,22 @@ func (a *attachment) linkLocked() Link {
 	return Link{Index: a.index, Name: a.link.cfg.Name, Addr: a.addr.WithZone(a.zone)}
 }
 
-// hearLocked delivers a multicast to the endpoints of the node.
-func (a *attachment) hearLocked(m *memPacket) {
+// hearLocked delivers a multicast to the endpoints of the node, and what was
+// sent to the node alone to the one that has the port of GRASP.
+func (a *attachment) hearLocked(h heard) {
+	if h.unicast {
+		if e := a.node.ports[Port]; e != nil {
+			e.hearLocked(h)
+		}
+		return
+	}
 	stats := &a.link.stats
 	for _, e := range a.node.endpoints {
-		if e.heard.len() == queueLen {
+		if !e.hearLocked(h) {
 			stats.Dropped++
 			continue
 		}
 		stats.Delivered++
-		stats.DeliveredBytes += uint64(len(m.data))
-		e.heard.push(heard{a, m})
-		e.hear.Signal()
+		stats.DeliveredBytes += uint64(len(h.m.data))
 	}
 }

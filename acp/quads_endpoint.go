@@ -3,7 +3,6 @@ package acp
 import (
 	"context"
 	"crypto/aes"
-	"errors"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -46,19 +45,12 @@ func (e *quadsEndpoint) Send(link int, msg []byte) error {
 	return e.under.Send(link, e.key.seal(msg))
 }
 
-// SendTo sends a datagram to one node, if the endpoint below can do that.
+// SendTo implements [Endpoint].
 func (e *quadsEndpoint) SendTo(to netip.AddrPort, msg []byte) error {
-	err := e.fits(msg)
-	under, ok := e.under.(interface {
-		SendTo(netip.AddrPort, []byte) error
-	})
-	switch {
-	case err != nil:
+	if err := e.fits(msg); err != nil {
 		return fmt.Errorf("acp: QUADS: send to %v: %w", to, err)
-	case !ok:
-		return fmt.Errorf("acp: QUADS: send to %v: %w", to, errors.ErrUnsupported)
 	}
-	return under.SendTo(to, e.key.seal(msg))
+	return e.under.SendTo(to, e.key.seal(msg))
 }
 
 func (e *quadsEndpoint) fits(msg []byte) error {

@@ -194,9 +194,7 @@ func (e unicastEndpoint) SendTo(to netip.AddrPort, msg []byte) error {
 func TestQUADSSendTo(t *testing.T) {
 	_, a, _ := pair(acp.LinkConfig{})
 	under := &unicaster{Plane: a}
-	e := endpointOf(t, quads(under)).(interface {
-		SendTo(netip.AddrPort, []byte) error
-	})
+	e := endpointOf(t, quads(under))
 	to := netip.MustParseAddrPort("[fe80::1%1]:7017")
 	require.NoError(t, e.SendTo(to, []byte(item("to one"))))
 	require.ErrorIs(t, e.SendTo(to, make([]byte, 1232)), syscall.EMSGSIZE)

@@ -28,6 +28,8 @@ func peerZone(*net.TCPConn) int { return 0 }
 
 func sendOn(*linkState, []byte) error { return errors.ErrUnsupported }
 
+func sendUnicast(*linkState, netip.AddrPort, []byte) error { return errors.ErrUnsupported }
+
 func isInUse(error) bool { return false }
 
 func isTruncated(error) bool { return false }

@@ -128,6 +128,23 @@ func sendOn(l *linkState, msg []byte) error {
 	return os.NewSyscallError("sendmsg", op.err)
 }
 
+// sendUnicast sends to one node on a link, without waiting. Over IPv6 the link
+// and the address there are picked as for a multicast.
+func sendUnicast(l *linkState, to netip.AddrPort, msg []byte) error {
+	var op *sendOp
+	if to.Addr().Is4() {
+		op = newSendOp(&unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()})
+	} else {
+		op = newSendOp(&unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16(), ZoneId: uint32(l.Index)})
+		op.oob = l.oob
+	}
+	op.msg = msg
+	if err := l.family.rawSend.Write(op.run); err != nil {
+		return err
+	}
+	return os.NewSyscallError("sendmsg", op.err)
+}
+
 func isInUse(err error) bool { return errors.Is(err, unix.EADDRINUSE) }
 
 // isTruncated: a datagram longer than the buffer is no error on these systems.

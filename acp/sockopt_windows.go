@@ -63,6 +63,12 @@ func sendOn(l *linkState, msg []byte) error {
 	return err
 }
 
+// sendUnicast sends to one node on a link, which the zone of its address picks.
+func sendUnicast(l *linkState, to netip.AddrPort, msg []byte) error {
+	_, err := l.family.send.WriteToUDPAddrPort(msg, to)
+	return err
+}
+
 func isInUse(err error) bool {
 	return errors.Is(err, wsaeAddrInUse) || errors.Is(err, syscall.EADDRINUSE)
 }

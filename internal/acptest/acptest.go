@@ -4,6 +4,7 @@ package acptest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -41,6 +42,9 @@ var Tests = []struct {
 	{"TooLargeMessageIsRefused", testTooLargeMessage},
 	{"UnknownLinkIsAnErrorOfThatLink", testUnknownLink},
 	{"ShortBufferGetsTheBeginning", testShortBuffer},
+	{"DatagramIsHeardByOneNode", testDatagram},
+	{"DatagramIsRefused", testDatagramRefused},
+	{"SharedPortTakesStreams", testSharedPort},
 	{"EndpointsHavePortsOfTheirOwn", testPorts},
 	{"NobodyListens", testNobodyListens},
 	{"DialHeedsItsContext", testDialContext},
@@ -313,6 +317,129 @@ func testShortBuffer(t *testing.T, a, _ acp.Plane) {
 			}
 		}
 	})
+}
+
+// onPort is an address with the port that all endpoints of a node share.
+func onPort(at netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(at.Addr(), acp.Port) }
+
+// testDatagram: where the planes are on one node the system may give a datagram
+// to either endpoint, always to the same one for a sender, so that it takes
+// another sender if that one is not on the link.
+func testDatagram(t *testing.T, a, b acp.Plane) {
+	eb := Join(t, b)
+	for range 32 {
+		ea := Join(t, a)
+		to, _ := meet(t, eb, ea)
+		assert.False(t, to.Unicast)
+		msg := largest(t, ea)
+		err := ea.SendTo(onPort(to.Addr), []byte(msg))
+		if errors.Is(err, errors.ErrUnsupported) {
+			return
+		}
+		require.NoError(t, err)
+		r := Received{}
+		by := eb
+		for giveUp := time.After(Patience / 8); giveUp != nil && r.Msg != msg; {
+			select {
+			case r = <-ea.Heard:
+				by = ea
+			case r = <-eb.Heard:
+				by = eb
+			case <-giveUp:
+				giveUp = nil
+			}
+		}
+		if r.Msg != msg {
+			require.NoError(t, ea.Close())
+			continue
+		}
+		assert.True(t, r.From.Unicast)
+		assert.Equal(t, ea.Port(), r.From.Addr.Port())
+		assert.Contains(t, linkIndexes(by), r.From.Link)
+		if addr := r.From.Addr.Addr(); addr.Is6() {
+			assert.Equal(t, strconv.Itoa(r.From.Link), addr.Zone())
+			assert.True(t, addr.IsLinkLocalUnicast() || addr.IsLoopback(), "%v", addr)
+		}
+		return
+	}
+	require.Fail(t, "not heard")
+}
+
+func testDatagramRefused(t *testing.T, a, b acp.Plane) {
+	ea, eb := Join(t, a), Join(t, b)
+	at, _ := meet(t, eb, ea)
+	refused := func(to netip.AddrPort, size int) {
+		t.Helper()
+		err := ea.SendTo(to, make([]byte, size))
+		require.Error(t, err)
+		assert.NotErrorIs(t, err, net.ErrClosed)
+	}
+	refused(onPort(at.Addr), ea.MaxMulticast()+1)
+	for _, zone := range []string{"", "0", "-1", "eth0", "1073741824"} {
+		refused(netip.AddrPortFrom(netip.MustParseAddr("fe80::1").WithZone(zone), acp.Port), 1)
+	}
+	refused(netip.AddrPort{}, 1)
+	require.NoError(t, ea.Close())
+	assert.ErrorIs(t, ea.SendTo(onPort(at.Addr), []byte("x")), net.ErrClosed)
+}
+
+// Accept accepts streams in the background, until the endpoint is closed.
+func Accept(t *testing.T, e acp.Endpoint) <-chan *acp.Stream {
+	t.Helper()
+	c := make(chan *acp.Stream, 16)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			s, err := e.Accept()
+			if err != nil {
+				assert.ErrorIs(t, err, net.ErrClosed)
+				return
+			}
+			c <- s
+		}
+	})
+	t.Cleanup(func() {
+		_ = e.Close()
+		wg.Wait()
+		for range len(c) {
+			_ = (<-c).Close()
+		}
+	})
+	return c
+}
+
+// testSharedPort: streams to the port of GRASP come to one endpoint of the
+// node, by Accept like all others.
+func testSharedPort(t *testing.T, a, b acp.Plane) {
+	ea, eb := Join(t, a), Join(t, b)
+	at, link := meet(t, eb, ea)
+	byA, byB := Accept(t, ea), Accept(t, eb)
+	dial := func(to netip.AddrPort) (dialed, taken *acp.Stream) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), Patience)
+		defer cancel()
+		dialed, err := ea.Dial(ctx, to)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = dialed.Close() })
+		select {
+		case taken = <-byA: // on one node it was the first to be there, on whatever links it is
+			assert.Contains(t, append(linkIndexes(ea), link), taken.Link)
+		case taken = <-byB:
+			assert.Equal(t, link, taken.Link)
+		case <-ctx.Done():
+			require.Fail(t, "not accepted")
+		}
+		t.Cleanup(func() { _ = taken.Close() })
+		assert.Equal(t, to, dialed.Peer)
+		assert.Equal(t, at.Link, dialed.Link)
+		assert.Equal(t, int(to.Port()), taken.LocalAddr().(*net.TCPAddr).Port)
+		return dialed, taken
+	}
+	for _, to := range []netip.AddrPort{onPort(at.Addr), at.Addr} {
+		dialed, taken := dial(to)
+		Say(t, dialed, taken, "a question")
+		Say(t, taken, dialed, "an answer")
+	}
 }
 
 func testPorts(t *testing.T, a, _ acp.Plane) {
