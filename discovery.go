@@ -31,6 +31,8 @@ type DiscoverOptions struct {
 	First bool
 	// CacheOnly returns what is known without asking the network.
 	CacheOnly bool
+	// Peer is a node to ask alone, instead of all on the links; see Discover.
+	Peer *Locator
 }
 
 // Discover finds ASAs that support an objective (RFC 8991 section 2.3.4,
@@ -46,9 +48,21 @@ type DiscoverOptions struct {
 // loop count. It blocks until then, until the first result with First, or
 // until the context ends.
 //
-// Errors: [ErrNoASA], [ErrNotBoth], [ErrNoSecurity], [ErrTooLong] (the name
-// does not fit a multicast), [ErrUnspec] (a name that is not UTF-8),
-// [ErrCancelled].
+// With Peer that node alone is asked, always, for what it has itself, has cached
+// or finds behind it as a relay (RFC 8990 sections 2.5.4.2 and 2.8.4). What
+// this node knows is not returned. Without a port the question goes to
+// [acp.Port], where of several instances on a node one listens; another is asked
+// by the port of a locator of its own. By TCP it is sent once, the answers come
+// by the same connection, and when the peer closes it the call returns, most
+// often before the timeout. It is sent as a datagram if the Protocol is UDP, and
+// repeated like a multicast; only neighbours get it, and that there is nobody is
+// not noticed. A name is resolved, and its addresses are tried in order.
+//
+// Errors: [ErrNoASA], [ErrNotBoth], [ErrNoSecurity] (also of a DULL instance
+// with a Peer), [ErrTooLong] (the name does not fit a multicast), [ErrUnspec] (a
+// name that is not UTF-8, CacheOnly with a Peer), [ErrUnusableLocator] (of the
+// Peer), [ErrSockErr] (connecting or sending to the Peer failed; it wraps
+// [errors.ErrUnsupported] where the plane has no datagrams), [ErrCancelled].
 func (a *ASA) Discover(ctx context.Context, o Objective, timeout time.Duration, opt DiscoverOptions) ([]Locator, error) {
 	const op = "discover"
 	if err := a.check(); err != nil {
@@ -57,8 +71,15 @@ func (a *ASA) Discover(ctx context.Context, o Objective, timeout time.Duration, 
 	if err := o.check(); err != nil {
 		return nil, wrap(op, o.Name, err)
 	}
-	if err := a.g.mayMulticast(o.Name); err != nil {
-		return nil, fail(op, o.Name, ErrNoSecurity, err)
+	may := a.g.mayMulticast(o.Name)
+	if opt.Peer != nil {
+		may = a.g.secure()
+	}
+	if may != nil {
+		return nil, fail(op, o.Name, ErrNoSecurity, may)
+	}
+	if opt.Peer != nil && opt.CacheOnly {
+		return nil, fail(op, o.Name, ErrUnspec, errors.New("a Peer with CacheOnly"))
 	}
 	if a.g.cfg.DULL {
 		o.LoopCount = 1 // RFC 8990 section 2.5.2
@@ -97,9 +118,12 @@ func (g *Instance) discover(ctx context.Context, q *inquiry) (findings, error) {
 	} else if q.opt.MinimumTTL > 0 {
 		g.locators.flushBefore(name, time.Now().Add(q.opt.MinimumTTL))
 	}
-	known := append(g.localLocators(name, q.asa), g.locators.get(name)...)
-	if q.opt.CacheOnly || len(known) > 0 && (q.opt.First || !q.opt.Flush) {
-		return findings{locators: known}, nil
+	var known []Locator
+	if q.opt.Peer == nil {
+		known = append(g.localLocators(name, q.asa), g.locators.get(name)...)
+		if q.opt.CacheOnly || len(known) > 0 && (q.opt.First || !q.opt.Flush) {
+			return findings{locators: known}, nil
+		}
 	}
 	if ctx.Err() != nil {
 		return findings{}, &withCode{ErrCancelled, context.Cause(ctx)}
@@ -108,20 +132,30 @@ func (g *Instance) discover(ctx context.Context, q *inquiry) (findings, error) {
 	defer cancel()
 	s := g.searches.open(name, q.rapid != nil)
 	defer g.searches.close(s)
+	var err error
+	if q.opt.Peer == nil {
+		err = g.askRepeatedly(ctx, q, s, func(o wire.Objective) error { return g.multicastDiscovery(s, o) })
+	} else {
+		err = g.askPeer(ctx, q, s)
+	}
+	if err != nil {
+		return findings{}, err
+	}
+	return findings{locators: append(known, s.locators()...), asked: true, rapid: s.taken}, nil
+}
+
+// askRepeatedly asks at intervals that double, until the search is over.
+func (g *Instance) askRepeatedly(ctx context.Context, q *inquiry, s *search, ask func(wire.Objective) error) error {
 	asking := q.objective.withoutValue()
 	if q.rapid != nil {
 		asking.Value = q.rapid
 	}
 	for interval := discoveryTime(q.objective); ; interval *= 2 {
-		if err := g.multicastDiscovery(s, asking); err != nil {
-			return findings{}, err
+		if err := ask(asking); err != nil {
+			return err
 		}
-		over, err := s.wait(ctx, q.asa.gone, interval, q.opt.First)
-		if err != nil {
-			return findings{}, err
-		}
-		if over {
-			return findings{locators: append(known, s.locators()...), asked: true, rapid: s.taken}, nil
+		if over, err := s.wait(ctx, q.asa.gone, interval, q.opt.First); over || err != nil {
+			return err
 		}
 		asking.Value = null // a relay drops rapid answers: ask for ordinary ones
 	}
@@ -171,11 +205,16 @@ func (g *Instance) replyLocators(o offer, link int) []wire.Locator {
 	return nil
 }
 
-// multicastDiscovery sends M_DISCOVERY on every link, with a new session ID
-// that leads to the search.
-func (g *Instance) multicastDiscovery(s *search, o wire.Objective) error {
+// question returns an M_DISCOVERY with a new session ID that leads to the search.
+func (g *Instance) question(s *search, o wire.Objective) *wire.Discovery {
 	m := &wire.Discovery{SessionID: g.sessions.begin(), Initiator: g.initiator(), Objective: o}
 	g.searches.add(s, m.SessionID, m.Initiator)
+	return m
+}
+
+// multicastDiscovery sends M_DISCOVERY on every link.
+func (g *Instance) multicastDiscovery(s *search, o wire.Objective) error {
+	m := g.question(s, o)
 	if _, err := g.encodeMulticast(m); err != nil {
 		return err
 	}
@@ -237,7 +276,9 @@ func (g *Instance) takeLocators(name string, m *wire.Response, link int, peer ne
 	add := func(w wire.Locator, diverted bool) {
 		// RFC 8990 section 2.9.5.1: no link-local address in a Divert. And
 		// nobody but this host can be reached by a loopback address.
+		// A link-local one of IPv6 is none without the link.
 		if a := w.Addr; diverted && (isLinkLocal(w) || g.cfg.DULL) || a.IsLoopback() && !peer.Addr().IsLoopback() ||
+			link == 0 && a.Is6() && a.IsLinkLocalUnicast() ||
 			a.IsValid() && (a.IsUnspecified() || a.IsMulticast()) {
 			g.drop(eventOf(m, Event{Reason: ReasonBadLocator, Peer: peer, Link: link, Objective: name}))
 			return
@@ -263,9 +304,10 @@ func (g *Instance) takeLocators(name string, m *wire.Response, link int, peer ne
 
 func isNull(value []byte) bool { return len(value) == 0 || len(value) == 1 && value[0] == null[0] }
 
-// takeDiscovery takes a multicast M_DISCOVERY: it is answered if this node
-// can, else relayed (RFC 8990 section 2.5.4.4).
-func (g *Instance) takeDiscovery(m *wire.Discovery, raw []byte, from acp.Origin) {
+// takeDiscovery takes an M_DISCOVERY that came as a datagram, be it a multicast
+// or not: it is answered if this node can, else relayed (RFC 8990 sections
+// 2.5.4.2 and 2.5.4.4).
+func (g *Instance) takeDiscovery(m *wire.Discovery, raw []byte, from asker) {
 	if g.rapidRequest(m, from) {
 		return
 	}
@@ -278,18 +320,20 @@ func (g *Instance) takeDiscovery(m *wire.Discovery, raw []byte, from acp.Origin)
 	}
 }
 
-// respond sends a response to where the discovery came from, by a connection
-// of its own (RFC 8990 section 2.8.5).
-func (g *Instance) respond(response *wire.Response, to acp.Origin) {
+// respond sends a response to where the discovery came from: by the same
+// connection, or else by one of its own (RFC 8990 section 2.8.5).
+func (g *Instance) respond(response *wire.Response, to asker) {
 	g.callBack(response, to, func(s *stream) {
 		g.reply(s, response)
-		s.close()
+		if s != to.stream {
+			s.close()
+		}
 	})
 }
 
-// callBack connects to where a discovery came from, in a goroutine that then
-// runs answer.
-func (g *Instance) callBack(m wire.Message, to acp.Origin, answer func(*stream)) {
+// callBack connects to where a discovery came from, unless there is a
+// connection, in a goroutine that then runs answer.
+func (g *Instance) callBack(m wire.Message, to asker, answer func(*stream)) {
 	drop := func(reason Reason, err error) {
 		g.drop(eventOf(m, Event{Reason: reason, Peer: to.Addr, Link: to.Link, Err: err}))
 	}
@@ -297,6 +341,12 @@ func (g *Instance) callBack(m wire.Message, to acp.Origin, answer func(*stream))
 	done := g.responders.add(to.Addr.Addr(), cancel)
 	started := g.spawn(func() {
 		defer done()
+		if to.stream != nil {
+			stop := context.AfterFunc(ctx, to.stream.close) // nobody reads there
+			answer(to.stream)
+			stop()
+			return
+		}
 		s, err := g.dial(ctx, to.Addr)
 		switch {
 		case err == nil:
@@ -309,15 +359,6 @@ func (g *Instance) callBack(m wire.Message, to acp.Origin, answer func(*stream))
 	})
 	if !started {
 		done()
-	}
-}
-
-// answerOnStream answers an M_DISCOVERY that came by unicast on the same
-// connection (RFC 8990 section 2.5.4.2).
-func (g *Instance) answerOnStream(s *stream, m *wire.Discovery) {
-	defer s.close()
-	if response := g.response(m, s.Link); response != nil {
-		g.reply(s, response)
 	}
 }
 

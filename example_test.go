@@ -231,6 +231,24 @@ func ExampleASA_Discover() {
 	// Output: fd00::1:1 true
 }
 
+// A node that is known, from its configuration for one, can be asked alone, with
+// no multicast.
+func ExampleASA_Discover_peer() {
+	printing := grasp.NewObjective("example.com:printing")
+	server, client, stop := exampleASAs(printing, grasp.RegisterOptions{Discoverable: true})
+	defer stop()
+
+	at := grasp.Locator{IP: server.Instance().Snapshot().Address} // on port 7017
+	found, err := client.Discover(context.Background(), printing, 0, grasp.DiscoverOptions{Peer: &at})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, locator := range found {
+		fmt.Println(locator.IP, locator.Protocol == grasp.TCP)
+	}
+	// Output: fd00::1:1 true
+}
+
 // The three results of ReqNegotiate.
 func ExampleASA_ReqNegotiate() {
 	ctx := context.Background()

@@ -161,7 +161,7 @@ func (g *Instance) takeFlood(m *wire.Flood, raw []byte, from acp.Origin) {
 		return
 	}
 	g.cacheFlood(m, from)
-	switch reason, ok := g.relay(m, keyOf(m), raw, from); {
+	switch reason, ok := g.relay(m, keyOf(m), raw, asker{Origin: from}); {
 	case ok, reason == ReasonNoOtherLink, reason == ReasonLoopCount: // it was meant to end here
 	default:
 		g.drop(eventOf(m, Event{Reason: reason, Peer: from.Addr, Link: from.Link, Raw: raw}))

@@ -79,8 +79,9 @@ type Limits struct {
 	// for ([ReasonLongWait]); 0 means an hour.
 	MaxWait time.Duration
 
-	// MaxIdle bounds the connections that have not said what they want; 0
-	// means 16,384. A new one displaces the oldest of the peer that has most
+	// MaxIdle bounds the connections that have not said what they want, or wait
+	// for what others answer to a discovery that is relayed; 0 means 16,384. A
+	// new one displaces the oldest of the peer that has most
 	// ([ReasonTooManyIdle]). The process needs a file descriptor for each.
 	MaxIdle int
 	// IdlePerPeer bounds those of one peer ([ReasonTooManyIdle]); 0 means 12,288.

@@ -103,7 +103,7 @@ func TestProcess(t *testing.T) {
 	if role == "" || !netbed.Enter(t) { // never on the machine's own links
 		return
 	}
-	g := newInstance(t, &acp.Layer2{})
+	g := newInstance(t, &acp.Layer2{IPv4: true}) // for links without IPv6
 	ctx, cancel := context.WithTimeout(t.Context(), patienceOnLinks)
 	defer cancel()
 	require.NoError(t, g.WaitForLink(ctx))
@@ -138,6 +138,17 @@ func TestProcess(t *testing.T) {
 		_, o, err = s.NegotiateStep(t.Context(), o, 0)
 		require.NoError(t, err)
 		fmt.Println("outcome", o.Value, s.Source().Addr().IsLinkLocalUnicast())
+	case "provider": // has EX4, for those who discover
+		require.NoError(t, asa.RegisterObj(neg("EX4", nil), RegisterOptions{Discoverable: true}))
+		fmt.Println("ready")
+	case "asker": // asks the node alone that a line of its input says for EX4
+		fmt.Println("ready")
+		for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+			at := Locator{}
+			require.NoError(t, json.Unmarshal(in.Bytes(), &at))
+			found, err := asa.Discover(t.Context(), neg("EX4", nil), patienceOnLinks, DiscoverOptions{Peer: &at, First: true})
+			fmt.Println("found", found, err)
+		}
 	case "relay": // is there
 		fmt.Println("ready")
 	case "reader": // says what it hears of EX1
@@ -167,6 +178,30 @@ func TestLinkTwoProcesses(t *testing.T) {
 	buyer := newProcess(t, nodes[1], "buyer")
 	require.Equal(t, "37 true", buyer.says("outcome"))
 	require.Equal(t, "37 <nil>", seller.says("outcome"))
+}
+
+// Sections 2.5.4.2 and 2.8.4: a node alone is asked on port 7017, by TCP and by
+// UDP, on a link without IPv6.
+func TestD21T03AskAloneOverIPv4(t *testing.T) {
+	if !netbed.Enter(t) {
+		return
+	}
+	a, b := netbed.NewNode(t, "a"), netbed.NewNode(t, "b")
+	for _, n := range []*netbed.Node{a, b} {
+		n.Sysctl(t, "net/ipv6/conf/default/disable_ipv6", "1")
+		n.Sysctl(t, "net/ipv6/conf/all/disable_ipv6", "1")
+	}
+	netbed.Connect(t, a, b)
+	a.AddAddr(t, "to-b", "10.0.0.1/24")
+	b.AddAddr(t, "to-a", "10.0.0.2/24")
+	newProcess(t, b, "provider")
+	asker := newProcess(t, a, "asker")
+	for _, protocol := range []int{TCP, UDP} {
+		require.NoError(t, json.NewEncoder(asker.stdin).Encode(Locator{IP: netip.MustParseAddr("10.0.0.2"), Protocol: protocol}))
+		require.Regexp(t, `^\[10\.0\.0\.2:\d+\] <nil>$`, asker.says("found"))
+	}
+	require.NoError(t, json.NewEncoder(asker.stdin).Encode(Locator{IP: netip.MustParseAddr("10.0.0.3"), Port: 7017}))
+	require.Regexp(t, `^\[\] grasp: discover "EX4": .* 10\.0\.0\.3:7017: `, asker.says("found"))
 }
 
 // The same from end to end of a chain: the processes between relay.

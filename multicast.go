@@ -140,7 +140,7 @@ func (g *Instance) takeMulticast(raw []byte, from acp.Origin) {
 	g.trace(Received, m, raw, from.Addr, from.Link)
 	switch m := m.(type) {
 	case *wire.Discovery:
-		g.takeDiscovery(m, raw, from)
+		g.takeDiscovery(m, raw, asker{Origin: from})
 	case *wire.Flood:
 		g.takeFlood(m, raw, from)
 	}

@@ -1,7 +1,6 @@
 package grasp
 
 import (
-	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -9,22 +8,27 @@ import (
 // value and the objective is registered for rapid mode (RFC 8990 section
 // 2.5.5.1): the listener gets a session on a connection to the initiator. It
 // returns false if the discovery is an ordinary one.
-func (g *Instance) rapidRequest(m *wire.Discovery, from acp.Origin) bool {
+func (g *Instance) rapidRequest(m *wire.Discovery, from asker) bool {
 	o := m.Objective
 	if isNull(o.Value) || o.Flags&wire.FlagNeg == 0 || !g.objectives.isRapid(o.Name) ||
 		!g.objectives.backlogOf(o.Name).listening() || g.cfg.DULL {
 		return false
 	}
-	key := keyOf(m)
-	if g.relayed.has(key) {
+	request := func(s *stream) {
+		g.incoming(s, &wire.ReqNeg{SessionID: m.SessionID, Objective: o})
+	}
+	switch first := g.relayed.addNew(keyOf(m), &relayed{name: o.Name, from: from}); {
+	case !first:
 		// Another copy of it came by another link.
 		g.drop(eventOf(m, Event{Reason: ReasonRelayedBefore, Peer: from.Addr, Link: from.Link}))
-		return true
+		if from.stream != nil {
+			from.stream.close()
+		}
+	case from.stream != nil:
+		request(from.stream)
+	default:
+		g.callBack(m, from, request)
 	}
-	g.relayed.add(key, &relayed{name: o.Name, from: from})
-	g.callBack(m, from, func(s *stream) {
-		g.incoming(s, &wire.ReqNeg{SessionID: m.SessionID, Objective: o})
-	})
 	return true
 }
 

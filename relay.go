@@ -35,13 +35,13 @@ const relayMemory = 2 * DefaultTimeout
 // relay passes a discovery or flood on to all links but the one it came by,
 // bit for bit but for the loop count. It returns why it did not.
 //
-// It is called by one goroutine only.
-func (g *Instance) relay(m wire.Message, key sessionKey, raw []byte, from acp.Origin) (Reason, bool) {
+// What came by a stream from beyond the links goes to all of them.
+func (g *Instance) relay(m wire.Message, key sessionKey, raw []byte, from asker) (Reason, bool) {
 	if g.cfg.DULL {
 		return ReasonNoOtherLink, false // RFC 8990 section 2.5.2: it relays nothing
 	}
-	links := g.ep.Links()
-	if !slices.ContainsFunc(links, func(l acp.Link) bool { return l.Index != from.Link }) {
+	links := slices.DeleteFunc(slices.Clone(g.ep.Links()), func(l acp.Link) bool { return l.Index == from.Link })
+	if len(links) == 0 {
 		return ReasonNoOtherLink, false
 	}
 	// RFC 8990 sections 2.5.4.4 and 2.5.6.2: the same session ID and initiator
@@ -55,18 +55,17 @@ func (g *Instance) relay(m wire.Message, key sessionKey, raw []byte, from acp.Or
 	} else if err != nil {
 		return ReasonInvalid, false
 	}
-	if !g.rates.allowFrom(m.Type(), from) {
+	if !g.rates.allowFrom(m.Type(), from.Origin) {
 		return ReasonRate, false
 	}
 	name := ""
 	if o := objectiveOf(m); o != nil {
 		name = o.Name
 	}
-	g.relayed.add(key, &relayed{name: name, from: from})
+	if !g.relayed.addNew(key, &relayed{name: name, from: from}) {
+		return ReasonRelayedBefore, false // meanwhile
+	}
 	for _, l := range links {
-		if l.Index == from.Link {
-			continue
-		}
 		if !g.rates.allowOn(m.Type(), l.Index) {
 			g.drop(eventOf(m, Event{Reason: ReasonRate, Peer: from.Addr, Link: l.Index, Raw: copied}))
 			continue
@@ -116,8 +115,8 @@ const relayTimeout = DefaultTimeout
 // relayed is a multicast that this instance relayed or sent.
 type relayed struct {
 	own  bool
-	name string     // of its first objective
-	from acp.Origin // where it came from
+	name string // of its first objective
+	from asker
 	at   time.Time
 	key  sessionKey
 }
@@ -140,6 +139,21 @@ func newRelayTable(limit int) *relayTable {
 func (t *relayTable) add(key sessionKey, r *relayed) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.addLocked(key, r)
+}
+
+// addNew remembers a multicast unless it is remembered: then it returns false.
+func (t *relayTable) addNew(key sessionKey, r *relayed) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.getLocked(key) != nil {
+		return false
+	}
+	t.addLocked(key, r)
+	return true
+}
+
+func (t *relayTable) addLocked(key sessionKey, r *relayed) {
 	r.key, r.at = key, time.Now()
 	for len(t.order) > 0 && (len(t.order) >= t.limit || r.at.Sub(t.order[0].at) > relayMemory) {
 		delete(t.byKey, t.order[0].key)
@@ -162,6 +176,10 @@ func (t *relayTable) addOwn(key sessionKey) {
 func (t *relayTable) get(key sessionKey) *relayed {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.getLocked(key)
+}
+
+func (t *relayTable) getLocked(key sessionKey) *relayed {
 	r := t.byKey[key]
 	if r == nil || time.Since(r.at) > relayMemory {
 		return nil
@@ -177,9 +195,11 @@ func (t *relayTable) isOwn(key sessionKey) bool {
 }
 
 // relayRates limit what is relayed: for each type of message, from each
-// neighbour and on each link. They are used by one goroutine only.
+// neighbour and on each link.
 type relayRates struct {
-	perSecond  int
+	perSecond int
+
+	mu         sync.Mutex // guards all following fields
 	links      map[rateKey]*rate.Limiter
 	neighbours map[rateKey]*rate.Limiter
 	heard      map[rateKey]int // how many neighbours, by kind and link
@@ -206,6 +226,8 @@ func newRelayRates(perSecond int) *relayRates {
 
 // allowFrom says whether a neighbour is within its share.
 func (r *relayRates) allowFrom(kind wire.Type, from acp.Origin) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if len(r.neighbours) >= maxRates || time.Since(r.since) > neighbourMemory {
 		clear(r.neighbours)
 		clear(r.heard)
@@ -222,6 +244,8 @@ func (r *relayRates) allowFrom(kind wire.Type, from acp.Origin) bool {
 
 // allowOn says whether a link has room.
 func (r *relayRates) allowOn(kind wire.Type, link int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if len(r.links) >= maxRates {
 		clear(r.links)
 	}

@@ -15,18 +15,28 @@ type Resolver interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
-// resolve returns where a locator leads to, or why one cannot connect there.
-// It may block until the context ends, for a name.
+// resolve returns where a locator of an ASA leads to, or why one cannot connect
+// there. It may block until the context ends, for a name.
 func (g *Instance) resolve(ctx context.Context, l Locator) ([]netip.AddrPort, error) {
 	if l.Protocol != 0 && l.Protocol != TCP {
 		return nil, fmt.Errorf("%v: not TCP", l)
 	}
+	return g.placesOf(ctx, l, 0)
+}
+
+// placesOf returns where a locator leads to, whatever its protocol. It has to
+// give a port unless there is a usual one. It may block until the context ends,
+// for a name.
+func (g *Instance) placesOf(ctx context.Context, l Locator, usual int) ([]netip.AddrPort, error) {
 	host, port := l.FQDN, l.Port
 	if l.URI != "" {
 		var err error
 		if host, port, err = hostOf(l.URI, l.Port); err != nil {
 			return nil, err
 		}
+	}
+	if port == 0 {
+		port = usual
 	}
 	if port <= 0 || port > 65535 {
 		return nil, fmt.Errorf("%v: no port", l)

@@ -42,7 +42,8 @@ func (g *Instance) mayMulticast(name string) error {
 
 // mayTake says that a multicast may be heeded. RFC 8990 section 2.5.2: a DULL
 // instance discards what has a loop count other than 1 or a source that is not
-// link-local, and what is no part of a service that it is for.
+// link-local, and what is no part of a service that it is for. Nor does it heed
+// what is not multicast.
 func (g *Instance) mayTake(m wire.Message, from acp.Origin) bool {
 	if !g.cfg.DULL {
 		return g.secure() == nil
@@ -50,7 +51,7 @@ func (g *Instance) mayTake(m wire.Message, from acp.Origin) bool {
 	fits := func(o *wire.Objective) bool {
 		return o.LoopCount == 1 && slices.Contains(g.cfg.DULLObjectives, o.Name)
 	}
-	if !onLinkOnly(from.Addr.Addr()) {
+	if from.Unicast || !onLinkOnly(from.Addr.Addr()) {
 		return false
 	}
 	switch m := m.(type) {

@@ -30,6 +30,15 @@ func TestTopologiesInNamespaces(t *testing.T) {
 	}
 }
 
+// Discovery by asking one node, on real links.
+func TestD21T03AskAloneInNamespaces(t *testing.T) {
+	t.Parallel()
+	if !netbed.Enter(t) {
+		return
+	}
+	askAlone(t, topology.Namespaces(t, topology.Chain(4), grasp.Config{}).Bed)
+}
+
 // Flaps of a real link: with all that the kernel takes away with it, such as
 // addresses and routes.
 func TestFlappingInNamespaces(t *testing.T) {

@@ -45,6 +45,14 @@ func tapFloods(b *topology.MemoryBed) *int {
 	return &count
 }
 
+// Discovery by asking one node, in memory.
+func TestD21T03AskAloneInMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := topology.Memory(t, topology.Chain(4), acp.LinkConfig{Delay: time.Millisecond}, grasp.Config{})
+		askAlone(t, b.Bed)
+	})
+}
+
 // Renumbering, a dead relay, sleep: in virtual time.
 func TestR01D19ChangesInMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -2,7 +2,9 @@ package grasp_test
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -81,6 +83,69 @@ func discoverAcross(t *testing.T, b *topology.Bed) {
 		assert.ElementsMatch(t, places, got)
 	}
 	assert.Empty(t, from.Discover("nothing", false))
+}
+
+// askAlone: in a chain of four the first node asks others alone (sections
+// 2.5.4.2 and 2.8.4).
+func askAlone(t *testing.T, b *topology.Bed) {
+	t.Helper()
+	from, next, to := b.On[0], b.On[1], b.On[3]
+	there := to.At().String()
+	ask := func(name string, peer grasp.Locator) topology.Reply {
+		t.Helper()
+		return from.Call(topology.Request{Op: topology.OpDiscover, Objective: name, First: true, Timeout: 5 * time.Second, Peer: &peer})
+	}
+	finds := func(name string, peer grasp.Locator, at string, diverted bool) {
+		t.Helper()
+		out := ask(name, peer)
+		require.Empty(t, out.Err, "%v", peer)
+		require.Len(t, out.Locators, 1, "%v", peer)
+		assert.Equal(t, at, out.Locators[0].String(), "%v", peer)
+		assert.Equal(t, diverted, out.Locators[0].Diverted, "%v", peer)
+	}
+	link := from.Snapshot().Links[0].Index
+	var near netip.Addr // of the next node, on the link to it
+	for _, l := range next.Snapshot().Links {
+		addr := l.Addr.WithZone(strconv.Itoa(link))
+		out := from.Call(topology.Request{Op: topology.OpDiscover, Objective: "nothing", Peer: &grasp.Locator{IP: addr}})
+		require.Empty(t, out.Locators)
+		if out.Err == "" {
+			near = addr
+		}
+	}
+	require.True(t, near.IsValid())
+
+	// The node itself has it: by its port or that of GRASP, on the link or by a
+	// routed path.
+	next.Offer("near")
+	to.Offer("far")
+	for _, peer := range []grasp.Locator{
+		{IP: near}, {IP: near, Port: int(next.At().Port())}, {IP: near, Protocol: grasp.UDP},
+		{IP: next.At().Addr()}, grasp.NewLocator(next.At()),
+	} {
+		finds("near", peer, next.At().String(), false)
+	}
+	for _, peer := range []grasp.Locator{{IP: to.At().Addr()}, grasp.NewLocator(to.At())} {
+		finds("far", peer, there, false)
+	}
+	assert.Equal(t, grasp.ErrSockErr, ask("far", grasp.Locator{IP: to.At().Addr(), Protocol: grasp.UDP}).Code, "no neighbour")
+
+	// It finds it behind itself, then has it cached.
+	for protocol, name := range map[int]string{grasp.TCP: "relayed by TCP", grasp.UDP: "relayed by UDP"} {
+		to.Offer(name)
+		for range 2 {
+			finds(name, grasp.Locator{IP: near, Protocol: protocol}, there, true)
+		}
+	}
+
+	// Nobody is there.
+	b.Kill(1)
+	out := ask("near", grasp.Locator{IP: near})
+	assert.Equal(t, grasp.ErrSockErr, out.Code)
+	assert.Contains(t, out.Err, near.String())
+	out = from.Call(topology.Request{Op: topology.OpDiscover, Objective: "near", Peer: &grasp.Locator{IP: near, Protocol: grasp.UDP}})
+	assert.Empty(t, out.Err)
+	assert.Empty(t, out.Locators)
 }
 
 // negotiateAcross: with the peer that was discovered the routed path is used,

@@ -142,7 +142,7 @@ func (a *agent) try(ctx context.Context, r Request) (out Reply, err error) {
 			err = a.asa.ListenSynchronize(o)
 		}
 	case OpDiscover:
-		opt := grasp.DiscoverOptions{Flush: !r.Cached, First: r.First}
+		opt := grasp.DiscoverOptions{Flush: !r.Cached, First: r.First, Peer: r.Peer}
 		out.Locators, err = a.asa.Discover(ctx, o, r.Timeout, opt)
 	case OpNegotiate:
 		o.Neg = true
