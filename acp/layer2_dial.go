@@ -64,12 +64,6 @@ func (e *layer2Endpoint) Dial(ctx context.Context, to netip.AddrPort) (*Stream, 
 	case err != nil:
 		return nil, fmt.Errorf("acp: dial %s: %w", to, err)
 	}
-	// An interface whose name is a number hides the link with that index
-	// from package net.
-	if link != 0 && peerZone(conn) != link {
-		_ = conn.Close()
-		return nil, fmt.Errorf("acp: dial %s: an interface is named %q", to, to.Addr().Zone())
-	}
 	if to.Addr().Is4() {
 		link = e.linkOf4(conn, to.Addr())
 	}
@@ -104,18 +98,32 @@ func (d dialer) dial(ctx context.Context, link int, to netip.AddrPort) (*net.TCP
 	if bound {
 		return conn, err
 	}
-	return dialTCP(ctx, nil, to)
+	if conn, err = dialTCP(ctx, nil, to); err != nil {
+		return nil, err
+	}
+	// An interface whose name is a number hides the link with that index
+	// from package net.
+	if peerZone(conn) != link {
+		_ = conn.Close()
+		return nil, fmt.Errorf("an interface is named %q", to.Addr().Zone())
+	}
+	return conn, nil
 }
 
 // dialTCP has package net connect to an address, after control.
 func dialTCP(ctx context.Context, control func(network, address string, c syscall.RawConn) error, to netip.AddrPort) (*net.TCPConn, error) {
-	d := net.Dialer{Control: control}
+	d := net.Dialer{Control: control, KeepAlive: noKeepAlive}
 	conn, err := d.DialContext(ctx, "tcp", to.String())
 	if err != nil {
 		return nil, err
 	}
 	return conn.(*net.TCPConn), nil
 }
+
+// noKeepAlive turns off TCP's own probes, which cost four system calls at each
+// end of a connection. A session has a timeout whenever it waits for the peer,
+// and while it does not, it may well outlive a link that is down for a while.
+const noKeepAlive = -1
 
 // addrPortOf returns the address of one end of a connection.
 func addrPortOf(a net.Addr) netip.AddrPort { return a.(*net.TCPAddr).AddrPort() }

@@ -144,7 +144,7 @@ func (e *layer2Endpoint) closeSockets() error {
 // on IPv4 alone where there is no IPv6. Multipath TCP is off: it has no use
 // for link-local addresses, and the transport of RFC 8990 is plain TCP.
 func listenTCP(port uint16) (*net.TCPListener, error) {
-	var lc net.ListenConfig
+	lc := net.ListenConfig{KeepAlive: noKeepAlive}
 	lc.SetMultipathTCP(false)
 	l, err := lc.Listen(context.Background(), "tcp", ":"+strconv.Itoa(int(port)))
 	if err != nil {

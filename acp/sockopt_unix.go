@@ -67,8 +67,9 @@ func peerZone(c *net.TCPConn) int {
 	}
 	zone := 0
 	_ = raw.Control(func(fd uintptr) {
-		if sa, err := unix.Getpeername(int(fd)); err == nil {
-			if sa, ok := sa.(*unix.SockaddrInet6); ok {
+		// Not that of package unix, which asks for the protocol too.
+		if sa, err := syscall.Getpeername(int(fd)); err == nil {
+			if sa, ok := sa.(*syscall.SockaddrInet6); ok {
 				zone = int(sa.ZoneId)
 			}
 		}
