@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/go-grasp/grasp/internal/lazyctx"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -79,13 +80,10 @@ func (a *ASA) sendTo(ctx context.Context, c *outgoing, peer Locator, raw []byte)
 	if c.timeout > 0 {
 		timeout = min(timeout, c.timeout)
 	}
-	trying, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	defer context.AfterFunc(a.ctx, cancel)()
+	trying := lazyctx.New(ctx, a.ctx, timeout)
+	defer trying.Release()
 	targets, err := a.g.resolve(trying, peer)
-	code, to := ErrUnusableLocator, fmt.Stringer(peer)
 	for _, target := range targets {
-		code, to = c.sockErr, target
 		var s *stream
 		if s, err = a.g.dial(trying, target); err != nil {
 			continue
@@ -95,6 +93,10 @@ func (a *ASA) sendTo(ctx context.Context, c *outgoing, peer Locator, raw []byte)
 			return s, nil
 		}
 		s.close()
+	}
+	code, to := ErrUnusableLocator, fmt.Stringer(peer)
+	if len(targets) > 0 {
+		code, to = c.sockErr, targets[len(targets)-1]
 	}
 	switch {
 	case ctx.Err() != nil:

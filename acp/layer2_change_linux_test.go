@@ -127,7 +127,6 @@ func TestLayer2Flapping(t *testing.T) {
 						if n := heard.Load(); n%16 == 0 {
 							if s, err := to.Dial(t.Context(), r.From.Addr); err == nil {
 								dialed.Add(1)
-								_ = s.Conn.(*net.TCPConn).SetLinger(0)
 								_ = s.Close()
 							}
 						}

@@ -7,7 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
-	"syscall"
+
+	"github.com/go-grasp/grasp/internal/lazyctx"
 )
 
 // streamOf returns an accepted connection as a stream.
@@ -26,7 +27,7 @@ func (e *layer2Endpoint) streamOf(conn *net.TCPConn) *Stream {
 }
 
 // linkOf4 returns the index of the link that an IPv4 peer is on.
-func (e *layer2Endpoint) linkOf4(conn *net.TCPConn, peer netip.Addr) int {
+func (e *layer2Endpoint) linkOf4(conn net.Conn, peer netip.Addr) int {
 	st := e.state.Load()
 	if len(st.only4) == 0 {
 		return 0
@@ -48,11 +49,12 @@ func (e *layer2Endpoint) Dial(ctx context.Context, to netip.AddrPort) (*Stream, 
 	if e.ctx.Err() != nil {
 		return nil, fmt.Errorf("acp: dial %s: %w", to, net.ErrClosed)
 	}
-	dialCtx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(e.ctx, cancel)()
-
-	conn, err := e.sys.dial(dialCtx, link, to)
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("acp: dial %s: %w", to, context.Cause(ctx))
+	}
+	trying := lazyctx.New(ctx, e.ctx, 0)
+	defer trying.Release()
+	conn, err := e.sys.connect(trying, to)
 	switch {
 	case err == nil && e.ctx.Err() != nil:
 		_ = conn.Close()
@@ -68,56 +70,6 @@ func (e *layer2Endpoint) Dial(ctx context.Context, to netip.AddrPort) (*Stream, 
 		link = e.linkOf4(conn, to.Addr())
 	}
 	return &Stream{Conn: conn, Peer: to, Link: link}, nil
-}
-
-// dialer opens connections to peers.
-//
-// Package net takes a zone for a name first, and asks the kernel for all
-// interfaces before it takes one for an index, which costs more than the rest
-// of a dial to a neighbor. So the socket is bound to the link by its index,
-// which is what connecting with a zone does to it too, and the address goes
-// without. Where that cannot be done, the zone has to serve.
-type dialer struct {
-	bind func(fd, link int) error
-}
-
-// dial connects to an address, on a link if that is not 0.
-func (d dialer) dial(ctx context.Context, link int, to netip.AddrPort) (*net.TCPConn, error) {
-	if link == 0 {
-		return dialTCP(ctx, nil, to)
-	}
-	bound := true
-	conn, err := dialTCP(ctx, func(_, _ string, c syscall.RawConn) error {
-		var err error
-		if cerr := c.Control(func(fd uintptr) { err = d.bind(int(fd), link) }); cerr != nil {
-			return cerr
-		}
-		bound = err == nil
-		return err
-	}, netip.AddrPortFrom(to.Addr().WithZone(""), to.Port()))
-	if bound {
-		return conn, err
-	}
-	if conn, err = dialTCP(ctx, nil, to); err != nil {
-		return nil, err
-	}
-	// An interface whose name is a number hides the link with that index
-	// from package net.
-	if peerZone(conn) != link {
-		_ = conn.Close()
-		return nil, fmt.Errorf("an interface is named %q", to.Addr().Zone())
-	}
-	return conn, nil
-}
-
-// dialTCP has package net connect to an address, after control.
-func dialTCP(ctx context.Context, control func(network, address string, c syscall.RawConn) error, to netip.AddrPort) (*net.TCPConn, error) {
-	d := net.Dialer{Control: control, KeepAlive: noKeepAlive}
-	conn, err := d.DialContext(ctx, "tcp", to.String())
-	if err != nil {
-		return nil, err
-	}
-	return conn.(*net.TCPConn), nil
 }
 
 // noKeepAlive turns off TCP's own probes, which cost four system calls at each

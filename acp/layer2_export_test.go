@@ -31,14 +31,6 @@ func (p *layer2With) Open() (Endpoint, error) {
 	return e, nil
 }
 
-// ByZone is a Layer2 plane that may not bind sockets to links, as in a kernel
-// before 5.7.
-func ByZone(l Layer2) Plane {
-	return &layer2With{l, func(sys *system) {
-		sys.dial = dialer{func(int, int) error { return syscall.EPERM }}.dial
-	}}
-}
-
 // WithoutEvents is a Layer2 plane to which the kernel tells nothing.
 func WithoutEvents(l Layer2) Plane {
 	return &layer2With{l, func(sys *system) {
@@ -74,8 +66,8 @@ func In(do func(func()), l Layer2) Plane {
 			do(func() { c, err = here.listenGroup(network) })
 			return c, err
 		}
-		sys.dial = func(ctx context.Context, link int, to netip.AddrPort) (c *net.TCPConn, err error) {
-			do(func() { c, err = here.dial(ctx, link, to) })
+		sys.connect = func(ctx context.Context, to netip.AddrPort) (c net.Conn, err error) {
+			do(func() { c, err = here.connect(ctx, to) })
 			return c, err
 		}
 		sys.interfaces = func() (ifs []netif, err error) {

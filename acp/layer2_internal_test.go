@@ -42,7 +42,7 @@ func newTracked() *tracked {
 		},
 		listenUDP:   udp,
 		listenGroup: func(network string) (*net.UDPConn, error) { return udp(network, 0) },
-		dial:        dialer{bindToLink}.dial,
+		connect:     connect,
 		interfaces:  func() ([]netif, error) { return nil, nil },
 		subscribe:   func(bool) (eventSource, error) { return nil, errors.ErrUnsupported },
 	}

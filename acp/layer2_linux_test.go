@@ -103,7 +103,6 @@ func TestLayer2Conformance(t *testing.T) {
 	netbed.VethPair(t, "va0", "va1")
 	t.Run("OneLinkEach", func(t *testing.T) { testPlane(t, on("va0"), on("va1")) })
 	t.Run("AllLinks", func(t *testing.T) { testPlane(t, on(), on()) })
-	t.Run("ByZone", func(t *testing.T) { testPlane(t, acp.ByZone(*on("va0")), acp.ByZone(*on("va1"))) })
 	t.Run("WithoutEvents", func(t *testing.T) { testPlane(t, acp.WithoutEvents(*on("va0")), on("va1")) })
 	t.Run("Insecure", func(t *testing.T) { testPlane(t, acp.Insecure{Plane: on("va0")}, on("va1")) })
 	t.Run("QUADS", func(t *testing.T) { testPlane(t, quads(on("va0")), quads(on("va1"))) })

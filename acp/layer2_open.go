@@ -16,7 +16,7 @@ type system struct {
 	listenTCP   func(port uint16) (*net.TCPListener, error)
 	listenUDP   func(network string, port uint16) (*net.UDPConn, error)
 	listenGroup func(network string) (*net.UDPConn, error)
-	dial        func(ctx context.Context, link int, to netip.AddrPort) (*net.TCPConn, error)
+	connect     func(ctx context.Context, to netip.AddrPort) (net.Conn, error)
 	interfaces  func() ([]netif, error)
 	subscribe   func(ipv4 bool) (eventSource, error)
 }
@@ -26,7 +26,7 @@ func hostSystem() system {
 		listenTCP:   listenTCP,
 		listenUDP:   listenUDP,
 		listenGroup: listenGroup,
-		dial:        dialer{bindToLink}.dial,
+		connect:     connect,
 		interfaces:  interfaces,
 		subscribe:   subscribe,
 	}

@@ -29,10 +29,3 @@ func limitGroups(fd int, network string) error {
 // 6.18): of two processes on two links, one would get what is for the other.
 // So the port is not shared with sockets that have this option alone.
 func reusePort(network string) bool { return network == "udp6" }
-
-// bindToLink binds a socket to a link. Kernels before 5.0 do not have the
-// option, and those before 5.7 keep it to the privileged.
-func bindToLink(fd, index int) error {
-	return os.NewSyscallError("setsockopt SO_BINDTOIFINDEX",
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, index))
-}
