@@ -78,7 +78,7 @@ func wellFormed(item []byte, lim Limits) error {
 
 // frame is an item that holds others.
 type frame struct {
-	left int // items still to come if counted, else -1
+	left int32 // items still to come if counted, else -1
 	kind frameKind
 }
 
@@ -237,6 +237,6 @@ func scan(b []byte, lim Limits) (int, error) {
 			return fail(ErrTooLong, fmt.Sprintf("more than %d bytes", lim.Bytes), at)
 		}
 		stack = append(stack, top)
-		top = frame{left: held, kind: kind}
+		top = frame{left: int32(held), kind: kind}
 	}
 }
