@@ -99,27 +99,35 @@ func (c *fileConn) wait(ctx context.Context, sa syscall.Sockaddr) error {
 // Read implements [net.Conn].
 func (c *fileConn) Read(b []byte) (int, error) {
 	n, err := c.File.Read(b)
-	return n, c.explain(err)
+	if err != nil {
+		err = c.explain(err)
+	}
+	return n, err
 }
 
 // Write implements [net.Conn].
 func (c *fileConn) Write(b []byte) (int, error) {
 	n, err := c.File.Write(b)
-	return n, c.explain(err)
+	if err != nil {
+		err = c.explain(err)
+	}
+	return n, err
 }
 
 // explain turns an error of a file into one of a connection.
 func (c *fileConn) explain(err error) error {
-	var cause *fs.PathError
-	switch {
-	case err == nil || err == io.EOF:
+	if err == io.EOF {
 		return err
-	case errors.Is(err, os.ErrClosed):
-		err = net.ErrClosed
-	case errors.As(err, &cause):
-		return &net.OpError{Op: cause.Op, Net: "tcp", Addr: c.RemoteAddr(), Err: cause.Err}
 	}
-	return &net.OpError{Op: "use", Net: "tcp", Addr: c.RemoteAddr(), Err: err}
+	op := "use"
+	var file *fs.PathError
+	if errors.As(err, &file) {
+		op, err = file.Op, file.Err
+	}
+	if errors.Is(err, os.ErrClosed) {
+		err = net.ErrClosed
+	}
+	return &net.OpError{Op: op, Net: "tcp", Addr: c.RemoteAddr(), Err: err}
 }
 
 // RemoteAddr implements [net.Conn].

@@ -13,16 +13,19 @@ import (
 
 // streamOf returns an accepted connection as a stream.
 func (e *layer2Endpoint) streamOf(conn *net.TCPConn) *Stream {
-	s := &Stream{Conn: conn, Peer: unmapped(addrPortOf(conn.RemoteAddr()))}
-	switch peer := s.Peer.Addr(); {
+	s := &Stream{Conn: conn}
+	remote := conn.RemoteAddr().(*net.TCPAddr)
+	peer, _ := netip.AddrFromSlice(remote.IP)
+	switch peer = peer.Unmap(); {
 	case isLinkLocal(peer):
 		// Not from the zone's name: package net remembers names for a
 		// minute, in which they can move to another interface.
 		s.Link = peerZone(conn)
-		s.Peer = netip.AddrPortFrom(peer.WithZone(zoneOf(s.Link)), s.Peer.Port())
+		peer = peer.WithZone(zoneOf(s.Link))
 	case peer.Is4():
 		s.Link = e.linkOf4(conn, peer)
 	}
+	s.Peer = netip.AddrPortFrom(peer, uint16(remote.Port))
 	return s
 }
 
@@ -44,7 +47,9 @@ func (e *layer2Endpoint) Dial(ctx context.Context, to netip.AddrPort) (*Stream, 
 		if link, err = linkIn(to.Addr().Zone()); err != nil {
 			return nil, fmt.Errorf("acp: dial %s: %w", to, err)
 		}
-		to = netip.AddrPortFrom(to.Addr().WithZone(zoneOf(link)), to.Port())
+		if zone := zoneOf(link); zone != to.Addr().Zone() {
+			to = netip.AddrPortFrom(to.Addr().WithZone(zone), to.Port())
+		}
 	}
 	if e.ctx.Err() != nil {
 		return nil, fmt.Errorf("acp: dial %s: %w", to, net.ErrClosed)
