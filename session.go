@@ -361,9 +361,6 @@ func (s *Session) SendInvalid(info any) error {
 // sendLast sends the message that ends the session. One that is refused
 // before it is sent leaves the session as it is.
 func (s *Session) sendLast(op string, m wire.Message) error {
-	if err := s.check(op); err != nil {
-		return err
-	}
 	if err := s.send(op, m, ErrSockErrEnd); err != nil {
 		return err
 	}

@@ -27,6 +27,8 @@ type stream struct {
 	session uint32 // of a rapid answer
 	buf     []byte
 	taken   int // bytes of buf that the last message took
+
+	interrupts sync.WaitGroup // ends of a context that are about to end a call of next
 }
 
 // setLimits sets the limits for what is read from now on.
@@ -45,14 +47,13 @@ func (s *stream) next(ctx context.Context, deadline time.Time) ([]byte, error) {
 		return nil, err
 	}
 	if ctx.Done() != nil {
-		done := make(chan struct{})
-		stop := context.AfterFunc(ctx, func() {
-			defer close(done)
-			_ = s.SetReadDeadline(time.Unix(1, 0))
-		})
+		s.interrupts.Add(1)
+		stop := context.AfterFunc(ctx, s.interrupt)
 		defer func() {
-			if !stop() {
-				<-done // or it would end the next call
+			if stop() {
+				s.interrupts.Done()
+			} else {
+				s.interrupts.Wait() // or it would end the next call
 			}
 		}()
 	}
@@ -81,16 +82,25 @@ func (s *stream) next(ctx context.Context, deadline time.Time) ([]byte, error) {
 	}
 }
 
+// interrupt ends a call of next.
+func (s *stream) interrupt() {
+	defer s.interrupts.Done()
+	_ = s.SetReadDeadline(time.Unix(1, 0))
+}
+
 // raw returns the message read last.
 func (s *stream) raw() []byte { return s.buf[:s.taken] }
+
+// usualRead is enough room for most messages.
+const usualRead = 256
 
 // fill reads once, into a buffer that grows with what comes.
 func (s *stream) fill() error {
 	if cap(s.buf) == 0 {
-		s.buf = make([]byte, 0, 512)
+		s.buf = make([]byte, 0, usualRead)
 	}
 	if len(s.buf) == cap(s.buf) {
-		s.buf = append(make([]byte, 0, min(2*cap(s.buf), s.lim.Bytes+512)), s.buf...)
+		s.buf = append(make([]byte, 0, min(4*cap(s.buf), s.lim.Bytes+usualRead)), s.buf...)
 	}
 	n, err := s.Read(s.buf[len(s.buf):cap(s.buf)])
 	s.buf = s.buf[:len(s.buf)+n]
@@ -105,10 +115,13 @@ func (s *stream) fill() error {
 func (s *stream) message(ctx context.Context, deadline time.Time) (wire.Message, error) {
 	for {
 		raw, err := s.next(ctx, deadline)
-		if err != nil && raw == nil {
+		if err != nil && raw != nil {
+			_, err = wire.Parse(raw, s.lim) // whose it is, if that much can be read
+		}
+		if err != nil {
 			return nil, err
 		}
-		m, err := wire.Parse(raw, s.lim)
+		m, err := wire.ParseScanned(raw)
 		if err != nil {
 			return nil, err
 		}

@@ -13,6 +13,11 @@ func Parse(b []byte, lim Limits) (Message, error) {
 	if err := wellFormed(b, lim.withDefaults()); err != nil {
 		return nil, unreadable(b, err)
 	}
+	return ParseScanned(b)
+}
+
+// ParseScanned is Parse of an item that Scan has found: it is not scanned again.
+func ParseScanned(b []byte) (Message, error) {
 	r := reader{b: b}
 	m := r.anyMessage()
 	if r.err != nil {
