@@ -101,9 +101,6 @@ func scan(b []byte, lim Limits) (int, error) {
 	stack := room[:0]         // the frames around top
 	top := frame{left: 1}     // a place for one item
 	i, items, owed := 0, 0, 1 // owed: the bytes that must still come at least
-	fail := func(class error, what string, at int) (int, error) {
-		return 0, &fault{class: class, what: what, at: at}
-	}
 	for {
 		for top.left == 0 {
 			if len(stack) == 0 {
@@ -118,7 +115,7 @@ func scan(b []byte, lim Limits) (int, error) {
 		first := b[i]
 		if first == breakByte {
 			if top.kind == counted || top.kind == openEntry {
-				return fail(ErrMalformed, "unexpected break", i)
+				return 0, scanFault(ErrMalformed, i, "unexpected break")
 			}
 			top = frame{}
 			i++
@@ -140,24 +137,24 @@ func scan(b []byte, lim Limits) (int, error) {
 			// same major type.
 			if info == infoOpen || (major == majorBytes) != (top.kind == openBytes) ||
 				(major == majorText) != (top.kind == openText) {
-				return fail(ErrMalformed, "wrong piece of a string", i)
+				return 0, scanFault(ErrMalformed, i, "wrong piece of a string")
 			}
 		case openArray:
 		}
 		if items++; items > lim.Elements {
-			return fail(ErrTooMany, fmt.Sprintf("more than %d", lim.Elements), i)
+			return 0, scanFault(ErrTooMany, i, "more than %d", uint64(lim.Elements))
 		}
 
 		at, arg := i, uint64(info)
 		if info >= 24 {
 			if info > infoUint64 && (info < infoOpen || major < majorBytes || major > majorMap) {
-				return fail(ErrMalformed, "reserved first byte", i)
+				return 0, scanFault(ErrMalformed, i, "reserved first byte")
 			}
 			if info < infoOpen {
 				h, n := readHead(b, i)
 				if n == 0 {
 					if i+1+1<<(info-24)+owed > lim.Bytes {
-						return fail(ErrTooLong, fmt.Sprintf("more than %d bytes", lim.Bytes), at)
+						return 0, scanFault(ErrTooLong, at, "more than %d bytes", uint64(lim.Bytes))
 					}
 					return i + 1 + 1<<(info-24) + owed, ErrTruncated
 				}
@@ -179,14 +176,14 @@ func scan(b []byte, lim Limits) (int, error) {
 				break
 			}
 			if i+owed > lim.Bytes || arg > uint64(lim.Bytes-i-owed) {
-				return fail(ErrTooLong, fmt.Sprintf("string of %d bytes, the limit for the whole being %d,", arg, lim.Bytes), at)
+				return 0, scanFault(ErrTooLong, at, "string of %d bytes, the limit for the whole being %d,", arg, uint64(lim.Bytes))
 			}
 			if arg > uint64(len(b)-i) {
 				return i + int(arg) + owed, ErrTruncated
 			}
 			end := i + int(arg)
 			if major == majorText && !utf8.Valid(b[i:end]) {
-				return fail(ErrMalformed, "text that is not UTF-8", at)
+				return 0, scanFault(ErrMalformed, at, "text that is not UTF-8")
 			}
 			i = end
 		case majorArray, majorMap:
@@ -198,17 +195,17 @@ func scan(b []byte, lim Limits) (int, error) {
 				break
 			}
 			if arg > uint64(lim.Bytes) {
-				return fail(ErrTooLong, fmt.Sprintf("%d items in %d bytes", arg, lim.Bytes), at)
+				return 0, scanFault(ErrTooLong, at, "%d items in %d bytes", arg, uint64(lim.Bytes))
 			}
 			held = int(arg)
 			if major == majorMap {
 				held *= 2
 			}
 			if i+owed+held > lim.Bytes {
-				return fail(ErrTooLong, fmt.Sprintf("%d items in %d bytes", held, lim.Bytes), at)
+				return 0, scanFault(ErrTooLong, at, "%d items in %d bytes", uint64(held), uint64(lim.Bytes))
 			}
 			if held > lim.Elements-items {
-				return fail(ErrTooMany, fmt.Sprintf("%d more than %d", held-(lim.Elements-items), lim.Elements), at)
+				return 0, scanFault(ErrTooMany, at, "%d more than %d", uint64(held-(lim.Elements-items)), uint64(lim.Elements))
 			}
 		case majorTag:
 			held = 1
@@ -216,17 +213,17 @@ func scan(b []byte, lim Limits) (int, error) {
 			// RFC 8949 section 3.3: simple values below 32 MUST NOT be in two bytes;
 			// that is not well-formed.
 			if info == infoUint8 && arg < 32 {
-				return fail(ErrMalformed, "simple value in the wrong form", at)
+				return 0, scanFault(ErrMalformed, at, "simple value in the wrong form")
 			}
 		}
 		if i+owed > lim.Bytes {
-			return fail(ErrTooLong, fmt.Sprintf("more than %d bytes", lim.Bytes), at)
+			return 0, scanFault(ErrTooLong, at, "more than %d bytes", uint64(lim.Bytes))
 		}
 		if major < majorArray && kind == counted || major == majorSimple {
 			continue
 		}
 		if len(stack) >= lim.Depth {
-			return fail(ErrTooDeep, fmt.Sprintf("more than %d levels", lim.Depth), at)
+			return 0, scanFault(ErrTooDeep, at, "more than %d levels", uint64(lim.Depth))
 		}
 		if kind == counted {
 			owed += held
@@ -234,9 +231,21 @@ func scan(b []byte, lim Limits) (int, error) {
 			owed++ // the break
 		}
 		if i+owed > lim.Bytes {
-			return fail(ErrTooLong, fmt.Sprintf("more than %d bytes", lim.Bytes), at)
+			return 0, scanFault(ErrTooLong, at, "more than %d bytes", uint64(lim.Bytes))
 		}
 		stack = append(stack, top)
 		top = frame{left: int32(held), kind: kind}
 	}
+}
+
+// scanFault returns an error about numbers. It is apart from scan, which would
+// need far more stack with the formatting in it.
+//
+//go:noinline
+func scanFault(class error, at int, format string, numbers ...uint64) error {
+	args := make([]any, len(numbers))
+	for i, n := range numbers {
+		args[i] = n
+	}
+	return &fault{class: class, what: fmt.Sprintf(format, args...), at: at}
 }
