@@ -205,13 +205,9 @@ func (g *Instance) refuseRequest(s *Session, reason Reason) {
 // incoming hands a request for negotiation to whoever listens. RFC 8990
 // section 2.8.6: if nobody does, the connection is closed at once.
 func (g *Instance) incoming(st *stream, m *wire.ReqNeg) {
-	drop := func(reason Reason) {
-		g.drop(Event{Reason: reason, Peer: st.Peer, Link: st.Link,
-			Message: m.Type().String(), SessionID: m.SessionID, Objective: m.Objective.Name})
-	}
 	queue := g.objectives.backlogOf(m.Objective.Name)
 	if !queue.listening() || m.Objective.Flags&wire.FlagNeg == 0 {
-		drop(ReasonNoListener)
+		g.dropFrom(st, m, ReasonNoListener, nil)
 		st.close()
 		return
 	}
@@ -223,7 +219,7 @@ func (g *Instance) incoming(st *stream, m *wire.ReqNeg) {
 	switch err := g.sessions.accept(s); {
 	case errors.Is(err, ErrIDClash):
 		// The request is discarded, the peer runs into its timeout.
-		drop(ReasonIDClash)
+		g.dropFrom(st, m, ReasonIDClash, nil)
 		queue.put(request{err: ErrIDClash})
 		g.linger(st)
 		return
@@ -232,7 +228,7 @@ func (g *Instance) incoming(st *stream, m *wire.ReqNeg) {
 		if errors.Is(err, errTooManyOf) {
 			reason = ReasonPeerSessions
 		}
-		drop(reason)
+		g.dropFrom(st, m, reason, nil)
 		st.close()
 		return
 	}

@@ -39,7 +39,7 @@ func (g *Instance) rapidAnswer(s *stream, m wire.Message) {
 	s.taken = 0 // whoever takes it reads the message
 	s.session = wire.SessionID(m)
 	if !g.searches.takeRapid(s) {
-		g.drop(eventOf(m, Event{Reason: ReasonUnsolicited, Peer: s.Peer, Link: s.Link}))
+		g.dropFrom(s, m, ReasonUnsolicited, nil)
 		s.close()
 	}
 }

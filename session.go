@@ -131,7 +131,7 @@ func (s *Session) await(ctx context.Context, op string, timeout time.Duration, s
 		cause = fmt.Errorf("the peer sent %v: %s", m.Type(), diagnose(m.Info))
 	default:
 		cause = fmt.Errorf("the peer sent %v", m.Type())
-		s.g.drop(eventOf(m, Event{Reason: ReasonUnexpected, Peer: s.stream.Peer, Link: s.stream.Link}))
+		s.g.dropFrom(s.stream, m, ReasonUnexpected, nil)
 	}
 	s.finish()
 	return nil, Objective{}, s.fail(op, code, cause)

@@ -314,8 +314,7 @@ func (g *Instance) serve(s *stream) {
 		return
 	}
 	if oldest != nil {
-		g.drop(Event{Reason: ReasonTooManyIdle, Peer: oldest.Peer})
-		oldest.close()
+		g.displace(oldest)
 	}
 	// Close closes the stream: that is what ends this, not a context.
 	m, err := s.message(context.Background(), time.Now().Add(g.cfg.IdleTimeout))
@@ -331,7 +330,7 @@ func (g *Instance) serve(s *stream) {
 		return
 	}
 	if !g.mayServe(m, s) {
-		g.drop(eventOf(m, Event{Reason: ReasonNoSecurity, Peer: s.Peer, Link: s.Link, Raw: s.raw()}))
+		g.dropFrom(s, m, ReasonNoSecurity, nil)
 		s.close()
 		return
 	}
@@ -351,6 +350,23 @@ func (g *Instance) serve(s *stream) {
 	default:
 		g.refuse(s, &wire.Error{Type: m.Type(), HasType: true, Err: errUnexpected})
 	}
+}
+
+// displace closes a stream that has to give way to another.
+func (g *Instance) displace(s *stream) {
+	g.drop(Event{Reason: ReasonTooManyIdle, Peer: s.Peer})
+	s.close()
+}
+
+// dropFrom counts and traces the message just read from a stream, which is
+// dropped, with the cause if there is more to say.
+func (g *Instance) dropFrom(s *stream, m wire.Message, reason Reason, cause error) {
+	g.drop(eventOf(m, Event{Reason: reason, Peer: s.Peer, Link: s.Link, Raw: s.raw(), Err: cause}))
+}
+
+// dropUnsent does so with one that could not be sent.
+func (g *Instance) dropUnsent(s *stream, m wire.Message, raw []byte, cause error) {
+	g.drop(eventOf(m, Event{Reason: ReasonSendFailed, Peer: s.Peer, Link: s.Link, Raw: raw, Err: cause}))
 }
 
 var (

@@ -195,16 +195,13 @@ func (a *ASA) StopSynchronize(o Objective) error {
 // request whose session ID is in use is discarded.
 func (g *Instance) answerSynch(s *stream, m *wire.ReqSyn) {
 	defer s.close()
-	drop := func(reason Reason) {
-		g.drop(eventOf(m, Event{Reason: reason, Peer: s.Peer, Link: s.Link}))
-	}
 	o, ok := g.objectives.answer(m.Objective.Name)
 	if !ok {
-		drop(ReasonNoListener)
+		g.dropFrom(s, m, ReasonNoListener, nil)
 		return
 	}
 	if g.sessions.inUse(sessionKey{id: m.SessionID, initiator: s.Peer.Addr()}, s.local) {
-		drop(ReasonIDClash)
+		g.dropFrom(s, m, ReasonIDClash, nil)
 		g.linger(s)
 		return
 	}
@@ -218,7 +215,7 @@ func (g *Instance) reply(s *stream, m wire.Message) {
 		err = s.send(raw, sendTimeout)
 	}
 	if err != nil {
-		g.drop(Event{Reason: ReasonSendFailed, Peer: s.Peer, Link: s.Link, Message: m.Type().String(), Raw: raw, Err: err})
+		g.dropUnsent(s, m, raw, err)
 		return
 	}
 	g.trace(Sent, m, raw, s.Peer, s.Link)

@@ -166,8 +166,14 @@ func (g *Instance) trace(kind EventKind, m wire.Message, raw []byte, peer netip.
 		g.counters.relayed[m.Type()].Add(1)
 	}
 	if len(g.observers.list()) > 0 {
-		g.observers.trace(eventOf(m, Event{Kind: kind, Raw: raw, Peer: peer, Link: link}))
+		g.tell(m, kind, raw, peer, link)
 	}
+}
+
+// tell is apart from trace to keep events off the stacks of those who do
+// without.
+func (g *Instance) tell(m wire.Message, kind EventKind, raw []byte, peer netip.AddrPort, link int) {
+	g.observers.trace(eventOf(m, Event{Kind: kind, Raw: raw, Peer: peer, Link: link}))
 }
 
 // eventOf completes an event with what a message says of itself.
