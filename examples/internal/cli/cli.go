@@ -143,7 +143,7 @@ func (p *Program) Say(things ...any) {
 // NewInstance starts an instance with these settings, on the links of a plane,
 // protected and printing as the user chose.
 func (p *Program) NewInstance(links acp.Plane, cfg grasp.Config) (*grasp.Instance, error) {
-	plane, err := p.protect(links)
+	plane, err := p.Protect(links)
 	if err != nil {
 		return nil, err
 	}

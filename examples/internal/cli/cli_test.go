@@ -117,7 +117,7 @@ func TestPlane(t *testing.T) {
 	var plane acp.Plane
 	c := Command{Name: "planes", Run: func(_ context.Context, p *Program) error {
 		var err error
-		plane, err = p.protect(links)
+		plane, err = p.Protect(links)
 		return err
 	}}
 	for args, want := range map[string]acp.Plane{
@@ -152,7 +152,7 @@ func TestTLS(t *testing.T) {
 	var reasons []string
 	inOne := Command{Name: "both", Memory: true, Run: func(_ context.Context, p *Program) error {
 		for range 2 {
-			plane, err := p.protect(links)
+			plane, err := p.Protect(links)
 			if err != nil {
 				return err
 			}

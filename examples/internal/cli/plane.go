@@ -54,8 +54,8 @@ func (o *Options) checkPlane(inOne bool) error {
 	return nil
 }
 
-// protect returns the plane that the user chose, on top of the links of another.
-func (p *Program) protect(links acp.Plane) (acp.Plane, error) {
+// Protect returns the plane that the user chose, on top of the links of another.
+func (p *Program) Protect(links acp.Plane) (acp.Plane, error) {
 	switch p.PlaneName {
 	case tls:
 		return p.overTLS(links)

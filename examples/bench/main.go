@@ -1,0 +1,123 @@
+// Command bench measures GRASP between two processes, on one host or on two
+// nodes of a link, as a ratio to what cannot be undercut: the same bytes on
+// bare connections, or in bare datagrams, over the same plane.
+//
+//	go run ./examples/bench serve                 # at one end
+//	go run ./examples/bench -floor neg 20000 64   # at the other
+//
+// Each prints one JSON line. The flag -h shows what else there is.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"strconv"
+
+	"github.com/go-grasp/grasp/examples/internal/cli"
+)
+
+const about = `Bench measures GRASP between two processes, each printing one JSON line:
+
+  serve               the other end of neg, syn, disc and cold, until Ctrl-C
+  neg N [C]           N negotiations with a known peer that accepts at once,
+                      C at a time
+  syn N [C]           N synchronizations with a known peer
+  disc N              N discoveries that the network is asked for, one by one
+  cold N              N negotiations with a peer that has to be discovered
+  flood N             N floods, at most -rate of them a second
+  floodsink SECONDS   the other end of flood, for so long
+  idle                an instance with 100 objectives that does nothing
+
+With -floor, neg, syn and flood do the same without GRASP, in turns, and the
+ratio is how many times the floor's rate was reached.`
+
+// settings are the flags of this program.
+type settings struct {
+	floor bool
+	rate  int
+}
+
+func main() { command().Main() }
+
+func command() cli.Command {
+	var s settings
+	return cli.Command{
+		Name:      "bench",
+		About:     about,
+		Arguments: "verb [number...]",
+		Flags: func(f *flag.FlagSet) {
+			f.BoolVar(&s.floor, "floor", false, "measure the same without GRASP, too")
+			f.IntVar(&s.rate, "rate", 0, "send at most `R` floods a second; 0: as many as go")
+		},
+		Check: func(o cli.Options) error {
+			if s.rate < 0 {
+				return errors.New("-rate must not be negative")
+			}
+			_, err := parse(o.Args)
+			return err
+		},
+		Run: func(ctx context.Context, p *cli.Program) error {
+			j, err := parse(p.Args)
+			if err != nil {
+				return err
+			}
+			j.settings = s
+			return j.run(ctx, p)
+		},
+	}
+}
+
+// job is what the command line asks for.
+type job struct {
+	settings
+	verb          string
+	number, times int // the verb's arguments
+}
+
+// verbs are what can be asked for, with the least and most arguments.
+var verbs = map[string]struct {
+	least, most int
+	run         func(context.Context, *cli.Program, job) (*result, error)
+}{
+	"serve":     {0, 0, serve},
+	"neg":       {1, 2, exchanges},
+	"syn":       {1, 2, exchanges},
+	"disc":      {1, 1, exchanges},
+	"cold":      {1, 1, exchanges},
+	"flood":     {1, 1, flood},
+	"floodsink": {1, 1, floodSink},
+	"idle":      {0, 0, idle},
+}
+
+func parse(args []string) (job, error) {
+	if len(args) == 0 {
+		return job{}, errors.New("what shall be measured? -h shows the verbs")
+	}
+	j := job{verb: args[0], times: 1}
+	v, ok := verbs[j.verb]
+	if numbers := len(args) - 1; !ok || numbers < v.least || numbers > v.most {
+		return job{}, fmt.Errorf("%q with %d arguments: -h shows the verbs", j.verb, numbers)
+	}
+	for i, into := range []*int{&j.number, &j.times} {
+		if len(args) < i+2 {
+			break
+		}
+		n, err := strconv.Atoi(args[i+1])
+		if err != nil || n <= 0 {
+			return job{}, fmt.Errorf("%q is not a number above 0", args[i+1])
+		}
+		*into = n
+	}
+	return j, nil
+}
+
+func (j job) run(ctx context.Context, p *cli.Program) error {
+	r, err := verbs[j.verb].run(ctx, p, j)
+	if r != nil {
+		err = errors.Join(err, json.NewEncoder(p.Stdout).Encode(r))
+	}
+	return err
+}

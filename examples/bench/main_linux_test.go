@@ -1,0 +1,74 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-grasp/grasp/internal/netbed"
+)
+
+// measured runs the command and returns the line it printed.
+func measured(t *testing.T, ctx context.Context, args string) (r result) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	status := command().Execute(ctx, strings.Fields("-json "+args), nil, &stdout, &stderr)
+	require.Zero(t, status, "%s: %s", args, stderr.String())
+	require.NoError(t, json.Unmarshal(stdout.Bytes(), &r), "%s: %s", args, stdout.String())
+	assert.Positive(t, r.RSS, args)
+	assert.Positive(t, r.Goroutines, args)
+	return r
+}
+
+// Both ends of a link, with each verb: all that is asked for is done, once.
+func TestEachVerb(t *testing.T) {
+	if !netbed.Enter(t) {
+		return
+	}
+	netbed.VethPair(t, "va0", "va1")
+	netbed.LinkLocal(t, "va0")
+	netbed.LinkLocal(t, "va1")
+	t.Setenv("GRASP_PASSWORD", "of the benchmark")
+	for _, plane := range []string{"", "-plane quads "} {
+		ctx, stop := context.WithCancel(t.Context())
+		var served result
+		var serving sync.WaitGroup
+		serving.Go(func() { served = measured(t, ctx, plane+"-link va1 serve") })
+		for verb, n := range map[string]int{
+			"neg 50": 50, "neg 100 8": 100, "-floor neg 300 2": 300, "syn 50 4": 50, "-floor syn 300": 300,
+			"disc 3": 3, "cold 3": 3,
+		} {
+			r := measured(t, t.Context(), plane+"-link va0 "+verb)
+			assert.Equal(t, n, r.N, verb)
+			assert.Equal(t, n, r.OK, verb)
+			assert.Positive(t, r.PerSecond, verb)
+			assert.LessOrEqual(t, r.P50, r.P99, verb)
+			assert.Equal(t, strings.Contains(verb, "-floor"), r.Ratio > 0, verb)
+		}
+		stop()
+		serving.Wait()
+		assert.Equal(t, 50+100+300+3, served.OK)
+		assert.Equal(t, served.OK, served.N)
+	}
+
+	var heard result
+	var listening sync.WaitGroup
+	listening.Go(func() { heard = measured(t, t.Context(), "-link va1 -floor floodsink 3") })
+	netbed.Eventually(t, 10*time.Second, "the sink listens", func() bool { return strings.Contains(netbed.IP(t, "maddr", "show", "va1"), floorGroup.Addr().String()) })
+	sent := measured(t, t.Context(), "-link va0 -floor -rate 500 flood 200")
+	assert.Equal(t, 200, sent.OK)
+	assert.Positive(t, sent.Ratio)
+	listening.Wait()
+	assert.Equal(t, 200, heard.N)
+	assert.Equal(t, 200, heard.FloorN)
+
+	idle := measured(t, t.Context(), "-link va0 idle")
+	assert.Equal(t, 100, idle.OK)
+}
