@@ -139,7 +139,12 @@ func allAttacks(t *testing.T, over context.Context, victims []netip.AddrPort) {
 	h := newHostile(t.Context(), ep, victims...)
 	h.reset = ReasonBroken
 	h.abort = func(c net.Conn) {
-		_ = c.(*acp.Stream).Conn.(interface{ SetLinger(int) error }).SetLinger(0)
+		raw, err := c.(*acp.Stream).Conn.(syscall.Conn).SyscallConn()
+		if err == nil {
+			_ = raw.Control(func(fd uintptr) {
+				_ = syscall.SetsockoptLinger(int(fd), syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1})
+			})
+		}
 		_ = c.Close()
 	}
 	var all sync.WaitGroup
@@ -340,6 +345,7 @@ func measureIdle(t testing.TB, negotiations int) (before, during, after pacing) 
 	require.Greater(t, limit.Cur, uint64(idleConnections+1000), "file descriptors")
 	b := newBesieged(t)
 	stop := serve(t.Context(), b.server, stressListeners, respond)
+	require.True(t, soonTrue(func() bool { return b.server.g.objectives.backlogOf(stressed.Name).listening() }))
 	peer := b.atServer()
 	measure := func() pacing {
 		start, cpu := time.Now(), cpuTime(t)

@@ -167,7 +167,7 @@ func (p *Program) NewDULL(links acp.Plane, objectives ...string) (*grasp.Instanc
 }
 
 // Plane is the plane on the links that the user chose, protected as he chose.
-func (p *Program) Plane() (acp.Plane, error) { return p.protect(p.RealLinks()) }
+func (p *Program) Plane() (acp.Plane, error) { return p.Protect(p.RealLinks()) }
 
 // RealLinks is a plane on the links that the user chose.
 func (p *Program) RealLinks() acp.Plane { return &acp.Layer2{Links: p.Links, IPv4: true} }
