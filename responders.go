@@ -46,3 +46,9 @@ func (t *responderTable) add(neighbour netip.Addr, cancel context.CancelFunc) (d
 		cancel()
 	}
 }
+
+func (t *responderTable) len() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.all.n
+}

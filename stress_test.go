@@ -288,7 +288,7 @@ func (l *leftovers) found() string {
 		g.streams.mu.Lock()
 		add(who, "undecided streams", g.streams.undecided.n)
 		g.streams.mu.Unlock()
-		add(who, "discoveries being answered", g.responders.all.n)
+		add(who, "discoveries being answered", g.responders.len())
 	}
 	add("process", "goroutines", countGoroutines()-l.goroutines)
 	add("process", "file descriptors", openFDs()-l.fds)
