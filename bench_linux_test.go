@@ -39,6 +39,32 @@ func BenchmarkReal(b *testing.B) {
 	})
 }
 
+// BenchmarkStart is the time from New to the first answered discovery, on a
+// link that is there.
+func BenchmarkStart(b *testing.B) {
+	if !netbed.Enter(b) {
+		return
+	}
+	netbed.VethPair(b, "va0", "va1")
+	netbed.LinkLocal(b, "va0")
+	netbed.LinkLocal(b, "va1")
+	server := newASA(b, newInstance(b, &acp.Layer2{Links: []string{"va1"}}), "server")
+	require.NoError(b, server.RegisterObj(stressed, RegisterOptions{Discoverable: true}))
+	waitForLink(b, server.g)
+	for b.Loop() {
+		g, err := New(Config{Plane: &acp.Layer2{Links: []string{"va0"}}})
+		require.NoError(b, err)
+		client, err := g.RegisterASA("client")
+		require.NoError(b, err)
+		found, err := client.Discover(b.Context(), stressed, 0, DiscoverOptions{First: true})
+		require.NoError(b, err)
+		require.NotEmpty(b, found)
+		b.StopTimer()
+		require.NoError(b, g.Close())
+		b.StartTimer()
+	}
+}
+
 func benchFloor(b *testing.B, addr string) {
 	asked, err := (&wire.ReqNeg{SessionID: 1 << 31, Objective: wire.Objective{
 		Name: stressed.Name, Flags: stressed.flags(), LoopCount: stressed.LoopCount, Value: []byte{0},
