@@ -1,12 +1,10 @@
 package tlsplane_test
 
 import (
-	"bytes"
 	"crypto/x509"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,25 +15,8 @@ import (
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/acp/tlsplane"
 	"github.com/go-grasp/grasp/internal/domain"
+	"github.com/go-grasp/grasp/internal/output"
 )
-
-// safeBuffer is a buffer that is written to while a test reads it.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(b)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
 
 // saveMember makes a member's files in a directory.
 func saveMember(t *testing.T, d *domain.Domain, dir, name string) *x509.Certificate {
@@ -55,7 +36,7 @@ func TestFiles(t *testing.T) {
 		saveMember(t, d, dir, "one")
 		two := saveMember(t, d, dir, "two")
 
-		var out safeBuffer
+		var out output.Buffer
 		log := slog.New(slog.NewTextHandler(&out, nil))
 		n := acp.NewNetwork(1)
 		link := n.NewLink(acp.LinkConfig{Delay: time.Millisecond})

@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/internal/netbed"
+	"github.com/go-grasp/grasp/internal/output"
 )
 
 // Gray, on one host, negotiates with Briggs, on another, across a router that
@@ -60,9 +60,9 @@ func acrossARelay(t *testing.T, plane func(program string) []string) {
 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 	t.Cleanup(cancel)
-	start := func(n *netbed.Node, program string, args ...string) (stdout *safeBuffer, stop func()) {
+	start := func(n *netbed.Node, program string, args ...string) (stdout *output.Buffer, stop func()) {
 		t.Helper()
-		stdout = new(safeBuffer)
+		stdout = new(output.Buffer)
 		cmd := n.Exec(ctx, filepath.Join(dir, program), append(plane(program), args...)...)
 		cmd.Env = append(os.Environ(), "GRASP_PASSWORD=of the relay's domain")
 		cmd.Stdout, cmd.Stderr = stdout, os.Stderr
@@ -105,22 +105,4 @@ func acrossARelay(t *testing.T, plane func(program string) []string) {
 	t.Log("the relay:\n" + relay.String())
 	assert.Contains(t, relay.String(), "M_DISCOVERY")
 	assert.Contains(t, relay.String(), "M_FLOOD")
-}
-
-// safeBuffer is a buffer that a process writes to while a test reads it.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(b)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }

@@ -2,7 +2,6 @@ package graspybed
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	_ "embed"
 	"io"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"github.com/go-grasp/grasp/internal/netbed"
+	"github.com/go-grasp/grasp/internal/output"
 )
 
 // Env is the environment variable that names the checkout of graspy.
@@ -118,24 +118,7 @@ func start(t testing.TB, node *netbed.Node, name string, settings []Setting, arg
 }
 
 // Output is what a process printed.
-type Output struct {
-	mu  sync.Mutex // guards buf
-	buf bytes.Buffer
-}
-
-// Write implements [io.Writer].
-func (o *Output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(b)
-}
-
-// String returns all of it.
-func (o *Output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
-}
+type Output struct{ output.Buffer }
 
 // Lines returns the lines that are complete, without what graspy puts before
 // each: the kind of thread and its number.

@@ -15,7 +15,6 @@
 package bank
 
 import (
-	"context"
 	"hash/fnv"
 	"math/rand/v2"
 	"time"
@@ -72,18 +71,3 @@ func newRand(seed uint64, name string) *rand.Rand {
 
 // between returns a random number from low to high.
 func between(r *rand.Rand, low, high int) int { return low + r.IntN(high-low+1) }
-
-// sleep waits for a time. It returns false if the context ended before.
-func sleep(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}

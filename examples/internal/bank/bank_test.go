@@ -1,7 +1,6 @@
 package bank
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"strings"
@@ -16,31 +15,14 @@ import (
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/examples/internal/cli"
+	"github.com/go-grasp/grasp/internal/output"
 )
-
-// safeBuffer is what several goroutines may write to.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
 
 // bench is two instances on a link, with what their ASAs print and report.
 type bench struct {
 	here, there           *grasp.Instance
 	hereNode, thereNode   *acp.Node
-	progress, outcomeText safeBuffer
+	progress, outcomeText output.Buffer
 	outcomes              *cli.Outcomes
 	messages              map[string]int // sent, by type
 	mu                    sync.Mutex     // guards messages

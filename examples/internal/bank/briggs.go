@@ -2,7 +2,6 @@ package bank
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -164,7 +163,7 @@ func (b *Briggs) negotiateForEver(ctx context.Context) error {
 			return nil
 		}
 		t := b.draw(number)
-		s, o, err := b.listen(listening)
+		s, o, err := cli.Listen(listening, b.asa, ex3())
 		if s == nil {
 			return err
 		}
@@ -177,31 +176,6 @@ func (b *Briggs) negotiateForEver(ctx context.Context) error {
 		})
 	}
 	return nil
-}
-
-// listen waits for the next request. It returns no session when it is time
-// to leave.
-func (b *Briggs) listen(ctx context.Context) (*grasp.Session, grasp.Objective, error) {
-	for {
-		s, o, err := b.asa.ListenNegotiate(ctx, ex3())
-		switch {
-		case err == nil:
-			return s, o, nil
-		case errors.Is(err, grasp.ErrCancelled):
-			return nil, grasp.Objective{}, nil
-		case errors.Is(err, grasp.ErrIDClash):
-			// A peer had bad luck with its session ID: the next one, please.
-			b.asa.Tprint("listen_negotiate error:", grasp.Code(err))
-		case errors.Is(err, grasp.ErrNoSecurity):
-			// The plane may become secure again.
-			b.asa.Tprint("listen_negotiate error:", grasp.Code(err))
-			if !sleep(ctx, time.Second) {
-				return nil, grasp.Objective{}, nil
-			}
-		default:
-			return nil, grasp.Objective{}, err
-		}
-	}
 }
 
 // terms are what Briggs has drawn for one negotiation, whoever it is with.
@@ -327,7 +301,7 @@ func (b *Briggs) mayWait(ctx context.Context, d *deal, t terms) {
 		return
 	}
 	b.say(t, "Tried wait:", grasp.Code(d.session.NegotiateWait(t.wait)))
-	if sleep(ctx, b.set.Wait) {
+	if cli.Sleep(ctx, b.set.Wait) {
 		b.say(t, "Woke up")
 	}
 }

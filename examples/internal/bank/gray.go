@@ -113,7 +113,7 @@ func (y *gray) run(ctx context.Context) error {
 			return err
 		}
 		// To keep things calm, and for the flood to change now and then.
-		if sleep(ctx, y.set.Wait/2) {
+		if cli.Sleep(ctx, y.set.Wait/2) {
 			y.tryFlood(ctx)
 		}
 	}

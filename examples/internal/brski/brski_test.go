@@ -19,28 +19,18 @@ import (
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/examples/internal/cli"
+	"github.com/go-grasp/grasp/internal/output"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
 // buffer is what a program writes to while a test reads it.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *buffer) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(b)
-}
+type buffer struct{ output.Buffer }
 
 // events returns the events that were told so far.
 func (s *buffer) events(t *testing.T) []Event {
 	t.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	var all []Event
-	for line := range strings.Lines(s.b.String()) {
+	for line := range strings.Lines(s.String()) {
 		var e Event
 		require.NoError(t, json.Unmarshal([]byte(line), &e), line)
 		all = append(all, e)

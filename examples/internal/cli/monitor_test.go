@@ -1,13 +1,11 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,25 +14,8 @@ import (
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/output"
 )
-
-// lines is what a running command prints.
-type lines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
 
 // With -monitor every program has its page, until Ctrl-C.
 func TestMonitor(t *testing.T) {
@@ -50,7 +31,7 @@ func TestMonitor(t *testing.T) {
 		return nil
 	}}
 	ctx, cancel := context.WithCancel(t.Context())
-	var out lines
+	var out output.Buffer
 	status := make(chan int)
 	go func() {
 		status <- c.Execute(ctx, []string{"-monitor", "localhost:0"}, strings.NewReader(""), &out, io.Discard)

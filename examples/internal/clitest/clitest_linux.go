@@ -1,7 +1,6 @@
 package clitest
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"os"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/go-grasp/grasp/examples/internal/cli"
 	"github.com/go-grasp/grasp/internal/netbed"
+	"github.com/go-grasp/grasp/internal/output"
 )
 
 // Build builds an example program and returns where it is.
@@ -30,11 +30,11 @@ func Build(t testing.TB, name string) string {
 
 // Process is an example program that runs with -json.
 type Process struct {
-	Progress Output // what it prints for people
+	Progress output.Buffer // what it prints for people
 
 	t        testing.TB
 	cmd      *exec.Cmd
-	outcomes Output
+	outcomes output.Buffer
 	over     func() error
 }
 
@@ -92,24 +92,4 @@ func (p *Process) Outcomes() (all []cli.Outcome) {
 		all = append(all, o)
 	}
 	return all
-}
-
-// Output is what a process prints, which can be read at any time.
-type Output struct {
-	mu sync.Mutex // guards b
-	b  bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (o *Output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(b)
-}
-
-// String returns all of it.
-func (o *Output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
 }

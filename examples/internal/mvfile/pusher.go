@@ -6,8 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"sync"
-	"time"
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/examples/internal/cli"
@@ -58,46 +56,7 @@ func (p *Pusher) Run(ctx context.Context) error {
 		_ = p.asa.Deregister() // fails only if the instance was closed before
 	}()
 	p.asa.Tprint("Sending files from", p.dir.Name())
-	var transfers sync.WaitGroup
-	defer transfers.Wait()
-	free := make(chan struct{}, maxTransfers)
-	for {
-		select {
-		case free <- struct{}{}:
-		case <-ctx.Done():
-			return nil
-		}
-		s, o, err := p.listen(ctx)
-		if s == nil {
-			return err
-		}
-		transfers.Go(func() {
-			defer func() { <-free }()
-			p.serve(ctx, s, o)
-		})
-	}
-}
-
-// listen waits for the next request. It returns no session when it is time to
-// leave.
-func (p *Pusher) listen(ctx context.Context) (*grasp.Session, grasp.Objective, error) {
-	for {
-		s, o, err := p.asa.ListenNegotiate(ctx, objective())
-		switch {
-		case err == nil:
-			return s, o, nil
-		case errors.Is(err, grasp.ErrCancelled):
-			return nil, o, nil
-		case !errors.Is(err, grasp.ErrIDClash) && !errors.Is(err, grasp.ErrNoSecurity):
-			return nil, o, err
-		}
-		p.asa.Tprint("listen_negotiate error:", grasp.Code(err))
-		select { // the plane may become secure again
-		case <-time.After(time.Second):
-		case <-ctx.Done():
-			return nil, o, nil
-		}
-	}
+	return cli.Serve(ctx, p.asa, objective(), maxTransfers, p.serve)
 }
 
 // sending is one transfer.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/go-grasp/grasp"
+	"github.com/go-grasp/grasp/examples/internal/cli"
 	"github.com/go-grasp/grasp/examples/internal/prefixpool"
 )
 
@@ -65,7 +66,7 @@ func (m *Manager) delegate(ctx context.Context) error {
 			}
 			pause = retry / 10
 		}
-		if !sleep(ctx, pause) {
+		if !cli.Sleep(ctx, pause) {
 			return nil
 		}
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-	"sync"
-	"time"
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/examples/internal/cli"
@@ -34,46 +32,7 @@ func negotiated() grasp.Objective {
 // under way are broken off then.
 func (m *Manager) Serve(ctx context.Context) error {
 	m.asa.Tprint("Ready to negotiate PrefixManager as listener")
-	var sessions sync.WaitGroup
-	defer sessions.Wait()
-	// When no more requests are taken, those in the queue are refused.
-	defer func() { _ = m.asa.StopNegotiate(negotiated()) }()
-	free := make(chan struct{}, maxSessions)
-	for {
-		select {
-		case free <- struct{}{}:
-		case <-ctx.Done():
-			return nil
-		}
-		s, o, err := m.listen(ctx)
-		if s == nil {
-			return err
-		}
-		sessions.Go(func() {
-			defer func() { <-free }()
-			m.serve(ctx, s, o)
-		})
-	}
-}
-
-// listen waits for the next request. It returns no session when it is time to
-// leave.
-func (m *Manager) listen(ctx context.Context) (*grasp.Session, grasp.Objective, error) {
-	for {
-		s, o, err := m.asa.ListenNegotiate(ctx, negotiated())
-		switch {
-		case err == nil:
-			return s, o, nil
-		case errors.Is(err, grasp.ErrCancelled):
-			return nil, o, nil
-		case !errors.Is(err, grasp.ErrIDClash) && !errors.Is(err, grasp.ErrNoSecurity):
-			return nil, o, err
-		}
-		m.asa.Tprint("listen_negotiate error:", grasp.Code(err))
-		if !sleep(ctx, time.Second) { // the plane may become secure again
-			return nil, o, nil
-		}
-	}
+	return cli.Serve(ctx, m.asa, negotiated(), maxSessions, m.serve)
 }
 
 // serve negotiates with one peer.

@@ -156,7 +156,7 @@ func (m *Manager) count(ctx context.Context) error {
 
 // expire puts prefixes back in the pool that were in doubt for long enough.
 func (m *Manager) expire(ctx context.Context) {
-	for sleep(ctx, max(m.set.Doubt/10, time.Second)) {
+	for cli.Sleep(ctx, max(m.set.Doubt/10, time.Second)) {
 		back, err := m.ledger.Expire(m.set.Doubt)
 		m.check(err)
 		for _, p := range back {
@@ -185,14 +185,4 @@ func address(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 
 func (m *Manager) outcome(v fmt.Stringer) cli.Outcome {
 	return cli.Outcome{ASA: m.asa.Name(), Asked: v.String(), Outcome: cli.Failed}
-}
-
-// sleep waits for a time. It returns false if the context ended before.
-func sleep(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-time.After(d):
-		return ctx.Err() == nil
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/go-grasp/grasp"
+	"github.com/go-grasp/grasp/examples/internal/cli"
 )
 
 // Param is what PrefixManager.Params says of the devices of one role.
@@ -127,7 +128,7 @@ func (m *Manager) flood(ctx context.Context) {
 		if err := m.asa.Flood(floodTTL, grasp.TaggedObjective{Objective: m.parameters()}); err != nil {
 			m.asa.Tprint("Flood failure:", grasp.Code(err))
 		}
-		if !sleep(ctx, floodInterval) {
+		if !cli.Sleep(ctx, floodInterval) {
 			return
 		}
 	}

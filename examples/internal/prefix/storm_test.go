@@ -246,7 +246,7 @@ func (d *device) live(ctx context.Context) {
 // work asks for prefixes, uses some, and has others come back from their
 // users.
 func (d *device) work(ctx context.Context, m *Manager) {
-	for sleep(ctx, time.Duration(d.random(200))*time.Millisecond) {
+	for cli.Sleep(ctx, time.Duration(d.random(200))*time.Millisecond) {
 		if d.isQuiet() && len(m.ledger.Claims()) == 0 {
 			continue
 		}
@@ -301,7 +301,7 @@ func TestDevicesDie(t *testing.T) {
 					mu.Lock()
 					deaths++
 					mu.Unlock()
-					sleep(ctx, time.Duration(d.random(10_000))*time.Millisecond)
+					cli.Sleep(ctx, time.Duration(d.random(10_000))*time.Millisecond)
 				}
 			})
 		}
