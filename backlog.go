@@ -33,6 +33,7 @@ type backlog struct {
 	queue   *shares[*queued]  // nobody waits while it is not empty
 	byAge   *list.List        // of *queued, oldest first
 	waiting []listener        // oldest first
+	slots   []chan request    // empty ones, for those who will wait
 }
 
 // queued is a request in the queue.
@@ -150,13 +151,21 @@ func (b *backlog) get(ctx context.Context, a *ASA) (request, error) {
 		b.mu.Unlock()
 		return r, nil
 	}
-	me := listener{a, make(chan request, 1)}
+	me := listener{asa: a}
+	if n := len(b.slots); n > 0 {
+		me.slot, b.slots = b.slots[n-1], b.slots[:n-1]
+	} else {
+		me.slot = make(chan request, 1)
+	}
 	b.waiting = append(b.waiting, me)
 	b.mu.Unlock()
 
 	var err error
 	select {
 	case r := <-me.slot:
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.slots = append(b.slots, me.slot)
 		return r, cause(r.err, a.gone)
 	case <-ctx.Done():
 		err = &withCode{ErrCancelled, context.Cause(ctx)}

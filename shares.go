@@ -21,6 +21,7 @@ type shares[T any] struct {
 	bySize   []*list.List // of *share[T]: those with as many things as the index says
 	largest  int          // the last index of bySize with anything in it, 0 for none
 	turns    *list.List   // of *share[T]: whose turn it is next
+	spare    *share[T]    // an empty one, for whoever comes next
 }
 
 // share is what one source has.
@@ -47,7 +48,10 @@ func newShares[T any](limit, perSource int) *shares[T] {
 func (s *shares[T]) add(source netip.Addr, value T) (h, displaced *held[T]) {
 	of := s.bySource[source]
 	if of == nil {
-		of = &share[T]{source: source}
+		if of, s.spare = s.spare, nil; of == nil {
+			of = new(share[T])
+		}
+		of.source = source
 		of.turn = s.turns.PushBack(of)
 		s.bySource[source] = of
 	}
@@ -77,6 +81,7 @@ func (s *shares[T]) remove(h *held[T]) {
 	if of.things.Len() == 0 {
 		delete(s.bySource, of.source)
 		s.turns.Remove(of.turn)
+		s.spare = of
 	}
 }
 
