@@ -250,6 +250,7 @@ func TestHostilePeerReal(t *testing.T) {
 		serving.Go(func() { askAround(ctx, a) })
 		serving.Go(func() { serveAll(ctx, a, stressed) })
 	}
+	require.True(t, soonTrue(func() bool { return b.server.g.objectives.backlogOf(stressed.Name).listening() }))
 	peer := b.atServer()
 	_, stop := b.start("attacks", b.server, b.client)
 	memory := watchMemory()
