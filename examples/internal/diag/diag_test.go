@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fxamacker/cbor/v2"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -100,6 +101,7 @@ func FuzzParse(f *testing.F) {
 	for text := range values {
 		f.Add(text)
 	}
+	f.Add("2(0)")
 	f.Fuzz(func(t *testing.T, text string) {
 		raw, err := Parse(text)
 		if err != nil {
@@ -112,7 +114,8 @@ func FuzzParse(f *testing.F) {
 		if json.Unmarshal([]byte(text), &a) == nil && json.Unmarshal([]byte(Format(raw)), &b) == nil {
 			require.Equal(t, a, b)
 		}
-		if !bytes.Contains([]byte(Format(raw)), []byte("_")) {
+		// What is well-formed but means nothing, such as 2(0), comes as bytes.
+		if _, err := cbor.Diagnose(raw); err == nil && !bytes.Contains([]byte(Format(raw)), []byte("_")) {
 			require.Equal(t, raw, again)
 		}
 	})
