@@ -25,6 +25,9 @@ array. What CBOR cannot hold is given, and taken, as a map with the key "_":
      or null: the very object that was given with it}
     {"_": "handle", "n": number}     anything else, such as a session
 
+Besides those of the module there are two functions for measuring it, which
+spare each negotiation the way of a call: accept_all and negotiate_many.
+
 All that graspy prints goes to standard error.
 """
 
@@ -35,6 +38,7 @@ import os
 import runpy
 import sys
 import threading
+import time
 import types
 
 # graspy waits for people: for ten seconds to read that there is no tkinter,
@@ -147,6 +151,55 @@ class Translator:
             return len(self.handles) - 1
 
 
+class Measure:
+    """Has graspy negotiate as fast as it can, in one round accepted at once."""
+
+    def __init__(self, grasp):
+        self.grasp = grasp
+
+    def accept_all(self, asa, obj, threads):
+        """Accepts whatever is asked for, until the process ends."""
+
+        def accept():
+            while True:
+                code, session, _ = self.grasp.listen_negotiate(asa, obj)
+                if code == 0:
+                    self.grasp.end_negotiate(asa, session, True)
+
+        for i in range(threads):
+            threading.Thread(target=accept, name=f"accept-{i}", daemon=True).start()
+        return 0
+
+    def negotiate_many(self, asa, obj, peer, timeout, n, threads):
+        """Negotiates n times, so many at a time.
+
+        Returns how many were agreed, how often there was each code instead,
+        and the seconds it took.
+        """
+        lock = threading.Lock()
+        codes = {}
+        left = iter(range(n))
+
+        def negotiate():
+            while True:
+                with lock:
+                    if next(left, None) is None:
+                        return
+                code, session, _ = self.grasp.req_negotiate(asa, obj, peer, timeout)
+                if code == 0 and session is not None:
+                    code = -1  # it goes on, instead of being accepted
+                with lock:
+                    codes[code] = codes.get(code, 0) + 1
+
+        all = [threading.Thread(target=negotiate, name=f"ask-{i}") for i in range(threads)]
+        start = time.monotonic()
+        for t in all:
+            t.start()
+        for t in all:
+            t.join()
+        return codes.pop(0, 0), codes, time.monotonic() - start
+
+
 def serve():
     """Answers calls until the end of standard input."""
     out = os.fdopen(os.dup(1), "wb")
@@ -154,11 +207,13 @@ def serve():
     import grasp
 
     translator = Translator(grasp)
+    measure = Measure(grasp)
     lock = threading.Lock()
 
     def answer(number, name, args, kwargs):
         try:
-            result = getattr(grasp, name)(
+            function = getattr(measure, name, None) or getattr(grasp, name)
+            result = function(
                 *translator.take(args), **{k: translator.take(v) for k, v in kwargs.items()}
             )
             reply = cbor2.dumps([number, True, translator.give(result)])
