@@ -57,6 +57,9 @@ func serve(ctx context.Context, p *cli.Program, _ job) (*result, error) {
 	if err := a.RegisterObj(negotiated(), grasp.RegisterOptions{}); err != nil {
 		return nil, err
 	}
+	if err := a.RegisterObj(opened(), grasp.RegisterOptions{}); err != nil {
+		return nil, err
+	}
 	if err := offer(a, synchronized()); err != nil {
 		return nil, err
 	}
@@ -92,7 +95,8 @@ func serve(ctx context.Context, p *cli.Program, _ job) (*result, error) {
 	for range listeners {
 		go func() { errs <- accept() }()
 	}
-	for range listeners {
+	go func() { errs <- holdOpen(ctx, a) }()
+	for range listeners + 1 {
 		err = errors.Join(err, <-errs)
 	}
 	r := newResult("serve")
@@ -106,28 +110,36 @@ func offer(a *grasp.ASA, o grasp.Objective) error {
 	return errors.Join(a.RegisterObj(o, grasp.RegisterOptions{}), a.ListenSynchronize(o))
 }
 
+// newClient makes an instance and finds the other end.
+func newClient(ctx context.Context, p *cli.Program) (*grasp.Instance, *grasp.ASA, *grasp.Locator, error) {
+	g, err := newInstance(ctx, p, grasp.Config{})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	a, err := g.RegisterASA("client")
+	if err == nil {
+		err = a.RegisterObj(negotiated(), grasp.RegisterOptions{})
+	}
+	var found []grasp.Locator
+	if err == nil {
+		found, err = a.Discover(ctx, negotiated(), findTime, grasp.DiscoverOptions{First: true})
+	}
+	if err == nil && len(found) == 0 {
+		err = errors.New("nobody answers: is bench serve running at the other end?")
+	}
+	if err != nil {
+		return nil, nil, nil, errors.Join(err, g.Close())
+	}
+	return g, a, &found[0], nil
+}
+
 // exchanges measures what one end asks of the other.
 func exchanges(ctx context.Context, p *cli.Program, j job) (*result, error) {
-	g, err := newInstance(ctx, p, grasp.Config{})
+	g, a, peer, err := newClient(ctx, p)
 	if err != nil {
 		return nil, err
 	}
 	defer g.Close()
-	a, err := g.RegisterASA("client")
-	if err != nil {
-		return nil, err
-	}
-	if err := a.RegisterObj(negotiated(), grasp.RegisterOptions{}); err != nil {
-		return nil, err
-	}
-	found, err := a.Discover(ctx, negotiated(), findTime, grasp.DiscoverOptions{First: true})
-	switch {
-	case err != nil:
-		return nil, err
-	case len(found) == 0:
-		return nil, errors.New("nobody answers: is bench serve running at the other end?")
-	}
-	peer := &found[0]
 	negotiate := func(ctx context.Context, peer *grasp.Locator) error {
 		s, _, err := a.ReqNegotiate(ctx, negotiated(), peer, 0)
 		if s != nil {

@@ -21,12 +21,14 @@ import (
 
 const about = `Bench measures GRASP between two processes, each printing one JSON line:
 
-  serve               the other end of neg, syn, disc and cold, until Ctrl-C
+  serve               the other end of neg, syn, disc, cold and open, until Ctrl-C
   neg N [C]           N negotiations with a known peer that accepts at once,
                       C at a time
   syn N [C]           N synchronizations with a known peer
   disc N              N discoveries that the network is asked for, one by one
   cold N              N negotiations with a peer that has to be discovered
+  open N              N negotiations open at the same time, and what memory
+                      they take at this end and the other
   flood N             N floods, at most -rate of them a second
   floodsink SECONDS   the other end of flood, for so long
   idle                an instance with 100 objectives that does nothing
@@ -87,6 +89,7 @@ var verbs = map[string]struct {
 	"syn":       {1, 2, exchanges},
 	"disc":      {1, 1, exchanges},
 	"cold":      {1, 1, exchanges},
+	"open":      {1, 1, open},
 	"flood":     {1, 1, flood},
 	"floodsink": {1, 1, floodSink},
 	"idle":      {0, 0, idle},

@@ -43,7 +43,7 @@ func TestEachVerb(t *testing.T) {
 		serving.Go(func() { served = measured(t, ctx, plane+"-link va1 serve") })
 		for verb, n := range map[string]int{
 			"neg 50": 50, "neg 100 8": 100, "-floor neg 300 2": 300, "syn 50 4": 50, "-floor syn 300": 300,
-			"disc 3": 3, "cold 3": 3,
+			"disc 3": 3, "cold 3": 3, "open 200": 200,
 		} {
 			r := measured(t, t.Context(), plane+"-link va0 "+verb)
 			assert.Equal(t, n, r.N, verb)

@@ -1,20 +1,13 @@
 package main
 
 import (
-	"bytes"
-	"context"
-	"encoding/json"
 	"fmt"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/internal/graspybed"
 	"github.com/go-grasp/grasp/internal/netbed"
@@ -25,9 +18,7 @@ import (
 // It takes GRASPY, as all tests with the prototype do, and prints the ratios.
 func TestInteropPrototypeRate(t *testing.T) {
 	graspybed.Checkout(t)
-	exe := filepath.Join(t.TempDir(), "bench")
-	out, err := exec.Command("go", "build", "-o", exe, ".").CombinedOutput()
-	require.NoError(t, err, "%s", out)
+	exe := build(t)
 	for _, n := range []struct{ times, turns, theirs, ours int }{
 		{times: 1, turns: 5, theirs: 1000, ours: 4000},
 		{times: 64, turns: 5, theirs: 320, ours: 20_000},
@@ -36,10 +27,7 @@ func TestInteropPrototypeRate(t *testing.T) {
 			if !netbed.Enter(t) {
 				return
 			}
-			server, client := netbed.NewNode(t, "server"), netbed.NewNode(t, "client")
-			netbed.VethPair(t, "va0", "va1")
-			server.MoveLink(t, "va0")
-			client.MoveLink(t, "va1")
+			server, client := twoNodes(t)
 			serving := benchIn(t, server, exe, "serve")
 			asked := newPrototypes(t, server, client, n.times)
 
@@ -54,15 +42,13 @@ func TestInteropPrototypeRate(t *testing.T) {
 				}
 				theirs = append(theirs, r.PerSecond())
 
-				var line result
-				require.NoError(t, json.Unmarshal(benchIn(t, client, exe, "neg", strconv.Itoa(n.ours), strconv.Itoa(n.times))(), &line))
+				line := benchIn(t, client, exe, "neg", strconv.Itoa(n.ours), strconv.Itoa(n.times))()
 				assert.Equal(t, n.ours, line.OK)
 				assert.Equal(t, n.ours, line.N)
 				ours = append(ours, line.PerSecond)
 				ratios = append(ratios, line.PerSecond/r.PerSecond())
 			}
-			var served result
-			require.NoError(t, json.Unmarshal(serving(), &served))
+			served := serving()
 			assert.Equal(t, n.turns*n.ours, served.OK)
 			assert.Equal(t, served.OK, served.N)
 			assert.Positive(t, agreed)
@@ -70,28 +56,6 @@ func TestInteropPrototypeRate(t *testing.T) {
 			t.Logf("%d at a time: ours %.0f /s, the prototype's %.0f /s, ratio %.1f; of its %d failed, by code: %v",
 				n.times, ours, theirs, ratios[len(ratios)/2], n.turns*n.theirs, failed)
 		})
-	}
-}
-
-// benchIn starts this program in a node. The function returned waits for what it
-// prints; that of a server ends it.
-func benchIn(t *testing.T, node *netbed.Node, exe string, verb ...string) func() []byte {
-	t.Helper()
-	var stdout, stderr bytes.Buffer
-	cmd := node.Exec(context.Background(), exe, append([]string{"-json"}, verb...)...)
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	require.NoError(t, cmd.Start())
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	kill := func() { _ = cmd.Process.Kill() }
-	t.Cleanup(kill)
-	return func() []byte {
-		if verb[0] == "serve" {
-			require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
-		}
-		defer time.AfterFunc(5*time.Minute, kill).Stop()
-		require.NoError(t, <-ended, "%s", stderr.Bytes())
-		return stdout.Bytes()
 	}
 }
 

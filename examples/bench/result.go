@@ -25,6 +25,7 @@ type result struct {
 	P99        float64 `json:"p99_ms"`
 	RSS        float64 `json:"rss_mib"` // 0 where the system does not tell
 	Goroutines int     `json:"goroutines"`
+	PeerRSS    float64 `json:"peer_rss_mib,omitempty"`
 	Floor      float64 `json:"floor_per_second,omitempty"`
 	FloorN     int     `json:"floor_n,omitempty"`
 	Ratio      float64 `json:"ratio,omitempty"`
