@@ -56,13 +56,18 @@ type DiscoverOptions struct {
 // by the same connection, and when the peer closes it the call returns, most
 // often before the timeout. It is sent as a datagram if the Protocol is UDP, and
 // repeated like a multicast; only neighbours get it, and that there is nobody is
-// not noticed. A name is resolved, and its addresses are tried in order.
+// not noticed. A name is resolved, and its addresses are tried in order. What
+// makes no sense ends the connection: it is an error if nothing was found
+// before. A relay keeps it open while something may yet be found, this library's
+// for 60 s: mostly, then, the call ends with the timeout.
 //
 // Errors: [ErrNoASA], [ErrNotBoth], [ErrNoSecurity] (also of a DULL instance
 // with a Peer), [ErrTooLong] (the name does not fit a multicast), [ErrUnspec] (a
 // name that is not UTF-8, CacheOnly with a Peer), [ErrUnusableLocator] (of the
 // Peer), [ErrSockErr] (connecting or sending to the Peer failed; it wraps
-// [errors.ErrUnsupported] where the plane has no datagrams), [ErrCancelled].
+// [errors.ErrUnsupported] where the plane has no datagrams), [ErrCBORFail] and
+// [ErrNoDiscReply] (what the Peer sent is not CBOR, or not a response),
+// [ErrCancelled].
 func (a *ASA) Discover(ctx context.Context, o Objective, timeout time.Duration, opt DiscoverOptions) ([]Locator, error) {
 	const op = "discover"
 	if err := a.check(); err != nil {

@@ -35,7 +35,7 @@ const (
 	ErrNotObj          ErrorCode = 14 // nobody has registered it
 	ErrNotNeg          ErrorCode = 15 // not an objective for negotiation
 	ErrNoSecurity      ErrorCode = 16 // the plane is not secure
-	ErrNoDiscReply     ErrorCode = 17 // nobody to negotiate with was found
+	ErrNoDiscReply     ErrorCode = 17 // nobody to negotiate with was found, or no valid response
 	ErrSockErrNegRq    ErrorCode = 18 // connecting or sending a request failed
 	ErrNoSession       ErrorCode = 19 // the session has ended
 	ErrNoSocket        ErrorCode = 20 // not returned: a session has a connection

@@ -93,7 +93,9 @@ func (g *Instance) askByStream(ctx context.Context, q *inquiry, s *search, targe
 			defer conn.close()
 			if err = conn.send(raw, sendTimeout); err == nil {
 				g.trace(Sent, m, raw, conn.Peer, conn.Link)
-				g.takeResponses(ctx, q, s, conn)
+				if err = g.takeResponses(ctx, q, s, conn); err != nil && len(s.locators()) == 0 {
+					return fmt.Errorf("%v: %w", to, err)
+				}
 				return nil
 			}
 		}
@@ -105,28 +107,42 @@ func (g *Instance) askByStream(ctx context.Context, q *inquiry, s *search, targe
 
 // takeResponses takes responses to a search from a connection until it ends, by
 // whatever means: then that was all (RFC 8990 section 2.8.5). A peer need not
-// send more than would be kept.
-func (g *Instance) takeResponses(ctx context.Context, q *inquiry, s *search, conn *stream) {
+// send more than would be kept. It returns what was wrong with what came.
+func (g *Instance) takeResponses(ctx context.Context, q *inquiry, s *search, conn *stream) error {
 	for range g.cfg.MaxFound {
 		m, err := conn.message(ctx, time.Time{})
 		if err != nil {
-			if ctx.Err() == nil {
-				g.refuse(conn, err)
+			if ctx.Err() != nil {
+				return nil
 			}
-			return
+			g.refuse(conn, err)
+			if code := discoverCodes[readCode(err)]; code != OK {
+				return &withCode{code, err}
+			}
+			return nil
 		}
 		g.trace(Received, m, conn.raw(), conn.Peer, conn.Link)
 		response, ok := m.(*wire.Response)
 		if !ok {
 			g.drop(eventOf(m, Event{Reason: ReasonUnexpected, Peer: conn.Peer, Link: conn.Link}))
-			return
+			return &withCode{ErrNoDiscReply, fmt.Errorf("the peer sent %v", m.Type())}
 		}
 		g.found(response, conn.Link, conn.Peer)
 		if q.opt.First && len(s.locators()) > 0 {
-			return
+			return nil
 		}
 	}
 	g.drop(Event{Reason: ReasonTooManyFound, Peer: conn.Peer, Link: conn.Link, Objective: s.name})
+	return nil
+}
+
+// discoverCodes are the codes of a failed discovery for those of a failed
+// negotiation. Others are none: that there is no answer, for whatever reason, is
+// not an error.
+var discoverCodes = map[ErrorCode]ErrorCode{
+	ErrCBORFail:    ErrCBORFail,
+	ErrNoValidStep: ErrNoDiscReply,
+	ErrInvalidEnd:  ErrNoDiscReply,
 }
 
 // asker is where a discovery came from.

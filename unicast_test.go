@@ -471,21 +471,25 @@ func TestD21HostileAnswers(t *testing.T) {
 		drops := make(map[Reason]int)
 		for _, c := range []struct {
 			reason Reason
+			code   ErrorCode
 			answer func(id uint32, initiator any) any
 		}{
-			{ReasonMalformed, func(uint32, any) any { return []byte{0xff} }},
-			{ReasonUnknownType, func(id uint32, _ any) any { return arr{42, id} }},
-			{ReasonInvalid, func(id uint32, _ any) any { return arr{2, id} }},
-			{ReasonUnexpected, func(id uint32, _ any) any { return arr{99, id} }},
-			{ReasonUnexpected, func(id uint32, _ any) any { return arr{6, id, arr{101}} }},
-			{ReasonUnexpected, func(id uint32, i any) any { return arr{1, id, i, arr{"EX3", 3, 6, nil}} }},
-			{ReasonTooLong, func(id uint32, i any) any { return arr{2, id, i, 1, arr{105, string(make([]byte, 3000)), 6, 1}} }},
+			{ReasonMalformed, ErrCBORFail, func(uint32, any) any { return []byte{0xff} }},
+			{ReasonUnknownType, ErrNoDiscReply, func(id uint32, _ any) any { return arr{42, id} }},
+			{ReasonInvalid, ErrNoDiscReply, func(id uint32, _ any) any { return arr{2, id} }},
+			{ReasonUnexpected, ErrNoDiscReply, func(id uint32, _ any) any { return arr{99, id} }},
+			{ReasonUnexpected, ErrNoDiscReply, func(id uint32, _ any) any { return arr{6, id, arr{101}} }},
+			{ReasonUnexpected, ErrNoDiscReply, func(id uint32, i any) any { return arr{1, id, i, arr{"EX3", 3, 6, nil}} }},
+			{ReasonTooLong, ErrCBORFail, func(id uint32, i any) any { return arr{2, id, i, 1, arr{105, string(make([]byte, 3000)), 6, 1}} }},
 		} {
 			call, s, m := ask()
 			raw := encoded(b, c.answer(m.id(b), m.items(b)[2]))
 			_, err := s.Write(raw)
 			require.NoError(b, err)
-			a := call.ok()
+			a := call.done()
+			isCode(b, a.err, c.code)
+			require.ErrorContains(b, a.err, `discover "EX3"`)
+			require.ErrorContains(b, a.err, b.peer.locator().String())
 			require.Empty(b, a.found)
 			drops[c.reason]++
 			b.wantDrop(c.reason, drops[c.reason])
@@ -495,8 +499,13 @@ func TestD21HostileAnswers(t *testing.T) {
 		raw := encoded(b, arr{2, m.id(b), m.items(b)[2], 60000, b.peer.option()})
 		s.send(raw[:len(raw)-1])
 		s.closeNow()
-		require.Empty(b, call.ok().found)
+		isCode(b, call.done().err, ErrCBORFail)
 		b.wantDrop(ReasonMalformed, 2)
+		// What was found before is of use.
+		call, s, m = ask()
+		s.send(arr{2, m.id(b), m.items(b)[2], 60000, b.peer.option()}, []byte{0xff})
+		require.Len(b, call.ok().found, 1)
+		b.wantDrop(ReasonMalformed, 3)
 		// Of another session, or initiator: the right one may yet come.
 		call, s, m = ask()
 		s.send(arr{2, m.id(b) + 1, m.items(b)[2], 60000, b.peer.option()})
