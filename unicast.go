@@ -109,7 +109,7 @@ func (g *Instance) askByStream(ctx context.Context, q *inquiry, s *search, targe
 // whatever means: then that was all (RFC 8990 section 2.8.5). A peer need not
 // send more than would be kept. It returns what was wrong with what came.
 func (g *Instance) takeResponses(ctx context.Context, q *inquiry, s *search, conn *stream) error {
-	for range g.cfg.MaxFound {
+	for n := 0; ; n++ {
 		m, err := conn.message(ctx, time.Time{})
 		if err != nil {
 			if ctx.Err() != nil {
@@ -127,13 +127,15 @@ func (g *Instance) takeResponses(ctx context.Context, q *inquiry, s *search, con
 			g.drop(eventOf(m, Event{Reason: ReasonUnexpected, Peer: conn.Peer, Link: conn.Link}))
 			return &withCode{ErrNoDiscReply, fmt.Errorf("the peer sent %v", m.Type())}
 		}
+		if n == g.cfg.MaxFound {
+			g.drop(eventOf(m, Event{Reason: ReasonTooManyFound, Peer: conn.Peer, Link: conn.Link, Objective: s.name}))
+			return nil
+		}
 		g.found(response, conn.Link, conn.Peer)
 		if q.opt.First && len(s.locators()) > 0 {
 			return nil
 		}
 	}
-	g.drop(Event{Reason: ReasonTooManyFound, Peer: conn.Peer, Link: conn.Link, Objective: s.name})
-	return nil
 }
 
 // discoverCodes are the codes of a failed discovery for those of a failed

@@ -516,14 +516,23 @@ func TestD21HostileAnswers(t *testing.T) {
 		s.send(arr{2, m.id(b), m.items(b)[2], 60000, b.peer.option()})
 		s.closeNow()
 		require.Len(b, call.ok().found, 1)
-		// Without end.
+		// As many as are taken, and without end.
 		call, s, m = ask()
-		for i := range 8 {
-			s.send(arr{2, m.id(b), m.items(b)[2], 60000, arr{103, ip(fmt.Sprint("fd00::", i+1)), 6, 1}})
+		many := func() {
+			for i := range 8 {
+				s.send(arr{2, m.id(b), m.items(b)[2], 60000, arr{103, ip(fmt.Sprint("fd00::", i+1)), 6, 1}})
+			}
 		}
-		a := call.ok()
-		require.Len(b, a.found, 2, "what is for one peer")
-		b.wantDrop(ReasonTooManyFound, 6+1)
+		many()
+		s.closeNow()
+		require.Len(b, call.ok().found, 2, "what is for one peer")
+		b.wantDrop(ReasonTooManyFound, 6)
+		call, s, m = ask()
+		many()
+		call.blocks()
+		s.send(arr{2, m.id(b), m.items(b)[2], 60000, b.peer.option()})
+		require.Len(b, call.ok().found, 2)
+		b.wantDrop(ReasonTooManyFound, 6+6+1)
 		s.closed()
 		require.Zero(b, b.g.Snapshot().Streams)
 		require.Empty(b, b.g.searches.byID)
