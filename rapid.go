@@ -17,7 +17,8 @@ func (g *Instance) rapidRequest(m *wire.Discovery, from asker) bool {
 	request := func(s *stream) {
 		g.incoming(s, &wire.ReqNeg{SessionID: m.SessionID, Objective: o})
 	}
-	switch first := g.relayed.addNew(keyOf(m), &relayed{name: o.Name, from: from}); {
+	seen := &relayed{name: o.Name, from: asker{Origin: from.Origin}, left: true} // nothing will be passed back
+	switch first := g.relayed.addNew(keyOf(m), seen); {
 	case !first:
 		// Another copy of it came by another link.
 		g.drop(eventOf(m, Event{Reason: ReasonRelayedBefore, Peer: from.Addr, Link: from.Link}))

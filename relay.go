@@ -3,6 +3,7 @@ package grasp
 import (
 	"errors"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -83,8 +84,8 @@ func (g *Instance) relay(m wire.Message, key sessionKey, raw []byte, from asker)
 // from (RFC 8990 section 2.5.4.4), each result as it comes, as a Divert. It
 // returns false if the response is not for a discovery that was relayed.
 func (g *Instance) passBack(m *wire.Response, link int, peer netip.AddrPort) bool {
-	r := g.relayed.get(sessionKey{m.SessionID, m.Initiator})
-	if r == nil || r.own || time.Since(r.at) > relayTimeout {
+	r, ok := g.relayed.get(sessionKey{m.SessionID, m.Initiator})
+	if !ok || r.own || time.Since(r.at) > relayTimeout {
 		return false
 	}
 	all := g.takeLocators(r.name, m, link, peer)
@@ -101,7 +102,11 @@ func (g *Instance) passBack(m *wire.Response, link int, peer netip.AddrPort) boo
 			back.Diverted = append(back.Diverted, l.wire)
 		}
 	}
-	if len(back.Diverted) > 0 {
+	switch {
+	case len(back.Diverted) == 0:
+	case r.left:
+		g.drop(eventOf(back, Event{Reason: ReasonSendFailed, Peer: r.from.Addr, Link: r.from.Link, Err: net.ErrClosed}))
+	default:
 		g.respond(back, r.from)
 	}
 	return true
@@ -117,6 +122,7 @@ type relayed struct {
 	own  bool
 	name string // of its first objective
 	from asker
+	left bool // by whoever asked: the stream by which it came has ended
 	at   time.Time
 	key  sessionKey
 }
@@ -172,11 +178,23 @@ func (t *relayTable) addOwn(key sessionKey) {
 	}
 }
 
-// get returns a multicast that is remembered.
-func (t *relayTable) get(key sessionKey) *relayed {
+// leave forgets the stream by which a multicast came: it has ended.
+func (t *relayTable) leave(key sessionKey) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.getLocked(key)
+	if r := t.byKey[key]; r != nil {
+		r.from.stream, r.left = nil, true
+	}
+}
+
+// get returns a multicast that is remembered, as it is now.
+func (t *relayTable) get(key sessionKey) (relayed, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if r := t.getLocked(key); r != nil {
+		return *r, true
+	}
+	return relayed{}, false
 }
 
 func (t *relayTable) getLocked(key sessionKey) *relayed {
@@ -187,11 +205,14 @@ func (t *relayTable) getLocked(key sessionKey) *relayed {
 	return r
 }
 
-func (t *relayTable) has(key sessionKey) bool { return t.get(key) != nil }
+func (t *relayTable) has(key sessionKey) bool {
+	_, ok := t.get(key)
+	return ok
+}
 
 func (t *relayTable) isOwn(key sessionKey) bool {
-	r := t.get(key)
-	return r != nil && r.own
+	r, ok := t.get(key)
+	return ok && r.own
 }
 
 // relayRates limit what is relayed: for each type of message, from each

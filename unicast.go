@@ -166,9 +166,11 @@ func (g *Instance) answerOnStream(s *stream, m *wire.Discovery) {
 		g.reply(s, response)
 		return
 	}
-	if reason, ok := g.relay(m, keyOf(m), s.raw(), from); !ok {
+	key := keyOf(m)
+	if reason, ok := g.relay(m, key, s.raw(), from); !ok {
 		g.drop(eventOf(m, Event{Reason: reason, Peer: s.Peer, Link: s.Link}))
 		return
 	}
+	defer g.relayed.leave(key)
 	_, _ = s.next(context.Background(), time.Now().Add(relayTimeout)) // until the peer has enough
 }

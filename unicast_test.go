@@ -189,6 +189,9 @@ func TestD21R09RelayedForAStream(t *testing.T) {
 		require.Equal(b, 1, b.g.Snapshot().Streams)
 		s.closeNow()
 		require.Zero(b, b.g.Snapshot().Streams)
+		for _, r := range b.g.relayed.byKey {
+			require.Nil(b, r.from.stream, "nobody needs it any more")
+		}
 		b.far.respond(packet{from: netip.AddrPortFrom(linkOf(b.node, b.links[1]).Addr.WithZone(linkOf(b.far.node, b.links[1]).Addr.Zone()), b.at().Port())},
 			arr{2, 8, b.peer.addr(), 60000, b.far.option()})
 		b.wantDrop(ReasonSendFailed, 1)
@@ -219,6 +222,32 @@ func TestD21R09RelayedForAStream(t *testing.T) {
 		s.read().is(b, fmt.Sprintf(`[2, %%d, %s, 60000, [100, [103, %s, 6, %d]]]`, hx(b.peer.addr()), hx(b.far.addr()), b.far.ep.Port()))
 		s.closed()
 		b.peer.none()
+	})
+}
+
+// R-07: who asks a relay behind which there is nothing waits until its own
+// timeout, or as long as the relay would pass results back.
+func TestD21R07RelayFindsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := acp.NewNetwork(1)
+		here, there := n.NewLink(acp.LinkConfig{}), n.NewLink(acp.LinkConfig{})
+		relay := newInstance(t, n.NewNode("relay", here, there))
+		behind := newInstance(t, n.NewNode("behind", there))
+		asa := newASA(t, newInstance(t, n.NewNode("asking", here)), "asking")
+		at := NewLocator(netip.AddrPortFrom(relay.Snapshot().Links[0].Addr.WithZone(""), relay.Snapshot().Port))
+		at.IfIndex = asa.g.Snapshot().Links[0].Index
+		for timeout, want := range map[time.Duration]time.Duration{
+			0: 600 * time.Millisecond, 5 * time.Second: 5 * time.Second, time.Hour: relayTimeout,
+		} {
+			start := time.Now()
+			found, err := asa.Discover(t.Context(), neg("EX3", nil), timeout, DiscoverOptions{Peer: &at})
+			require.NoError(t, err)
+			require.Empty(t, found)
+			require.Equal(t, want, time.Since(start))
+			synctest.Wait()
+			require.Zero(t, relay.Snapshot().Streams)
+		}
+		require.EqualValues(t, 3, behind.Snapshot().Received["M_DISCOVERY"])
 	})
 }
 
