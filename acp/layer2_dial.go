@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"slices"
 	"strconv"
+	"syscall"
 
 	"github.com/go-grasp/grasp/internal/lazyctx"
 )
@@ -60,6 +63,12 @@ func (e *layer2Endpoint) Dial(ctx context.Context, to netip.AddrPort) (*Stream, 
 	trying := lazyctx.New(ctx, e.ctx, 0)
 	defer trying.Release()
 	conn, err := e.sys.connect(trying, to)
+	if err == nil && e.state.Load().isHere(to.Addr()) && unmapped(addrPortOf(conn.LocalAddr())) == to {
+		// TCP has it be its own peer: the kernel gave it the port that it is
+		// for, since nobody listens there.
+		_ = conn.Close()
+		err = os.NewSyscallError("connect", syscall.ECONNREFUSED)
+	}
 	switch {
 	case err == nil && e.ctx.Err() != nil:
 		_ = conn.Close()
@@ -75,6 +84,12 @@ func (e *layer2Endpoint) Dial(ctx context.Context, to netip.AddrPort) (*Stream, 
 		link = e.linkOf4(conn, to.Addr())
 	}
 	return &Stream{Conn: conn, Peer: to, Link: link}, nil
+}
+
+// isHere is true for the addresses that this node is known by.
+func (st *layer2State) isHere(a netip.Addr) bool {
+	return a == st.addr || a.IsLoopback() ||
+		slices.ContainsFunc(st.links, func(l Link) bool { return l.Addr == a })
 }
 
 // noKeepAlive turns off TCP's own probes, which cost four system calls at each

@@ -272,6 +272,24 @@ func TestLayer2SharedPort(t *testing.T) {
 	assert.ErrorIs(t, err, unix.ECONNREFUSED)
 }
 
+// TestLayer2ConnectedToItself: TCP lets a connection be its own peer if it gets
+// the port that it is for. That is as good as refused.
+func TestLayer2ConnectedToItself(t *testing.T) {
+	if !netbed.Enter(t) {
+		return
+	}
+	netbed.VethPair(t, "va0", "va1")
+	netbed.AddAddr(t, "va0", "fd00::1/64")
+	netbed.AddAddr(t, "va0", "192.0.2.1/24")
+	e := open(t, &acp.Layer2{Links: []string{"va0"}, IPv4: true})
+	const port = 61_000 // which all get that want any
+	netbed.Sysctl(t, "net/ipv4/ip_local_port_range", "61000 61000")
+	for _, addr := range []netip.Addr{e.Links()[0].Addr, e.Addr(), netip.IPv6Loopback(), netip.MustParseAddr("127.0.0.1")} {
+		_, err := e.Dial(t.Context(), netip.AddrPortFrom(addr, port))
+		assert.ErrorIs(t, err, unix.ECONNREFUSED, addr)
+	}
+}
+
 // TestLayer2BothPorts: of many streams to both ports at once none is lost or
 // stays behind, however many goroutines accept.
 func TestLayer2BothPorts(t *testing.T) {
