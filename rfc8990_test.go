@@ -38,7 +38,7 @@ import (
 // rfc8990 are the requirements, a letter for each topic and the numbers of
 // those that are in force.
 var rfc8990 = map[string]string{
-	"T": "01 02 03 04 05 07 08 09 10 11 12 13",
+	"T": "01 02 03 04 05 06 07 08 09 10 11 12 13",
 	"C": "01 02 03 04 05 06 07 08 09 10 11 12 13",
 	"S": "01 02 03 04 05 06 07 08 09",
 	"D": "01 02 03 04 05 06 07 08 09 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25",
