@@ -20,14 +20,14 @@ import (
 // and asks the kernel for all interfaces before it takes one for an index;
 // because it makes nine more system calls; and because it needs a context set
 // up even where there is nothing to wait for: all that costs more than the
-// rest of an exchange with a neighbor.
+// rest of an exchange with a neighbour.
 func connect(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 	family, sa := sockaddrOf(to)
 	fd, err := syscall.Socket(family, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
-	// Each call says where matters stand; a neighbor may be connected by the second.
+	// Each call says where matters stand; a neighbour may be connected by the second.
 	err = syscall.Connect(fd, sa)
 	if isConnecting(err) {
 		err = syscall.Connect(fd, sa)

@@ -54,7 +54,7 @@ type linkState struct {
 	zone     string // Index in decimal
 	loopback bool
 	family   *family
-	onLink   []netip.Prefix // where IPv4 neighbors have their addresses
+	onLink   []netip.Prefix // where IPv4 neighbours have their addresses
 	oob      []byte         // control message that picks this link and its address
 }
 
@@ -96,7 +96,7 @@ func (e *layer2Endpoint) Send(link int, msg []byte) error {
 	return nil
 }
 
-// SendTo implements [Endpoint]. It reaches neighbors only, since others would
+// SendTo implements [Endpoint]. It reaches neighbours only, since others would
 // drop what comes from beyond the link: link-local addresses, ::1 where a
 // loopback link is in use, and IPv4 addresses in the network of a link that
 // runs over IPv4, by the interface that the system's routes prefer.
@@ -126,7 +126,7 @@ func (e *layer2Endpoint) sendTo(to netip.AddrPort, msg []byte) error {
 	return sendUnicast(l, to, msg)
 }
 
-// linkTo returns a link in use on which a neighbor with an address is.
+// linkTo returns a link in use on which a neighbour with an address is.
 func (st *layer2State) linkTo(to netip.Addr) (*linkState, error) {
 	if isLinkLocal(to) {
 		index, err := linkIn(to.Zone())
@@ -143,7 +143,7 @@ func (st *layer2State) linkTo(to netip.Addr) (*linkState, error) {
 			return l, nil
 		}
 	}
-	return nil, fmt.Errorf("a datagram reaches neighbors only: %w", syscall.EHOSTUNREACH)
+	return nil, fmt.Errorf("a datagram reaches neighbours only: %w", syscall.EHOSTUNREACH)
 }
 
 // Close implements [Endpoint]: it ends every call under way and waits for the

@@ -111,10 +111,10 @@ func TestTrap07OtherGroupsAndLinksIPv4(t *testing.T) {
 		netbed.AddAddr(t, "va1", foreign)
 	}
 	m, control := join(t, on4("va0")), join(t, on4("vb0"))
-	neighbors, err := listenGroup4(t, "va0", unix.SO_REUSEADDR)
+	neighbours, err := listenGroup4(t, "va0", unix.SO_REUSEADDR)
 	require.NoError(t, err)
 	other := netip.MustParseAddr("224.0.0.120")
-	joinGroup4(t, neighbors, "va0", other)
+	joinGroup4(t, neighbours, "va0", other)
 
 	send4(t, "other link", "vb1", "10.0.1.2", acp.Group4)
 	hear(t, control.Heard, "other link")
@@ -137,10 +137,10 @@ func TestTrap07OtherGroupsAndLinksIPv4(t *testing.T) {
 	// The other link and group did not even get that far.
 	assert.Equal(t, uint64(3), acp.Drops(m.Endpoint))
 	heard := make(map[string]bool)
-	require.NoError(t, neighbors.SetReadDeadline(time.Now().Add(patience)))
+	require.NoError(t, neighbours.SetReadDeadline(time.Now().Add(patience)))
 	for !heard["good"] {
 		buf := make([]byte, 100)
-		n, _, err := neighbors.ReadFromUDPAddrPort(buf)
+		n, _, err := neighbours.ReadFromUDPAddrPort(buf)
 		require.NoError(t, err)
 		heard[string(buf[:n])] = true
 	}

@@ -25,7 +25,7 @@ type netif struct {
 type netifAddr struct {
 	ip    netip.Addr
 	flags addrFlags
-	// onLink is the network that an IPv4 address makes neighbors.
+	// onLink is the network that an IPv4 address makes neighbours.
 	onLink netip.Prefix
 	// stamp is when the address was given to the interface, in a unit of the
 	// system's; 0 if it does not tell. A longer lifetime does not change it.

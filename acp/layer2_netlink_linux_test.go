@@ -180,7 +180,7 @@ func TestLayer2NetlinkGroups(t *testing.T) {
 }
 
 // TestLayer2OriginIPv4: what goes to the group by a link that runs over IPv4,
-// from a neighbor on it, is for us, and nothing else.
+// from a neighbour on it, is for us, and nothing else.
 func TestLayer2OriginIPv4(t *testing.T) {
 	six, four := &family{group: Group6, packetInfo: true}, &family{group: Group4, packetInfo: true}
 	network := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("10.0.0.1/32")}

@@ -180,7 +180,7 @@ func TestTrap05OtherProcesses(t *testing.T) {
 
 // TestTrap06UnicastIsMarked: what is sent to the port but not to the group
 // reaches any one of the processes that share it. It is heard as such, if it
-// comes from a neighbor.
+// comes from a neighbour.
 func TestTrap06UnicastIsMarked(t *testing.T) {
 	if !netbed.Enter(t) {
 		return
@@ -345,10 +345,10 @@ func TestTrap07OtherGroupsAndLinks(t *testing.T) {
 	use(t, m, "va0")
 	control := join(t, on("vb0"))
 	use(t, control, "vb0")
-	neighbors, err := listenGroup(t, "va0", unix.SO_REUSEADDR)
+	neighbours, err := listenGroup(t, "va0", unix.SO_REUSEADDR)
 	require.NoError(t, err)
 	other := netip.MustParseAddr("ff02::1313")
-	require.NoError(t, ipv6.NewPacketConn(neighbors).JoinGroup(&net.Interface{Index: netbed.Index(t, "va0")}, &net.UDPAddr{IP: other.AsSlice()}))
+	require.NoError(t, ipv6.NewPacketConn(neighbours).JoinGroup(&net.Interface{Index: netbed.Index(t, "va0")}, &net.UDPAddr{IP: other.AsSlice()}))
 
 	s, err := net.ListenUDP("udp6", nil)
 	require.NoError(t, err)
@@ -375,10 +375,10 @@ func TestTrap07OtherGroupsAndLinks(t *testing.T) {
 	assert.Equal(t, uint64(2), acp.Drops(m.Endpoint))
 	// The control: they were sent, and heard by a socket that drops nothing.
 	heard := make(map[string]bool)
-	require.NoError(t, neighbors.SetReadDeadline(time.Now().Add(patience)))
+	require.NoError(t, neighbours.SetReadDeadline(time.Now().Add(patience)))
 	for !heard["good"] {
 		buf := make([]byte, 100)
-		n, _, err := neighbors.ReadFromUDPAddrPort(buf)
+		n, _, err := neighbours.ReadFromUDPAddrPort(buf)
 		require.NoError(t, err)
 		heard[string(buf[:n])] = true
 	}

@@ -39,12 +39,12 @@ func TestDialErrors(t *testing.T) {
 		{"IPv4", e, netip.MustParseAddr("192.0.2.1"), 1, syscall.EHOSTUNREACH},
 		{"no path", e, c.Addr(), 1, syscall.EHOSTUNREACH},
 		{"no link", alone, b.Addr(), far.Port(), syscall.ENETUNREACH},
-		{"link down", e, neighbor(t, a, b, down), far.Port(), syscall.ENETUNREACH},
-		{"no neighbor", e, neighbor(t, a, b, l).Next(), far.Port(), syscall.EHOSTUNREACH},
-		{"neighbor on another link", e, neighbor(t, a, b, down).WithZone(neighbor(t, a, b, l).Zone()), far.Port(), syscall.EHOSTUNREACH},
-		{"no zone", e, neighbor(t, a, b, l).WithZone(""), far.Port(), syscall.EINVAL},
-		{"name as zone", e, neighbor(t, a, b, l).WithZone("link1"), far.Port(), syscall.EINVAL},
-		{"zone of another node", e, neighbor(t, b, b, l), far.Port(), syscall.ENODEV},
+		{"link down", e, neighbour(t, a, b, down), far.Port(), syscall.ENETUNREACH},
+		{"no neighbour", e, neighbour(t, a, b, l).Next(), far.Port(), syscall.EHOSTUNREACH},
+		{"neighbour on another link", e, neighbour(t, a, b, down).WithZone(neighbour(t, a, b, l).Zone()), far.Port(), syscall.EHOSTUNREACH},
+		{"no zone", e, neighbour(t, a, b, l).WithZone(""), far.Port(), syscall.EINVAL},
+		{"name as zone", e, neighbour(t, a, b, l).WithZone("link1"), far.Port(), syscall.EINVAL},
+		{"zone of another node", e, neighbour(t, b, b, l), far.Port(), syscall.ENODEV},
 		{"no address", e, netip.Addr{}, far.Port(), syscall.EHOSTUNREACH},
 	} {
 		_, err := test.from.Dial(t.Context(), netip.AddrPortFrom(test.to, test.port))
@@ -120,7 +120,7 @@ func TestOwnAddressesNeedNoLink(t *testing.T) {
 	l, a, b := pair(acp.LinkConfig{Delay: time.Hour})
 	l.Down()
 	say := func(dialed, accepted *acp.Stream) { t.Helper(); say(t, dialed, accepted, "hello") }
-	say(streamTo(t, a, a, neighbor(t, a, a, l)))
+	say(streamTo(t, a, a, neighbour(t, a, a, l)))
 	a.Detach(l)
 	say(stream(t, a, a))
 	say(stream(t, b, b))
@@ -128,12 +128,12 @@ func TestOwnAddressesNeedNoLink(t *testing.T) {
 
 func TestAddressesOfStreams(t *testing.T) {
 	l, a, b := pair(acp.LinkConfig{})
-	dialed, accepted := streamTo(t, a, b, neighbor(t, a, b, l))
+	dialed, accepted := streamTo(t, a, b, neighbour(t, a, b, l))
 	assert.Equal(t, index(t, a, l), dialed.Link)
 	assert.Equal(t, index(t, b, l), accepted.Link)
-	assert.Equal(t, neighbor(t, a, b, l), dialed.Peer.Addr())
-	assert.Equal(t, neighbor(t, b, a, l), accepted.Peer.Addr())
-	assert.Equal(t, neighbor(t, b, b, l).Zone(), accepted.LocalAddr().(*net.TCPAddr).Zone)
+	assert.Equal(t, neighbour(t, a, b, l), dialed.Peer.Addr())
+	assert.Equal(t, neighbour(t, b, a, l), accepted.Peer.Addr())
+	assert.Equal(t, neighbour(t, b, b, l).Zone(), accepted.LocalAddr().(*net.TCPAddr).Zone)
 	assert.Equal(t, dialed.Peer.String(), dialed.RemoteAddr().String())
 
 	dialed, accepted = stream(t, a, b)
@@ -192,7 +192,7 @@ func TestRouteAroundACut(t *testing.T) {
 		start := time.Now()
 		say(t, dialed, accepted, "by way of b")
 		assert.Equal(t, 2*time.Second, time.Since(start))
-		_, err := endpointOf(t, a).Dial(t.Context(), netip.AddrPortFrom(neighbor(t, a, c, l), 1))
+		_, err := endpointOf(t, a).Dial(t.Context(), netip.AddrPortFrom(neighbour(t, a, c, l), 1))
 		assert.ErrorIs(t, err, syscall.EHOSTUNREACH, "link-local is not routed")
 	})
 }

@@ -41,8 +41,8 @@ func stream(t *testing.T, a, b *acp.Node) (dialed, accepted *acp.Stream) {
 	return streamTo(t, a, b, b.Addr())
 }
 
-// neighbor returns the address of b on a link as a has to dial it.
-func neighbor(t *testing.T, a, b *acp.Node, l *acp.MemoryLink) netip.Addr {
+// neighbour returns the address of b on a link as a has to dial it.
+func neighbour(t *testing.T, a, b *acp.Node, l *acp.MemoryLink) netip.Addr {
 	t.Helper()
 	near, ok := a.Link(l)
 	require.True(t, ok)
@@ -286,7 +286,7 @@ func TestRenumberingStallsStreamsOfTheAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, a, b := pair(acp.LinkConfig{})
 		global, globalEnd := stream(t, a, b)
-		local, localEnd := streamTo(t, a, b, neighbor(t, a, b, l))
+		local, localEnd := streamTo(t, a, b, neighbour(t, a, b, l))
 		stalls := func(dialed, accepted *acp.Stream) bool {
 			_, err := dialed.Write([]byte("x"))
 			require.NoError(t, err)
