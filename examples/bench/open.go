@@ -81,7 +81,9 @@ func open(ctx context.Context, p *cli.Program, j job) (*result, error) {
 	r.OK, r.PeerRSS = len(g.Snapshot().Sessions), theirs
 	err = all.first
 	for _, s := range sessions {
-		err = errors.Join(err, s.EndNegotiate(true, ""))
+		if e := s.EndNegotiate(true, ""); err == nil { // the first will do
+			err = e
+		}
 	}
 	return r, err
 }
