@@ -1,13 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
 	"net"
 	"net/netip"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -18,11 +20,19 @@ import (
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
-// flooded is what is flooded.
-func flooded() grasp.Objective {
-	o := grasp.NewObjective("example.com:bench-flood")
-	o.Synch, o.Value = true, make([]byte, 64)
+// flooded is what is flooded: its value begins with how many floods there are.
+func flooded(n int) grasp.Objective {
+	o := grasp.NewObjective(floodName)
+	o.Synch, o.Value = true, floodValue(n)
 	return o
+}
+
+const floodName = "example.com:bench-flood"
+
+func floodValue(n int) []byte {
+	value := make([]byte, 64)
+	binary.BigEndian.PutUint32(value, uint32(n))
+	return value
 }
 
 // floodTTL is short: nobody needs what is flooded here.
@@ -33,8 +43,8 @@ const floodTTL = 10 * time.Second
 var floorGroup = netip.MustParseAddrPort("[ff12::13]:7019")
 
 // datagram returns a flood as it is sent.
-func datagram(from netip.Addr) ([]byte, error) {
-	o, value := flooded(), append([]byte{0x58, 64}, make([]byte, 64)...)
+func datagram(from netip.Addr, n int) ([]byte, error) {
+	o, value := flooded(n), append([]byte{0x58, 64}, floodValue(n)...)
 	return (&wire.Flood{
 		SessionID: 1 << 31, Initiator: from, TTL: uint32(floodTTL.Milliseconds()),
 		Objectives: []wire.Flooded{{Objective: wire.Objective{
@@ -54,7 +64,8 @@ func flood(ctx context.Context, p *cli.Program, j job) (*result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := a.RegisterObj(flooded(), grasp.RegisterOptions{}); err != nil {
+	o := flooded(j.number)
+	if err := a.RegisterObj(o, grasp.RegisterOptions{}); err != nil {
 		return nil, err
 	}
 	pace := rate.NewLimiter(rate.Inf, 1)
@@ -65,7 +76,7 @@ func flood(ctx context.Context, p *cli.Program, j job) (*result, error) {
 		if err := pace.Wait(ctx); err != nil {
 			return err
 		}
-		return a.Flood(floodTTL, grasp.TaggedObjective{Objective: flooded()})
+		return a.Flood(floodTTL, grasp.TaggedObjective{Objective: o})
 	}
 	if !j.floor {
 		return beside(ctx, j, ours, nil)
@@ -73,7 +84,7 @@ func flood(ctx context.Context, p *cli.Program, j job) (*result, error) {
 	if !bare(p) {
 		return nil, errors.New("the floor of floods is there for plane layer2 alone")
 	}
-	send, err := floorSender(g.Snapshot().Links)
+	send, err := floorSender(g.Snapshot().Links, j.number)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +97,7 @@ func flood(ctx context.Context, p *cli.Program, j job) (*result, error) {
 }
 
 // floorSender returns a function that sends a datagram on each link.
-func floorSender(links []acp.Link) (func() error, error) {
+func floorSender(links []acp.Link, n int) (func() error, error) {
 	var conns []net.Conn
 	for _, l := range links {
 		c, err := net.Dial("udp6", netip.AddrPortFrom(floorGroup.Addr().WithZone(l.Name), floorGroup.Port()).String())
@@ -98,7 +109,7 @@ func floorSender(links []acp.Link) (func() error, error) {
 	if len(conns) == 0 {
 		return nil, errors.New("no link")
 	}
-	msg, err := datagram(links[0].Addr.WithZone(""))
+	msg, err := datagram(links[0].Addr.WithZone(""), n)
 	return func() error {
 		for _, c := range conns {
 			if _, err := c.Write(msg); err != nil {
@@ -109,25 +120,59 @@ func floorSender(links []acp.Link) (func() error, error) {
 	}, err
 }
 
-// counter counts what comes, and when.
+// counter counts the datagrams that come, and when.
 type counter struct {
-	n           atomic.Int64
-	first, last atomic.Int64 // nanoseconds
+	mu          sync.Mutex // guards all following fields
+	n           int
+	first, last time.Time
+	example     []byte // the first one
 }
 
-func (c *counter) add() {
-	now := time.Now().UnixNano()
-	c.first.CompareAndSwap(0, now)
-	c.last.Store(now)
-	c.n.Add(1)
+func (c *counter) add(raw []byte) {
+	now := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n == 0 {
+		c.first, c.example = now, bytes.Clone(raw)
+	}
+	c.last = now
+	c.n++
 }
 
-// floodSink counts the floods that come.
+// lastly returns when the last one came.
+func (c *counter) lastly() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last
+}
+
+// tally returns how many there were, by what the first one says, how many of
+// them came, and in what time.
+func (c *counter) tally() (sent, came int, took time.Duration, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n == 0 {
+		return 0, 0, 0, nil
+	}
+	m, err := wire.Parse(c.example, wire.Limits{})
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	f, ok := m.(*wire.Flood)
+	if !ok || len(f.Objectives) == 0 || len(f.Objectives[0].Objective.Value) != 2+len(floodValue(0)) {
+		return 0, 0, 0, fmt.Errorf("%x is none of the floods of bench", c.example)
+	}
+	sent = int(binary.BigEndian.Uint32(f.Objectives[0].Objective.Value[2:]))
+	return sent, c.n, c.last.Sub(c.first), nil
+}
+
+// floodSink counts the floods that come, until none has for as many seconds as
+// the job says.
 func floodSink(ctx context.Context, p *cli.Program, j job) (*result, error) {
 	var floods, bareOnes counter
 	g, err := newInstance(ctx, p, grasp.Config{Trace: func(e grasp.Event) {
-		if e.Kind == grasp.Received && e.Message == "M_FLOOD" && e.Objective == flooded().Name {
-			floods.add()
+		if e.Kind == grasp.Received && e.Message == "M_FLOOD" && e.Objective == floodName {
+			floods.add(e.Raw)
 		}
 	}})
 	if err != nil {
@@ -145,16 +190,28 @@ func floodSink(ctx context.Context, p *cli.Program, j job) (*result, error) {
 		}
 		defer stop()
 	}
-	select {
-	case <-ctx.Done():
-	case <-time.After(time.Duration(j.number) * time.Second):
+	quiet := time.Duration(j.number) * time.Second
+	for last := time.Now(); ctx.Err() == nil && time.Since(last) < quiet; {
+		select {
+		case <-ctx.Done():
+		case <-time.After(quiet - time.Since(last)):
+		}
+		for _, at := range []time.Time{floods.lastly(), bareOnes.lastly()} {
+			if at.After(last) {
+				last = at
+			}
+		}
 	}
 	r := newResult("floodsink")
-	r.N = int(floods.n.Load())
-	r.OK = r.N
-	r.Seconds = time.Duration(floods.last.Load() - floods.first.Load()).Seconds()
-	r.PerSecond = float64(r.N) / math.Max(r.Seconds, 1e-9)
-	r.FloorN = int(bareOnes.n.Load())
+	var took time.Duration
+	if r.N, r.OK, took, err = floods.tally(); err != nil {
+		return nil, err
+	}
+	if r.FloorN, r.FloorOK, _, err = bareOnes.tally(); err != nil {
+		return nil, err
+	}
+	r.Seconds = took.Seconds()
+	r.PerSecond = float64(r.OK) / math.Max(r.Seconds, 1e-9)
 	return r, nil
 }
 
@@ -174,10 +231,11 @@ func floorReceiver(l acp.Link, count *counter) (stop func(), err error) {
 		defer close(done)
 		buf := make([]byte, 2048)
 		for {
-			if _, _, err := c.ReadFromUDPAddrPort(buf); err != nil {
+			n, _, err := c.ReadFromUDPAddrPort(buf)
+			if err != nil {
 				return
 			}
-			count.add()
+			count.add(buf[:n])
 		}
 	}()
 	return func() { _ = c.Close(); <-done }, nil

@@ -30,11 +30,14 @@ const about = `Bench measures GRASP between two processes, each printing one JSO
   open N              N negotiations open at the same time, and what memory
                       they take at this end and the other
   flood N             N floods, at most -rate of them a second
-  floodsink SECONDS   the other end of flood, for so long
+  floodsink SECONDS   the other end of flood, until nothing has come for so long:
+                      ok is how many of the n floods came
   idle                an instance with 100 objectives that does nothing
 
 With -floor, neg, syn and flood do the same without GRASP, in turns, and the
-ratio is how many times the floor's rate was reached.`
+ratio is how many times the floor's rate was reached. For flood all ends should
+be on one link of a host, or on hosts or network namespaces of their own: where
+one namespace has both ends of a link, Linux gives each sink every flood twice.`
 
 // settings are the flags of this program.
 type settings struct {

@@ -28,6 +28,7 @@ type result struct {
 	PeerRSS    float64 `json:"peer_rss_mib,omitempty"`
 	Floor      float64 `json:"floor_per_second,omitempty"`
 	FloorN     int     `json:"floor_n,omitempty"`
+	FloorOK    int     `json:"floor_ok,omitempty"`
 	Ratio      float64 `json:"ratio,omitempty"`
 }
 
