@@ -125,14 +125,12 @@ func openLayer2(l *Layer2, sys system) (_ *layer2Endpoint, err error) {
 	next := e.refresh()
 	e.drainChanged()
 	e.listenShared()
+	if e.six != nil && e.four != nil {
+		e.startBoth()
+	}
 	e.done.Go(func() { e.watch(next) })
 	if e.events != nil {
 		e.done.Go(func() { e.listen(e.events) })
-	}
-	if e.six != nil && e.four != nil {
-		e.packets = make(chan *packet)
-		e.done.Go(func() { e.pump(e.six) })
-		e.done.Go(func() { e.pump(e.four) })
 	}
 	return e, nil
 }

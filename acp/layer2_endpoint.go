@@ -21,7 +21,7 @@ type layer2Endpoint struct {
 	shared    bool          // it listens for streams on Port too; see listenShared
 	accepted  chan accepted // from the listener on Port; holds one
 	events    eventSource   // nil: there is none
-	packets   chan *packet  // from the pumps; nil: there are none
+	both      both          // how both versions of IP are heard
 
 	state   atomic.Pointer[layer2State]
 	changed chan struct{} // holds one: something changed

@@ -58,7 +58,7 @@ func TestLayer2Families(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, test.six, e.six != nil)
 			assert.Equal(t, test.four, e.four != nil)
-			assert.Equal(t, test.six && test.four, e.packets != nil)
+			assert.Equal(t, test.six && test.four, e.both.packets != nil)
 			done := make(chan error)
 			go func() {
 				_, _, err := e.Receive(nil)

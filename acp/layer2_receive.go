@@ -12,18 +12,8 @@ import (
 // oobPool holds buffers for the control messages of received datagrams.
 var oobPool = sync.Pool{New: func() any { return new([oobSize]byte) }}
 
-// packet is what a pump hands to Receive.
-type packet struct {
-	n    int
-	from Origin
-	err  error
-	buf  [1<<16 - 1]byte // the largest datagram
-}
-
-var packetPool = sync.Pool{New: func() any { return new(packet) }}
-
 // Receive implements [Endpoint]. Where there is one version of IP it reads the
-// socket itself, else it takes what the pumps have read.
+// socket itself.
 func (e *layer2Endpoint) Receive(buf []byte) (int, Origin, error) {
 	switch {
 	case e.four == nil:
@@ -31,27 +21,7 @@ func (e *layer2Endpoint) Receive(buf []byte) (int, Origin, error) {
 	case e.six == nil:
 		return e.receiveFrom(e.four, buf)
 	}
-	select {
-	case p := <-e.packets:
-		defer packetPool.Put(p)
-		return copy(buf, p.buf[:p.n]), p.from, p.err
-	case <-e.ctx.Done():
-		return 0, Origin{}, fmt.Errorf("acp: receive multicast: %w", net.ErrClosed)
-	}
-}
-
-// pump receives for Receive, which cannot wait for two sockets. Nothing is
-// queued here: it reads on when somebody has taken what it read, errors too.
-func (e *layer2Endpoint) pump(f *family) {
-	for {
-		p := packetPool.Get().(*packet)
-		p.n, p.from, p.err = e.receiveFrom(f, p.buf[:])
-		select {
-		case e.packets <- p:
-		case <-e.ctx.Done():
-			return
-		}
-	}
+	return e.receiveBoth(buf)
 }
 
 // receiveFrom waits for a datagram that is for us. Those that went neither to

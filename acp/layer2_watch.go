@@ -156,6 +156,7 @@ func (e *layer2Endpoint) refresh() time.Duration {
 	}
 	slices.SortFunc(st.links, func(a, b Link) int { return a.Index - b.Index })
 	e.state.Store(st)
+	e.hearLinks()
 	if !slices.Equal(st.links, old.links) || st.addr != old.addr {
 		e.notify()
 	}
