@@ -53,6 +53,10 @@ func datagram(from netip.Addr, n int) ([]byte, error) {
 	}).Append(nil)
 }
 
+// catchUp is the part of a second's floods that -rate sends at once, if they are
+// late.
+const catchUp = 50
+
 // flood sends floods, on all links.
 func flood(ctx context.Context, p *cli.Program, j job) (*result, error) {
 	g, err := newInstance(ctx, p, grasp.Config{})
@@ -71,6 +75,7 @@ func flood(ctx context.Context, p *cli.Program, j job) (*result, error) {
 	pace := rate.NewLimiter(rate.Inf, 1)
 	if j.rate > 0 {
 		pace.SetLimit(rate.Limit(j.rate))
+		pace.SetBurst(max(1, j.rate/catchUp)) // a sleep takes longer than asked for
 	}
 	ours := func(ctx context.Context) error {
 		if err := pace.Wait(ctx); err != nil {
