@@ -154,29 +154,28 @@ func TestLayer2NetlinkGroups(t *testing.T) {
 	both, err := subscribe(true)
 	require.NoError(t, err)
 	defer both.Close()
-	tells := func(events eventSource) bool {
-		f := events.(netlinkEvents)
-		told := false
+	const quiet, patience = 50 * time.Millisecond, 10 * time.Second
+	// tells is true if there is an event within a time, and takes all there are.
+	tells := func(events eventSource, within time.Duration) (told bool) {
 		for {
-			// Changes are told before the command that makes them ends.
-			require.NoError(t, f.SetReadDeadline(time.Now().Add(50*time.Millisecond)))
+			require.NoError(t, events.(netlinkEvents).SetReadDeadline(time.Now().Add(within)))
 			if err := events.Receive(); err != nil {
 				require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 				return told
 			}
-			told = true
+			told, within = true, quiet
 		}
 	}
-	netbed.Eventually(t, 10*time.Second, "it is quiet", func() bool { return !tells(six) && !tells(both) })
+	netbed.Eventually(t, 10*time.Second, "it is quiet", func() bool { return !tells(six, quiet) && !tells(both, quiet) })
 	netbed.AddAddr(t, "va0", "fd00::1/64")
-	assert.True(t, tells(six))
-	assert.True(t, tells(both))
+	assert.True(t, tells(six, patience))
+	assert.True(t, tells(both, patience))
 	netbed.IP(t, "addr", "add", "192.0.2.1/24", "dev", "va0")
-	assert.False(t, tells(six))
-	assert.True(t, tells(both))
+	assert.False(t, tells(six, quiet))
+	assert.True(t, tells(both, patience))
 	netbed.IP(t, "link", "set", "va0", "mtu", "1400")
-	assert.True(t, tells(six))
-	assert.True(t, tells(both))
+	assert.True(t, tells(six, patience))
+	assert.True(t, tells(both, patience))
 }
 
 // TestLayer2OriginIPv4: what goes to the group by a link that runs over IPv4,
