@@ -68,7 +68,7 @@ func TestD19RenumberedBehindARelay(t *testing.T) {
 		b := topology.Memory(t, topology.Chain(4), acp.LinkConfig{Delay: time.Millisecond}, grasp.Config{})
 		from, to := b.On[b.From], b.On[b.To]
 		to.Offer("EX3")
-		assert.Len(t, from.Discover("EX3", false), 1)
+		assert.Len(t, from.Discover("EX3"), 1)
 		b.Renumber(b.To)
 		r := topology.Request{Op: topology.OpNegotiate, Objective: "EX3", Value: 2, Timeout: time.Second}
 		assert.Equal(t, grasp.ErrSockErrNegRq, from.Call(r).Code)

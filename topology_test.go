@@ -58,13 +58,9 @@ func neighbours(b *topology.Bed, i, j int) bool {
 // is that of the node, not of a relay.
 func discoverAcross(t *testing.T, b *topology.Bed) {
 	t.Helper()
-	from, to := b.On[b.From], b.On[b.To]
+	to := b.On[b.To]
 	to.Offer("one")
-	found := from.Discover("one", false)
-	require.Len(t, found, 1)
-	at := to.At()
-	assert.Equal(t, at.Addr(), found[0].IP)
-	assert.EqualValues(t, at.Port(), found[0].Port)
+	found := finds(t, b, "one", to.At().String())
 	assert.Equal(t, !neighbours(b, b.From, b.To), found[0].Diverted, "found through a relay, or not")
 
 	// Two that offer the same: exactly two locators.
@@ -75,14 +71,27 @@ func discoverAcross(t *testing.T, b *topology.Bed) {
 		places = append(places, b.On[b.Aside].At().String())
 	}
 	for range 3 { // what relays know by now changes nothing
-		found = from.Discover("two", false)
+		finds(t, b, "two", places...)
+	}
+	finds(t, b, "nothing")
+}
+
+// finds: a discovery finds exactly these locators. On real links it may take a
+// few, as a busy machine may answer too late; in memory it is the first.
+func finds(t *testing.T, b *topology.Bed, name string, want ...string) []grasp.Locator {
+	t.Helper()
+	for try := 1; ; try++ {
+		found := b.On[b.From].Discover(name)
 		var got []string
 		for _, l := range found {
 			got = append(got, l.String())
 		}
-		assert.ElementsMatch(t, places, got)
+		require.Subset(t, want, got, name)
+		if len(got) == len(want) || !b.Real || try == 10 {
+			require.ElementsMatch(t, want, got, name)
+			return found
+		}
 	}
-	assert.Empty(t, from.Discover("nothing", false))
 }
 
 // askAlone: in a chain of four the first node asks others alone (sections
@@ -289,18 +298,24 @@ func discoverCold(t *testing.T, b *topology.Bed) {
 		to.Offer(fmt.Sprint("cold", i))
 	}
 	lost, start := 0, time.Now()
-	for i := range coldDiscoveries {
-		if len(from.Discover(fmt.Sprint("cold", i), true)) != 1 {
+	request := topology.Request{Op: topology.OpDiscover, First: true}
+	if b.Real {
+		request.Timeout = 10 * time.Second // the machine may be busy
+	}
+	discover := func(name string) {
+		request.Objective = name
+		if len(from.Call(request).Locators) != 1 {
 			lost++
 		}
+	}
+	for i := range coldDiscoveries {
+		discover(fmt.Sprint("cold", i))
 	}
 	took := time.Since(start)
 	assert.Zero(t, lost, "of %d discoveries", coldDiscoveries)
 	// And from the caches of relays.
 	for range coldDiscoveries {
-		if len(from.Discover("cold0", true)) != 1 {
-			lost++
-		}
+		discover("cold0")
 	}
 	assert.Zero(t, lost, "of %d discoveries, the relays knowing the answer", coldDiscoveries)
 	t.Logf("%d cold discoveries, one after the other, took %v", coldDiscoveries, took)
@@ -316,13 +331,6 @@ func discoverCold(t *testing.T, b *topology.Bed) {
 func changeAcross(t *testing.T, b *topology.Bed, asleep func()) {
 	t.Helper()
 	from, to := b.On[b.From], b.On[b.To]
-	found := func(name string) []string {
-		var at []string
-		for _, l := range from.Discover(name, false) {
-			at = append(at, l.String())
-		}
-		return at
-	}
 	reaches := func(name string, nodes ...int) {
 		t.Helper()
 		to.Flood(name, 1, 6)
@@ -332,7 +340,7 @@ func changeAcross(t *testing.T, b *topology.Bed, asleep func()) {
 	}
 	to.Offer("before")
 	old := to.At()
-	require.Equal(t, []string{old.String()}, found("before"))
+	finds(t, b, "before", old.String())
 
 	// Another address: the next response gives it, and is reached there.
 	b.Renumber(b.To)
@@ -342,7 +350,7 @@ func changeAcross(t *testing.T, b *topology.Bed, asleep func()) {
 	})
 	t.Logf("the new address was noticed after %v", time.Since(start))
 	to.Offer("renumbered")
-	require.Equal(t, []string{to.At().String()}, found("renumbered"))
+	finds(t, b, "renumbered", to.At().String())
 	out := from.Call(topology.Request{Op: topology.OpNegotiate, Objective: "renumbered", Value: 10})
 	require.Empty(t, out.Err)
 
@@ -350,11 +358,11 @@ func changeAcross(t *testing.T, b *topology.Bed, asleep func()) {
 	dead := b.From + 1
 	b.Kill(dead)
 	to.Offer("killed")
-	require.Equal(t, []string{to.At().String()}, found("killed"))
+	finds(t, b, "killed", to.At().String())
 	reaches("flooded", 0, 2, 3, 4, 5)
 	b.Restart(dead)
 	to.Offer("restarted")
-	require.Equal(t, []string{to.At().String()}, found("restarted"))
+	finds(t, b, "restarted", to.At().String())
 	reaches("flooded again", 0, 1, 2, 3, 4, 5)
 
 	// A host sleeps, and wakes up with all as it was.
@@ -374,7 +382,7 @@ func changeAcross(t *testing.T, b *topology.Bed, asleep func()) {
 	topology.Eventually(t, 5*time.Second, "all links are in use", b.Ready)
 	t.Logf("awake, all links were in use after %v", time.Since(start))
 	to.Offer("awake")
-	require.Equal(t, []string{to.At().String()}, found("awake"))
+	finds(t, b, "awake", to.At().String())
 	reaches("flooded to the awake", 0, 1, 2, 3, 4, 5)
 	assert.Empty(t, from.Flooded("slept through"))
 }

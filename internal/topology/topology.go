@@ -214,10 +214,10 @@ func (n *Node) Flooded(objective string) []int64 {
 	return n.must(Request{Op: OpFlooded, Objective: objective}).Values
 }
 
-// Discover looks for an objective, from a cold cache.
-func (n *Node) Discover(objective string, first bool) []grasp.Locator {
+// Discover looks for an objective for the default time, from a cold cache.
+func (n *Node) Discover(objective string) []grasp.Locator {
 	n.t.Helper()
-	return n.must(Request{Op: OpDiscover, Objective: objective, First: first}).Locators
+	return n.must(Request{Op: OpDiscover, Objective: objective}).Locators
 }
 
 // Snapshot returns what the node's instance knows.
