@@ -7,6 +7,7 @@ import (
 )
 
 func TestQUADSScenarioOnRealLinks(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	if !netbed.Enter(t) {
 		return
 	}

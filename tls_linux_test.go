@@ -15,6 +15,7 @@ import (
 )
 
 func TestScenarioOverTLSOnRealLinks(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	if !netbed.Enter(t) {
 		return
 	}
@@ -23,7 +24,7 @@ func TestScenarioOverTLSOnRealLinks(t *testing.T) {
 	netbed.AddAddr(t, "va0", "fd00::1/64") // or there is nothing to divert to
 	d := newTLSDomain(t)
 	on := func(name string, links ...string) acp.Plane { return d.member(name, &acp.Layer2{Links: links}) }
-	runScenario(t, on("left", "va0"), on("middle", "va1", "vb0"), on("right", "vb1"), time.Second)
+	runScenario(t, on("left", "va0"), on("middle", "va1", "vb0"), on("right", "vb1"), 2*time.Second)
 }
 
 // whoever captures all packets on a link finds no name and no value of an

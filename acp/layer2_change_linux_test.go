@@ -63,12 +63,12 @@ func TestTrap03SameIndexAndAddress(t *testing.T) {
 				batch(t, append([]string{"link del va0"}, create...)...)
 				start := time.Now()
 				far := join(t, test.far)
-				from := reach(t, far, "va1", e, 3*time.Second)
+				from := reach(t, far, "va1", e, patience)
 				t.Logf("heard after %v", time.Since(start))
 				assert.Equal(t, 77, from.Link)
 				assert.Equal(t, test.no6 == "1", from.Addr.Addr().Is4())
 				assert.Equal(t, before, must(t, e, "va0"), "nothing of the link differs")
-				reach(t, e, "va0", far, 3*time.Second)
+				reach(t, e, "va0", far, patience)
 				require.NoError(t, far.Close())
 			}
 		})
@@ -181,10 +181,10 @@ func TestLayer2Flapping(t *testing.T) {
 	assert.Greater(t, dialed.Load(), int64(10))
 	assert.False(t, leaked(patience))
 	for _, name := range []string{"va0", "vb0"} {
-		reach(t, a, name, b, 3*time.Second)
+		reach(t, a, name, b, patience)
 	}
 	for _, name := range []string{"va1", "vb1"} {
-		reach(t, b, name, a, 3*time.Second)
+		reach(t, b, name, a, patience)
 	}
 }
 
@@ -203,14 +203,14 @@ func TestLayer2StormOfChanges(t *testing.T) {
 			"link set va1 mtu 1400", "link set va1 mtu 1500")
 	}
 	storm = append(storm, "addr add fd00::2/64 dev va1 nodad")
-	before, start := looks.Load(), time.Now()
+	start, before := time.Now(), looks.Load()
 	for time.Since(start) < time.Second {
 		batch(t, storm...)
 		netbed.Eventually(t, patience, "the last address", func() bool { return e.Addr().String() == "fd00::2" })
 		netbed.IP(t, "addr", "del", "fd00::2/64", "dev", "va1")
 	}
-	took := time.Since(start)
 	count := looks.Load() - before
+	took := time.Since(start)
 	t.Logf("%d looks in %v", count, took)
 	assert.LessOrEqual(t, count, int64(took/(20*time.Millisecond))+1)
 	n, since := looks.Load(), time.Now()

@@ -17,6 +17,7 @@ import (
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/output"
 )
 
 // build returns the path of the program, built for the test.
@@ -101,17 +102,18 @@ func TestPair(t *testing.T) {
 			t.Skip("a process cannot be interrupted there")
 		}
 		t.Parallel()
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		var stdout bytes.Buffer
+		var stdout output.Buffer
 		cmd := exec.CommandContext(ctx, exe, "-link", "memory", "-wait", "1h", "-c", "20")
 		cmd.Stdout = &stdout
 		require.NoError(t, cmd.Start())
-		time.Sleep(3 * time.Second) // in the midst of it, on most machines
+		require.Eventually(t, func() bool { return strings.Contains(stdout.String(), "Gray-20: Synchronized EX1") },
+			30*time.Second, 10*time.Millisecond, "they are in the midst of it")
 		require.NoError(t, cmd.Process.Signal(os.Interrupt))
 		start := time.Now()
 		require.NoError(t, cmd.Wait())
-		assert.Less(t, time.Since(start), 5*time.Second)
+		assert.Less(t, time.Since(start), 20*time.Second) // and not for the hour that Briggs would wait
 		assert.Contains(t, stdout.String(), "Briggs: ASA exiting\n")
 		assert.Contains(t, stdout.String(), "Gray-20: ASA exiting\n")
 	})
