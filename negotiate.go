@@ -221,7 +221,9 @@ func (g *Instance) incoming(st *stream, m *wire.ReqNeg) {
 		// The request is discarded, the peer runs into its timeout.
 		g.dropFrom(st, m, ReasonIDClash, nil)
 		queue.put(request{err: ErrIDClash})
-		g.linger(st)
+		if !g.spawn(func() { g.linger(st) }) {
+			st.close()
+		}
 		return
 	case err != nil:
 		reason := ReasonTooManySessions

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/nowait"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -129,6 +130,23 @@ func (s *stream) message(ctx context.Context, deadline time.Time) (wire.Message,
 			return m, nil
 		}
 	}
+}
+
+// arrived returns the first message if it has come already and is valid. If
+// not, message tells.
+func (s *stream) arrived() wire.Message {
+	s.buf = make([]byte, usualRead)
+	s.buf = s.buf[:nowait.Read(s.Conn, s.buf)]
+	n, err := wire.Scan(s.buf, s.lim)
+	if err != nil {
+		return nil
+	}
+	m, err := wire.ParseScanned(s.buf[:n])
+	if err != nil || m.Type() == wire.TypeNoop {
+		return nil
+	}
+	s.taken = n
+	return m
 }
 
 // send writes a message, with one write: some peers take a segment for a
@@ -278,7 +296,7 @@ func (g *Instance) dialSelf(to netip.AddrPort) (*stream, error) {
 		_ = far.Close()
 		return nil, errClosed
 	}
-	if !g.spawn(func() { g.serve(served) }) {
+	if !g.spawn(func() { g.serve(served, nil) }) {
 		s.close()
 		_ = far.Close()
 		return nil, errClosed
@@ -299,34 +317,25 @@ func (g *Instance) acceptStreams() {
 			continue
 		}
 		pause.reset()
-		if !g.spawn(func() { g.serve(g.newStream(c, false)) }) {
+		s := g.newStream(c, false)
+		m := s.arrived()
+		if _, ok := m.(*wire.ReqNeg); ok {
+			g.serve(s, m) // somebody else answers it
+		} else if !g.spawn(func() { g.serve(s, m) }) {
 			_ = c.Close()
 		}
 	}
 }
 
-// serve reads the first message of a stream and does what it asks for. Who
-// does not ask within a bounded time is closed.
-func (g *Instance) serve(s *stream) {
-	oldest, ok := g.streams.add(s, true)
-	if !ok {
-		_ = s.Close()
-		return
-	}
-	if oldest != nil {
-		g.displace(oldest)
-	}
-	// Close closes the stream: that is what ends this, not a context.
-	m, err := s.message(context.Background(), time.Now().Add(g.cfg.IdleTimeout))
-	if err != nil {
-		if g.streams.decide(s) {
-			g.refuse(s, err)
+// serve does what a stream asks for with its first message, which is waited
+// for if it is nil. It waits for nothing else if that is an M_REQ_NEG.
+func (g *Instance) serve(s *stream, m wire.Message) {
+	if m == nil {
+		if m = g.awaitFirst(s); m == nil {
+			return
 		}
-		s.close()
-		return
-	}
-	if !g.streams.isUndecided(s) {
-		s.close() // as it was about to be
+	} else if _, ok := g.streams.add(s, false); !ok {
+		_ = s.Close()
 		return
 	}
 	if !g.mayServe(m, s) {
@@ -350,6 +359,33 @@ func (g *Instance) serve(s *stream) {
 	default:
 		g.refuse(s, &wire.Error{Type: m.Type(), HasType: true, Err: errUnexpected})
 	}
+}
+
+// awaitFirst waits for the first message of a stream. Who does not ask within a
+// bounded time, or has to give way, is closed, and nil returned.
+func (g *Instance) awaitFirst(s *stream) wire.Message {
+	oldest, ok := g.streams.add(s, true)
+	if !ok {
+		_ = s.Close()
+		return nil
+	}
+	if oldest != nil {
+		g.displace(oldest)
+	}
+	// Close closes the stream: that is what ends this, not a context.
+	m, err := s.message(context.Background(), time.Now().Add(g.cfg.IdleTimeout))
+	if err != nil {
+		if g.streams.decide(s) {
+			g.refuse(s, err)
+		}
+		s.close()
+		return nil
+	}
+	if !g.streams.isUndecided(s) {
+		s.close() // as it was about to be
+		return nil
+	}
+	return m
 }
 
 // displace closes a stream that has to give way to another.
