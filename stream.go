@@ -327,15 +327,25 @@ func (g *Instance) acceptStreams() {
 	}
 }
 
-// serve does what a stream asks for with its first message, which is waited
-// for if it is nil. It waits for nothing else if that is an M_REQ_NEG.
+// serve does what a stream asks for with its first message, which it waits for
+// if it is nil. It waits for nothing else if that is an M_REQ_NEG. Who does not
+// ask within a bounded time is closed.
 func (g *Instance) serve(s *stream, m wire.Message) {
+	oldest, ok := g.streams.add(s, true)
+	if !ok {
+		_ = s.Close()
+		return
+	}
+	if oldest != nil {
+		g.displace(oldest)
+	}
 	if m == nil {
 		if m = g.awaitFirst(s); m == nil {
 			return
 		}
-	} else if _, ok := g.streams.add(s, false); !ok {
-		_ = s.Close()
+	}
+	if !g.streams.isUndecided(s) {
+		s.close() // as it was about to be
 		return
 	}
 	if !g.mayServe(m, s) {
@@ -361,17 +371,9 @@ func (g *Instance) serve(s *stream, m wire.Message) {
 	}
 }
 
-// awaitFirst waits for the first message of a stream. Who does not ask within a
-// bounded time, or has to give way, is closed, and nil returned.
+// awaitFirst waits for the first message of a stream. If none comes the stream
+// is closed, and nil returned.
 func (g *Instance) awaitFirst(s *stream) wire.Message {
-	oldest, ok := g.streams.add(s, true)
-	if !ok {
-		_ = s.Close()
-		return nil
-	}
-	if oldest != nil {
-		g.displace(oldest)
-	}
 	// Close closes the stream: that is what ends this, not a context.
 	m, err := s.message(context.Background(), time.Now().Add(g.cfg.IdleTimeout))
 	if err != nil {
@@ -379,10 +381,6 @@ func (g *Instance) awaitFirst(s *stream) wire.Message {
 			g.refuse(s, err)
 		}
 		s.close()
-		return nil
-	}
-	if !g.streams.isUndecided(s) {
-		s.close() // as it was about to be
 		return nil
 	}
 	return m
