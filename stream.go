@@ -27,7 +27,8 @@ type stream struct {
 	local   bool   // both ends are this instance
 	session uint32 // of a rapid answer
 	buf     []byte
-	taken   int // bytes of buf that the last message took
+	taken   int   // bytes of buf that the last message took
+	failed  error // of a read; nil: the next one tells
 
 	interrupts sync.WaitGroup // ends of a context that are about to end a call of next
 }
@@ -97,6 +98,9 @@ const usualRead = 256
 
 // fill reads once, into a buffer that grows with what comes.
 func (s *stream) fill() error {
+	if s.failed != nil {
+		return s.failed
+	}
 	if cap(s.buf) == 0 {
 		s.buf = make([]byte, 0, usualRead)
 	}
@@ -136,7 +140,9 @@ func (s *stream) message(ctx context.Context, deadline time.Time) (wire.Message,
 // not, message tells.
 func (s *stream) arrived() wire.Message {
 	s.buf = make([]byte, usualRead)
-	s.buf = s.buf[:nowait.Read(s.Conn, s.buf)]
+	var got int
+	got, s.failed = nowait.Read(s.Conn, s.buf)
+	s.buf = s.buf[:got]
 	n, err := wire.Scan(s.buf, s.lim)
 	if err != nil {
 		return nil

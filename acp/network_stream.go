@@ -108,6 +108,16 @@ func (c *memConn) Read(b []byte) (int, error) {
 	}
 }
 
+// ReadNow reads what there is, for package nowait.
+func (c *memConn) ReadNow(b []byte) int {
+	c.n.mu.Lock()
+	defer c.n.mu.Unlock()
+	if c.closed || c.read.expired {
+		return 0
+	}
+	return c.takeLocked(b)
+}
+
 func (c *memConn) takeLocked(b []byte) int {
 	k, _ := c.ready.Read(b) // fails only if empty
 	if c.ready.Len() == 0 && c.ready.Cap() > idleBuffer {

@@ -4,17 +4,21 @@ package nowait
 
 import (
 	"net"
+	"os"
 	"syscall"
 )
 
-func read(c *net.TCPConn, b []byte) (n int) {
+func read(c *net.TCPConn, b []byte) (n int, err error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return 0
+		return 0, nil
 	}
 	_ = raw.Read(func(fd uintptr) bool {
-		n, _ = syscall.Read(int(fd), b)
+		n, err = syscall.Read(int(fd), b)
 		return true
 	})
-	return max(n, 0)
+	if err == syscall.EAGAIN || err == syscall.EINTR {
+		err = nil
+	}
+	return max(n, 0), os.NewSyscallError("read", err)
 }
