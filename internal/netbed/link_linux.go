@@ -68,10 +68,16 @@ func (n *Node) Delete(t testing.TB, name string) {
 }
 
 // AddAddr gives an address, such as fd00::1/64, to an interface of the node.
-// It can be used at once.
+// Where there is a carrier it can be used at once.
 func (n *Node) AddAddr(t testing.TB, name, prefix string) {
 	t.Helper()
 	n.IP(t, "addr", "add", prefix, "dev", name, "nodad")
+	addr, _, _ := strings.Cut(prefix, "/")
+	if strings.Contains(addr, ":") && strings.Contains(n.IP(t, "link", "show", "dev", name), "LOWER_UP") {
+		Eventually(t, 10*time.Second, "there is a route to "+addr, func() bool {
+			return n.IP(t, "-6", "route", "show", "table", "local", addr) != ""
+		})
+	}
 }
 
 // Up is [Node.Up] for the test's namespace.
