@@ -53,7 +53,9 @@ func serveFloor(ctx context.Context, p *cli.Program) (port uint16, stop func(), 
 	var accept func() (net.Conn, error)
 	var closer io.Closer
 	if bare(p) {
-		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", ":0")
+		var plain net.ListenConfig
+		plain.SetMultipathTCP(false) // as layer2 does
+		l, err := plain.Listen(ctx, "tcp", ":0")
 		if err != nil {
 			return 0, nil, err
 		}
