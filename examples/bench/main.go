@@ -61,7 +61,10 @@ func command() cli.Command {
 			if s.rate < 0 {
 				return errors.New("-rate must not be negative")
 			}
-			_, err := parse(o.Args)
+			j, err := parse(o.Args)
+			if err == nil && s.floor && !verbs[j.verb].floor {
+				return fmt.Errorf("-floor is not for %s", j.verb)
+			}
 			return err
 		},
 		Run: func(ctx context.Context, p *cli.Program) error {
@@ -82,20 +85,22 @@ type job struct {
 	number, times int // the verb's arguments
 }
 
-// verbs are what can be asked for, with the least and most arguments.
+// verbs are what can be asked for, with the least and most arguments, and
+// whether they have a floor.
 var verbs = map[string]struct {
 	least, most int
+	floor       bool
 	run         func(context.Context, *cli.Program, job) (*result, error)
 }{
-	"serve":     {0, 0, serve},
-	"neg":       {1, 2, exchanges},
-	"syn":       {1, 2, exchanges},
-	"disc":      {1, 1, exchanges},
-	"cold":      {1, 1, exchanges},
-	"open":      {1, 1, open},
-	"flood":     {1, 1, flood},
-	"floodsink": {1, 1, floodSink},
-	"idle":      {0, 0, idle},
+	"serve":     {0, 0, true, serve},
+	"neg":       {1, 2, true, exchanges},
+	"syn":       {1, 2, true, exchanges},
+	"disc":      {1, 1, false, exchanges},
+	"cold":      {1, 1, false, exchanges},
+	"open":      {1, 1, false, open},
+	"flood":     {1, 1, true, flood},
+	"floodsink": {1, 1, true, floodSink},
+	"idle":      {0, 0, false, idle},
 }
 
 func parse(args []string) (job, error) {
