@@ -187,7 +187,7 @@ func TestInteropF09R08GraspyRelays(t *testing.T) {
 	synchronized := synch("EX4", "unicast")
 	require.NoError(t, a.RegisterObj(synchronized, grasp.RegisterOptions{}))
 	require.NoError(t, a.ListenSynchronize(synchronized))
-	found, err := b.Discover(t.Context(), synchronized, 3*time.Second, grasp.DiscoverOptions{First: true})
+	found, err := b.Discover(t.Context(), synchronized, patience, grasp.DiscoverOptions{First: true})
 	require.NoError(t, err)
 	require.Len(t, found, 1)
 	require.True(t, found[0].Diverted)
