@@ -63,7 +63,7 @@ func (e *layer2Endpoint) Dial(ctx context.Context, to netip.AddrPort) (*Stream, 
 	trying := lazyctx.New(ctx, e.ctx, 0)
 	defer trying.Release()
 	conn, err := e.sys.connect(trying, to)
-	if err == nil && e.state.Load().isHere(to.Addr()) && unmapped(addrPortOf(conn.LocalAddr())) == to {
+	if err == nil && e.state.Load().isHere(to.Addr(), link) && unmapped(addrPortOf(conn.LocalAddr())) == to {
 		// TCP has it be its own peer: the kernel gave it the port that it is
 		// for, since nobody listens there.
 		_ = conn.Close()
@@ -86,10 +86,14 @@ func (e *layer2Endpoint) Dial(ctx context.Context, to netip.AddrPort) (*Stream, 
 	return &Stream{Conn: conn, Peer: to, Link: link}, nil
 }
 
-// isHere is true for the addresses that this node is known by.
-func (st *layer2State) isHere(a netip.Addr) bool {
+// isHere is true for the addresses that this node is known by: a link-local one
+// of IPv6 on its link, any other on no link.
+func (st *layer2State) isHere(a netip.Addr, link int) bool {
+	if l := st.byIndex[link]; l != nil {
+		return a == l.Addr
+	}
 	return a == st.addr || a.IsLoopback() ||
-		slices.ContainsFunc(st.links, func(l Link) bool { return l.Addr == a })
+		slices.ContainsFunc(st.only4, func(l *linkState) bool { return a == l.Addr })
 }
 
 // noKeepAlive turns off TCP's own probes, which cost four system calls at each
