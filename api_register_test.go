@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -400,7 +400,7 @@ func TestA19DeregisterObjAndSessions(t *testing.T) {
 
 // A registration does not survive its ASA, however the two calls cross.
 func TestA11RegisterWhileDeregistering(t *testing.T) {
-	g := instanceWith(t, acp.NewNetwork(1).NewNode("x"))
+	g := instanceWith(t, memory.NewNetwork(1).NewNode("x"))
 	for i := range 200 {
 		a := newASA(t, g, "x")
 		done := make(chan error, 1)

@@ -13,7 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 )
 
 // siege is two instances on a link with a hostile node, in memory.
@@ -26,8 +26,8 @@ type siege struct {
 // besiege runs a test with a hostile node, in a bubble.
 func besiege(t *testing.T, test func(t *testing.T, s *siege)) {
 	synctest.Test(t, func(t *testing.T) {
-		n := acp.NewNetwork(1)
-		l := n.NewLink(acp.LinkConfig{})
+		n := memory.NewNetwork(1)
+		l := n.NewLink(memory.LinkConfig{})
 		s := &siege{}
 		ctx, cancel := context.WithCancel(t.Context())
 		var all sync.WaitGroup

@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 )
 
 // BenchmarkFlat is what a negotiation costs an instance with a history, in
@@ -77,8 +77,8 @@ func benchFlat(b *testing.B, history func(b *testing.B, server, client *ASA, neg
 
 // flatPair returns two ASAs on a network in memory, and a negotiation of theirs.
 func flatPair(b *testing.B) (negotiate func() error, server, client *ASA) {
-	n := acp.NewNetwork(1)
-	l := n.NewLink(acp.LinkConfig{})
+	n := memory.NewNetwork(1)
+	l := n.NewLink(memory.LinkConfig{})
 	server, client = stressPair(b, n.NewNode("server", l), n.NewNode("client", l))
 	stop := serve(b.Context(), server, 1, respond)
 	b.Cleanup(func() { require.NoError(b, stop()) })

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -124,8 +125,8 @@ func tracedPair(b *testing.B, serving, asking acp.Plane) (server, client *ASA, h
 
 // BenchmarkMemory is the cost of the library, on a network that costs little.
 func BenchmarkMemory(b *testing.B) {
-	n := acp.NewNetwork(1)
-	l := n.NewLink(acp.LinkConfig{})
+	n := memory.NewNetwork(1)
+	l := n.NewLink(memory.LinkConfig{})
 	server, client, heard := tracedPair(b, n.NewNode("server", l), n.NewNode("client", l))
 	benchPair(b, server, client, heard)
 }

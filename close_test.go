@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/internal/netbed"
 )
 
@@ -324,7 +325,7 @@ func goroutines() int {
 // No goroutine is left after Close; and the check can fail.
 func TestCloseLeavesNoGoroutine(t *testing.T) {
 	before := goroutines()
-	g, err := New(Config{Plane: acp.NewNetwork(1).NewNode("x")})
+	g, err := New(Config{Plane: memory.NewNetwork(1).NewNode("x")})
 	require.NoError(t, err)
 	netbed.Eventually(t, 10*time.Second, "an instance has goroutines", func() bool { return goroutines() > before })
 	require.NoError(t, g.Close())

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 )
 
 // bounds are the fields of Limits: their defaults, and the least and the most
@@ -57,7 +58,7 @@ func TestConfigEveryFieldIsHandled(t *testing.T) {
 		want, known := bounds[name]
 		require.True(t, known, "Config.%s has no test", name)
 		with := func(value int64) (int64, error) {
-			cfg := Config{Plane: acp.NewNetwork(1).NewNode("x")}
+			cfg := Config{Plane: memory.NewNetwork(1).NewNode("x")}
 			reflect.ValueOf(&cfg).Elem().FieldByIndex(f.Index).SetInt(value)
 			out, err := cfg.withDefaults()
 			require.Equal(t, value, reflect.ValueOf(cfg).FieldByIndex(f.Index).Int(), "the caller's is changed")
@@ -108,7 +109,7 @@ func TestConfigDULLObjectives(t *testing.T) {
 }
 
 func TestConfigErrorsOfNew(t *testing.T) {
-	node := acp.NewNetwork(1).NewNode("x")
+	node := memory.NewNetwork(1).NewNode("x")
 	_, err := New(Config{Plane: node, Limits: Limits{MaxMessage: 2047}})
 	isCode(t, err, ErrUnspec)
 	require.EqualError(t, err, "grasp: new: Unspecified error: Config.MaxMessage is 2047, the least is 2048")

@@ -12,14 +12,14 @@ import (
 	"time"
 
 	"github.com/go-grasp/grasp"
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 )
 
 // The banker is a whole ASA in 30 lines; a client on another node asks it for
 // money and takes what it offers.
 func Example() {
-	network := acp.NewNetwork(1)
-	link := network.NewLink(acp.LinkConfig{})
+	network := memory.NewNetwork(1)
+	link := network.NewLink(memory.LinkConfig{})
 	here, err := grasp.New(grasp.Config{Plane: network.NewNode("here", link)})
 	if err != nil {
 		log.Fatal(err)
@@ -94,8 +94,8 @@ func banker(ctx context.Context, g *grasp.Instance) error {
 // exampleASAs starts two nodes on a link of an in-memory network, with an ASA
 // on each that has registered the objective.
 func exampleASAs(o grasp.Objective, opt grasp.RegisterOptions) (server, client *grasp.ASA, stop func()) {
-	network := acp.NewNetwork(1)
-	link := network.NewLink(acp.LinkConfig{})
+	network := memory.NewNetwork(1)
+	link := network.NewLink(memory.LinkConfig{})
 	start := func(name string) *grasp.ASA {
 		g, err := grasp.New(grasp.Config{Plane: network.NewNode(name, link)})
 		if err != nil {
@@ -132,9 +132,9 @@ func ExampleRegisterASA() {
 // A program with several GRASP nodes, or with a plane of its own, makes
 // instances. They share nothing.
 func ExampleNew() {
-	network := acp.NewNetwork(1)
+	network := memory.NewNetwork(1)
 	g, err := grasp.New(grasp.Config{
-		Plane:  network.NewNode("node", network.NewLink(acp.LinkConfig{Name: "lan"})),
+		Plane:  network.NewNode("node", network.NewLink(memory.LinkConfig{Name: "lan"})),
 		Limits: grasp.Limits{MaxMessage: 8192}, // all nodes must agree on that
 	})
 	if err != nil {
@@ -155,7 +155,7 @@ func ExampleNew_error() {
 }
 
 func ExampleInstance_RegisterASA() {
-	network := acp.NewNetwork(1)
+	network := memory.NewNetwork(1)
 	g, err := grasp.New(grasp.Config{Plane: network.NewNode("node")})
 	if err != nil {
 		log.Fatal(err)
@@ -178,7 +178,7 @@ func ExampleInstance_RegisterASA() {
 // ASAs of one instance that all say so share an objective: the requests go to
 // whichever of them listens.
 func ExampleASA_RegisterObj() {
-	network := acp.NewNetwork(1)
+	network := memory.NewNetwork(1)
 	g, err := grasp.New(grasp.Config{Plane: network.NewNode("node")})
 	if err != nil {
 		log.Fatal(err)
@@ -287,7 +287,7 @@ func ExampleInstance_DumpAll() {
 
 // An instance's settings say where its ASAs print.
 func ExampleASA_Tprint() {
-	network := acp.NewNetwork(1)
+	network := memory.NewNetwork(1)
 	g, err := grasp.New(grasp.Config{
 		Plane:    network.NewNode("node"),
 		Dialogue: grasp.Dialogue{Testing: true, Output: os.Stdout},
@@ -337,8 +337,8 @@ func ExampleAskDialogue() {
 
 // Errors are tested with errors.Is. The number is that of the Python module.
 func ExampleCode() {
-	network := acp.NewNetwork(1)
-	g, err := grasp.New(grasp.Config{Plane: network.NewNode("lonely", network.NewLink(acp.LinkConfig{}))})
+	network := memory.NewNetwork(1)
+	g, err := grasp.New(grasp.Config{Plane: network.NewNode("lonely", network.NewLink(memory.LinkConfig{}))})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -361,8 +361,8 @@ func ExampleCode() {
 // Trace is told of every message. It is called by several goroutines.
 func ExampleConfig_trace() {
 	weather := grasp.Objective{Name: "example.com:weather", Synch: true, LoopCount: grasp.DefaultLoopCount, Value: "fine"}
-	network := acp.NewNetwork(1)
-	link := network.NewLink(acp.LinkConfig{})
+	network := memory.NewNetwork(1)
+	link := network.NewLink(memory.LinkConfig{})
 	var mu sync.Mutex
 	station, err := grasp.New(grasp.Config{
 		Plane: network.NewNode("station", link),
@@ -411,13 +411,13 @@ func ExampleConfig_trace() {
 // nothing else.
 func ExampleConfig_dull() {
 	ctx := context.Background()
-	network := acp.NewNetwork(1)
-	link := network.NewLink(acp.LinkConfig{})
+	network := memory.NewNetwork(1)
+	link := network.NewLink(memory.LinkConfig{})
 	proxy := grasp.Objective{Name: "AN_Proxy", Neg: true, LoopCount: 1}
 
 	start := func(name string) *grasp.ASA {
 		g, err := grasp.New(grasp.Config{
-			Plane: acp.Insecure{Plane: network.NewNode(name, link)},
+			Plane: memory.Insecure{Plane: network.NewNode(name, link)},
 			DULL:  true,
 		})
 		if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp"
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/internal/topology"
 )
 
@@ -171,7 +171,7 @@ func TestFlappingInMemory(t *testing.T) {
 	for _, longest := range []time.Duration{20 * time.Millisecond, 200 * time.Millisecond, 2 * time.Second} {
 		t.Run(longest.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := topology.Memory(t, topology.Ring(6), acp.LinkConfig{Delay: time.Millisecond}, grasp.Config{})
+				b := topology.Memory(t, topology.Ring(6), memory.LinkConfig{Delay: time.Millisecond}, grasp.Config{})
 				r := rand.New(rand.NewPCG(1, uint64(longest)))
 				all := flapping(t, b.Bed, flapCount, r, longest)
 				failed := 0
@@ -189,7 +189,7 @@ func TestFlappingChainInMemory(t *testing.T) {
 	for _, longest := range []time.Duration{200 * time.Millisecond, 2 * time.Second} {
 		t.Run(longest.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := topology.Memory(t, topology.Chain(4), acp.LinkConfig{Delay: time.Millisecond}, grasp.Config{})
+				b := topology.Memory(t, topology.Chain(4), memory.LinkConfig{Delay: time.Millisecond}, grasp.Config{})
 				r := rand.New(rand.NewPCG(1, uint64(longest)))
 				all := flapping(t, b.Bed, flapCount, r, longest)
 				require.NotZero(t, all.ok)

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 )
 
 // Ten thousand negotiations are open at the same time. Both ends are in this
@@ -21,8 +21,8 @@ func TestOpenNegotiationsFootprint(t *testing.T) {
 	)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	n := acp.NewNetwork(1)
-	l := n.NewLink(acp.LinkConfig{})
+	n := memory.NewNetwork(1)
+	l := n.NewLink(memory.LinkConfig{})
 	server, client := stressPair(t, n.NewNode("server", l), n.NewNode("client", l))
 	sessions := make(chan *Session, open)
 	var listening, asking sync.WaitGroup

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -136,7 +137,7 @@ var fuzzID = []byte{0x1a, 0xde, 0xad, 0xbe, 0xef}
 type fuzzBed struct {
 	t       *testing.T
 	script  []byte
-	node    *acp.Node
+	node    *memory.Node
 	g       *Instance
 	asa     *ASA
 	peer    acp.Endpoint
@@ -179,8 +180,8 @@ var fuzzObjectives = []Objective{syn("EX1", 7), neg("EX2", nil), neg("EX3", nil)
 
 // fuzzInstance runs a script. It returns what the instance counted.
 func fuzzInstance(t *testing.T, script []byte) Snapshot {
-	n := acp.NewNetwork(1)
-	l := n.NewLink(acp.LinkConfig{})
+	n := memory.NewNetwork(1)
+	l := n.NewLink(memory.LinkConfig{})
 	b := &fuzzBed{t: t, script: script, node: n.NewNode("under test", l)}
 	b.g = instanceWith(t, b.node, func(c *Config) { c.MaxIdle, c.Backlog, c.MaxCached = 4, 2, 8 })
 	b.asa = newASA(t, b.g, "under test")
@@ -270,7 +271,7 @@ func (b *fuzzBed) serve(ctx context.Context, o Objective) {
 }
 
 // attack runs the script.
-func (b *fuzzBed) attack(node *acp.Node) {
+func (b *fuzzBed) attack(node *memory.Node) {
 	ep, err := node.Open()
 	require.NoError(b.t, err)
 	b.peer, b.link = ep, ep.Links()[0].Index

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -139,4 +140,4 @@ func must1[T any](v T, err error) T {
 }
 
 // nodeOf returns the node that an instance is on.
-func nodeOf(g *Instance) *acp.Node { return g.cfg.Plane.(*acp.Node) }
+func nodeOf(g *Instance) *memory.Node { return g.cfg.Plane.(*memory.Node) }

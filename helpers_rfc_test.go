@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -41,9 +42,9 @@ const ever = 2 * time.Hour
 // the test drives by hand.
 type bed struct {
 	*testing.T
-	net   *acp.Network
-	links []*acp.MemoryLink
-	node  *acp.Node
+	net   *memory.Network
+	links []*memory.Link
+	node  *memory.Node
 	g     *Instance
 	asa   *ASA
 	peer  *rawPeer // on the first link
@@ -61,9 +62,9 @@ func inBed(t *testing.T, test func(b *bed)) {
 func inBedOf(t *testing.T, links int, cfg Config, test func(b *bed)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		b := &bed{T: t, net: acp.NewNetwork(1), log: &eventLog{}}
+		b := &bed{T: t, net: memory.NewNetwork(1), log: &eventLog{}}
 		for range links {
-			b.links = append(b.links, b.net.NewLink(acp.LinkConfig{}))
+			b.links = append(b.links, b.net.NewLink(memory.LinkConfig{}))
 		}
 		b.node = b.net.NewNode("under test", b.links...)
 		if cfg.Plane == nil {
@@ -121,13 +122,13 @@ func (b *bed) wantDrop(reason Reason, times int) {
 func (b *bed) at() netip.AddrPort { return netip.AddrPortFrom(b.node.Addr(), b.g.ep.Port()) }
 
 // index is what the instance calls a link.
-func (b *bed) index(l *acp.MemoryLink) int { return linkOf(b.node, l).Index }
+func (b *bed) index(l *memory.Link) int { return linkOf(b.node, l).Index }
 
 // rawPeer is a node that the test drives by hand.
 type rawPeer struct {
 	t    testing.TB
-	node *acp.Node
-	link *acp.MemoryLink // the first one it is on
+	node *memory.Node
+	link *memory.Link // the first one it is on
 	ep   acp.Endpoint
 
 	accepted chan *acp.Stream
@@ -143,7 +144,7 @@ type packet struct {
 	at   time.Time
 }
 
-func (b *bed) newPeer(name string, links ...*acp.MemoryLink) *rawPeer {
+func (b *bed) newPeer(name string, links ...*memory.Link) *rawPeer {
 	b.Helper()
 	p := &rawPeer{t: b, node: b.net.NewNode(name, links...), link: links[0], accepted: make(chan *acp.Stream, 1024)}
 	ep, err := p.node.Open()
@@ -203,7 +204,7 @@ func (p *rawPeer) multicast(m any) {
 	p.multicastOn(p.link, m)
 }
 
-func (p *rawPeer) multicastOn(on *acp.MemoryLink, m any) {
+func (p *rawPeer) multicastOn(on *memory.Link, m any) {
 	p.t.Helper()
 	require.NoError(p.t, p.ep.Send(linkOf(p.node, on).Index, encoded(p.t, m)))
 	synctest.Wait()
@@ -554,7 +555,7 @@ func (b *bed) learn(from *rawPeer, name string, ttl int, options ...any) {
 }
 
 // linkOf is what a node calls a link.
-func linkOf(n *acp.Node, l *acp.MemoryLink) acp.Link {
+func linkOf(n *memory.Node, l *memory.Link) acp.Link {
 	link, ok := n.Link(l)
 	if !ok {
 		panic("the node is not on the link")

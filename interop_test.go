@@ -18,6 +18,7 @@ import (
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/quads"
 	"github.com/go-grasp/grasp/internal/graspybed"
 	"github.com/go-grasp/grasp/internal/netbed"
 )
@@ -78,7 +79,7 @@ func meet(t *testing.T, test func(m *meeting)) {
 			netbed.LinkLocal(t, "va0")
 			m.plane = &acp.Layer2{}
 			if kind == "QUADS" {
-				m.plane = &acp.QUADS{Password: password}
+				m.plane = &quads.Plane{Password: password}
 				m.settings = append(m.settings, graspybed.QUADS(password))
 			}
 			m.g, m.asa, m.tape = newTapedWith(t, grasp.Config{Plane: m.plane})

@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 )
 
 // limited runs a test with limits.
@@ -273,8 +273,8 @@ func TestLimitIdlePerPeerAndIdleTimeout(t *testing.T) {
 // The lines of the log, and of the diagnosis, are bounded; each for itself.
 func TestLimitLogRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := acp.NewNetwork(1)
-		link := n.NewLink(acp.LinkConfig{})
+		n := memory.NewNetwork(1)
+		link := n.NewLink(memory.LinkConfig{})
 		var log, printed strings.Builder
 		g := instanceWith(t, n.NewNode("under test", link), func(c *Config) {
 			c.LogRate = 5

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 )
 
 // Observers are told what happens from when they come until they go, beside
@@ -60,8 +61,8 @@ func TestObserveSilent(t *testing.T) {
 }
 
 func TestDone(t *testing.T) {
-	n := acp.NewNetwork(1)
-	g, err := New(Config{Plane: n.NewNode("x", n.NewLink(acp.LinkConfig{}))})
+	n := memory.NewNetwork(1)
+	g, err := New(Config{Plane: n.NewNode("x", n.NewLink(memory.LinkConfig{}))})
 	require.NoError(t, err)
 	a := newASA(t, g, "A")
 	registered(t, syn("EX1", nil), a)

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 )
 
 // printing starts an instance that prints to a buffer.
@@ -21,7 +22,7 @@ func printing(t *testing.T, d Dialogue) (*ASA, *bytes.Buffer) {
 	t.Helper()
 	out := new(bytes.Buffer)
 	d.Output = out
-	g := instanceWith(t, acp.NewNetwork(1).NewNode("x"), func(c *Config) { c.Dialogue = d })
+	g := instanceWith(t, memory.NewNetwork(1).NewNode("x"), func(c *Config) { c.Dialogue = d })
 	return newASA(t, g, "Briggs"), out
 }
 
@@ -42,7 +43,7 @@ func TestTprintNeverFailsOnOddCharacters(t *testing.T) {
 	a.Tprint("\x1b[2J\x9b2J \xff\xfe \u202e Недостаточно\t数\r\x00")
 	require.Equal(t, "Briggs: \ufffd[2J\ufffd2J \ufffd \u202e Недостаточно\t数\ufffd\ufffd\n", out.String())
 
-	g := instanceWith(t, acp.NewNetwork(1).NewNode("x"), func(c *Config) { c.Dialogue.Output = out })
+	g := instanceWith(t, memory.NewNetwork(1).NewNode("x"), func(c *Config) { c.Dialogue.Output = out })
 	out.Reset()
 	newASA(t, g, "evil\x1b[m").Tprint("hi")
 	require.Equal(t, "evil\ufffd[m: hi\n", out.String())
@@ -78,7 +79,7 @@ func TestA66Silent(t *testing.T) {
 	a.Ttprint("hello")
 	a.g.DumpAll(false)
 	a.g.takeMulticast([]byte{0xff}, acp.Origin{})
-	a.g.cfg.Plane.(*acp.Node).SetStatus(acp.Status{Reason: "gone"})
+	a.g.cfg.Plane.(*memory.Node).SetStatus(acp.Status{Reason: "gone"})
 	require.Error(t, a.Flood(0))
 	require.NoError(t, a.g.Close())
 	require.Empty(t, out.String())
@@ -189,7 +190,7 @@ func (failing) Write([]byte) (int, error) { return 0, errBroken }
 // An output that fails, and values that panic or fail when they are printed,
 // do no harm.
 func TestTprintToWhatFails(t *testing.T) {
-	g := instanceWith(t, acp.NewNetwork(1).NewNode("x"), func(c *Config) { c.Dialogue.Output = failing{} })
+	g := instanceWith(t, memory.NewNetwork(1).NewNode("x"), func(c *Config) { c.Dialogue.Output = failing{} })
 	a := newASA(t, g, "x")
 	a.Tprint("lost")
 	g.DumpAll(false)
@@ -231,7 +232,7 @@ func TestA67SkipDialogue(t *testing.T) {
 	d := standard.dialogue
 	standard.mu.Unlock()
 	require.True(t, d.Testing, "the default instance will have it")
-	g := instanceWith(t, acp.NewNetwork(1).NewNode("x"), func(c *Config) { c.Dialogue = d })
+	g := instanceWith(t, memory.NewNetwork(1).NewNode("x"), func(c *Config) { c.Dialogue = d })
 	standing(t, g)
 	SkipDialogue(Dialogue{Silent: true, Output: &after})
 	Ttprint("late")
@@ -243,7 +244,7 @@ func TestA67SkipDialogue(t *testing.T) {
 
 // The default instance is one, and another one after it was closed.
 func TestDefaultIsOne(t *testing.T) {
-	g := instanceWith(t, acp.NewNetwork(1).NewNode("x"))
+	g := instanceWith(t, memory.NewNetwork(1).NewNode("x"))
 	standing(t, g)
 	for range 3 {
 		got, err := Default()

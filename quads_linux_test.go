@@ -11,7 +11,7 @@ func TestQUADSScenarioOnRealLinks(t *testing.T) {
 	if !netbed.Enter(t) {
 		return
 	}
-	runScenarioOnRealLinks(t, quads)
+	runScenarioOnRealLinks(t, onQUADS)
 }
 
 // BenchmarkRealQUADS is BenchmarkReal's GRASP in a domain with a password.
@@ -21,7 +21,7 @@ func BenchmarkRealQUADS(b *testing.B) {
 	}
 	netbed.Sysctl(b, "net/ipv4/ip_local_port_range", "1024 65535")
 	netbed.VethPair(b, "va0", "va1")
-	server, client, heard := tracedPair(b, quads(onLinks("va1")), quads(onLinks("va0")))
+	server, client, heard := tracedPair(b, onQUADS(onLinks("va1")), onQUADS(onLinks("va0")))
 	waitForLink(b, server.g)
 	waitForLink(b, client.g)
 	benchPair(b, server, client, heard)

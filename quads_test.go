@@ -15,6 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
+	"github.com/go-grasp/grasp/acp/quads"
 )
 
 var (
@@ -22,14 +24,14 @@ var (
 	otherKey = []byte("QUADS key of another test domain")
 )
 
-// quads is a plane of the tests' domain.
-func quads(under acp.Plane) acp.Plane { return &acp.QUADS{Key: quadsKey, Under: under} }
+// onQUADS is a plane of the tests' domain.
+func onQUADS(under acp.Plane) acp.Plane { return &quads.Plane{Key: quadsKey, Under: under} }
 
 func TestQUADSScenario(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := acp.NewNetwork(1)
-		a, b := n.NewLink(acp.LinkConfig{Delay: time.Millisecond}), n.NewLink(acp.LinkConfig{Delay: 2 * time.Millisecond})
-		runScenario(t, quads(n.NewNode("left", a)), quads(n.NewNode("middle", a, b)), quads(n.NewNode("right", b)), time.Second)
+		n := memory.NewNetwork(1)
+		a, b := n.NewLink(memory.LinkConfig{Delay: time.Millisecond}), n.NewLink(memory.LinkConfig{Delay: 2 * time.Millisecond})
+		runScenario(t, onQUADS(n.NewNode("left", a)), onQUADS(n.NewNode("middle", a, b)), onQUADS(n.NewNode("right", b)), time.Second)
 	})
 }
 
@@ -37,16 +39,16 @@ func TestQUADSScenario(t *testing.T) {
 // and room for others.
 type quadsBed struct {
 	*testing.T
-	net            *acp.Network
-	link           *acp.MemoryLink
+	net            *memory.Network
+	link           *memory.Link
 	server, client *ASA
 }
 
 func inQUADSBed(t *testing.T, test func(b *quadsBed)) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &quadsBed{T: t, net: acp.NewNetwork(1)}
-		b.link = b.net.NewLink(acp.LinkConfig{Delay: time.Millisecond})
-		b.server, b.client = stressPair(t, quads(b.node()), quads(b.node()))
+		b := &quadsBed{T: t, net: memory.NewNetwork(1)}
+		b.link = b.net.NewLink(memory.LinkConfig{Delay: time.Millisecond})
+		b.server, b.client = stressPair(t, onQUADS(b.node()), onQUADS(b.node()))
 		stop := serve(t.Context(), b.server, 1, respond)
 		test(b)
 		b.negotiate()
@@ -54,7 +56,7 @@ func inQUADSBed(t *testing.T, test func(b *quadsBed)) {
 	})
 }
 
-func (b *quadsBed) node() *acp.Node { return b.net.NewNode("", b.link) }
+func (b *quadsBed) node() *memory.Node { return b.net.NewNode("", b.link) }
 
 // negotiate has the members agree.
 func (b *quadsBed) negotiate() {
@@ -91,7 +93,7 @@ func droppedInAll(g *Instance) int {
 // domain and are not heard in it. What they send is counted.
 func TestQUADSForeigners(t *testing.T) {
 	for name, plane := range map[string]func(under acp.Plane) acp.Plane{
-		"OtherKey": func(under acp.Plane) acp.Plane { return &acp.QUADS{Key: otherKey, Under: under} },
+		"OtherKey": func(under acp.Plane) acp.Plane { return &quads.Plane{Key: otherKey, Under: under} },
 		"InClear":  func(under acp.Plane) acp.Plane { return under },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -205,11 +207,11 @@ func TestQUADSForeignAnswers(t *testing.T) {
 // 1 MiB in Recv, Config.MaxMessage else.
 func TestQUADSMessageSizes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := acp.NewNetwork(1)
-		link := n.NewLink(acp.LinkConfig{Delay: time.Millisecond})
+		n := memory.NewNetwork(1)
+		link := n.NewLink(memory.LinkConfig{Delay: time.Millisecond})
 		larger := func(c *Config) { c.MaxMessage = 5000 }
-		server := newASA(t, instanceWith(t, quads(n.NewNode("server", link)), larger), "server")
-		client := newASA(t, instanceWith(t, quads(n.NewNode("client", link)), larger), "client")
+		server := newASA(t, instanceWith(t, onQUADS(n.NewNode("server", link)), larger), "server")
+		client := newASA(t, instanceWith(t, onQUADS(n.NewNode("client", link)), larger), "client")
 		for _, a := range []*ASA{server, client} {
 			require.NoError(t, a.RegisterObj(stressed, RegisterOptions{}))
 		}
@@ -252,7 +254,7 @@ func TestQUADSMessageSizes(t *testing.T) {
 		require.Empty(t, server.g.Snapshot().Dropped["foreign"])
 
 		// One that is longer, from a member who has set another limit.
-		longer := newASA(t, instanceWith(t, quads(n.NewNode("longer", link)), func(c *Config) { c.MaxMessage = 6000 }), "longer")
+		longer := newASA(t, instanceWith(t, onQUADS(n.NewNode("longer", link)), func(c *Config) { c.MaxMessage = 6000 }), "longer")
 		require.NoError(t, longer.RegisterObj(stressed, RegisterOptions{}))
 		o.Value = strings.Repeat("x", 5500)
 		_, _, err = longer.ReqNegotiate(t.Context(), o, at(server.g), 0)
@@ -270,7 +272,7 @@ func TestQUADSMulticastTooLong(t *testing.T) {
 		}
 		require.NoError(b, b.client.RegisterObj(Objective{Name: "weather", Synch: true, LoopCount: 3}, RegisterOptions{}))
 		var sizes []int
-		b.link.Tap(func(p acp.Packet) { sizes = append(sizes, len(p.Data)) })
+		b.link.Tap(func(p memory.Packet) { sizes = append(sizes, len(p.Data)) })
 		size := 1100
 		for ; flood(size) == nil; size++ {
 			require.Less(b, size, acp.MaxMulticast)
@@ -282,8 +284,8 @@ func TestQUADSMulticastTooLong(t *testing.T) {
 
 // BenchmarkMemoryQUADS is BenchmarkMemory in a domain with a password.
 func BenchmarkMemoryQUADS(b *testing.B) {
-	n := acp.NewNetwork(1)
-	l := n.NewLink(acp.LinkConfig{})
-	server, client, heard := tracedPair(b, quads(n.NewNode("server", l)), quads(n.NewNode("client", l)))
+	n := memory.NewNetwork(1)
+	l := n.NewLink(memory.LinkConfig{})
+	server, client, heard := tracedPair(b, onQUADS(n.NewNode("server", l)), onQUADS(n.NewNode("client", l)))
 	benchPair(b, server, client, heard)
 }

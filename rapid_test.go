@@ -7,15 +7,15 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
 // rapidPair returns a responder and an initiator on a link of 10 ms, with a
 // tap that collects the types of the multicasts on it.
 func rapidPair(t *testing.T, o Objective, opt RegisterOptions, cfg Config) (responder, initiator *ASA) {
-	n := acp.NewNetwork(1)
-	link := n.NewLink(acp.LinkConfig{Delay: 10 * time.Millisecond})
+	n := memory.NewNetwork(1)
+	link := n.NewLink(memory.LinkConfig{Delay: 10 * time.Millisecond})
 	responder = newASA(t, newInstance(t, n.NewNode("responder", link)), "responder")
 	cfg.Plane = n.NewNode("initiator", link)
 	g, err := New(cfg)
@@ -101,7 +101,7 @@ func TestP01RapidIsOffByDefault(t *testing.T) {
 // ordinary one.
 func TestQ07RapidThroughARelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		nodes := chain(t, 3, acp.LinkConfig{Delay: time.Millisecond})
+		nodes := chain(t, 3, memory.LinkConfig{Delay: time.Millisecond})
 		o := Objective{Name: "EX3", Neg: true, LoopCount: 6, Value: int64(100)}
 		responder, initiator := newASA(t, nodes[2], "responder"), newASA(t, nodes[0], "initiator")
 		require.NoError(t, responder.RegisterObj(o, RegisterOptions{Rapid: true}))
@@ -127,8 +127,8 @@ func TestQ07RapidThroughARelay(t *testing.T) {
 // P-06: M_SYNCH instead of M_RESPONSE is taken for the value.
 func TestP06RapidSynch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := acp.NewNetwork(1)
-		link := n.NewLink(acp.LinkConfig{})
+		n := memory.NewNetwork(1)
+		link := n.NewLink(memory.LinkConfig{})
 		raw, err := n.NewNode("raw", link).Open()
 		require.NoError(t, err)
 		defer func() { require.NoError(t, raw.Close()) }()

@@ -8,16 +8,16 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 )
 
 // chain returns instances on a chain of links: each has two, but the ends.
-func chain(t *testing.T, nodes int, cfg acp.LinkConfig) []*Instance {
-	n := acp.NewNetwork(1)
+func chain(t *testing.T, nodes int, cfg memory.LinkConfig) []*Instance {
+	n := memory.NewNetwork(1)
 	var out []*Instance
-	var left *acp.MemoryLink
+	var left *memory.Link
 	for i := range nodes {
-		var links []*acp.MemoryLink
+		var links []*memory.Link
 		if left != nil {
 			links = append(links, left)
 		}
@@ -34,7 +34,7 @@ func chain(t *testing.T, nodes int, cfg acp.LinkConfig) []*Instance {
 // Diverts, hop by hop, and the peer is then reached through the routed path.
 func TestR02R08DiscoveryAcrossAChain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		nodes := chain(t, 5, acp.LinkConfig{Delay: time.Millisecond})
+		nodes := chain(t, 5, memory.LinkConfig{Delay: time.Millisecond})
 		far, near := newASA(t, nodes[4], "far"), newASA(t, nodes[0], "near")
 		o := Objective{Name: "EX3", Neg: true, LoopCount: 6}
 		require.NoError(t, far.RegisterObj(o, RegisterOptions{Discoverable: true}))
@@ -68,7 +68,7 @@ func TestR02R08DiscoveryAcrossAChain(t *testing.T) {
 // count, and each node once.
 func TestF08F10FloodAcrossAChain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		nodes := chain(t, 5, acp.LinkConfig{Delay: time.Millisecond})
+		nodes := chain(t, 5, memory.LinkConfig{Delay: time.Millisecond})
 		source := newASA(t, nodes[0], "source")
 		o := Objective{Name: "EX1", Synch: true, LoopCount: 3, Value: "x"}
 		require.NoError(t, source.RegisterObj(o, RegisterOptions{}))
@@ -91,8 +91,8 @@ func TestF08F10FloodAcrossAChain(t *testing.T) {
 func TestO06TranslatedIPv4IsNotDiverted(t *testing.T) {
 	for _, translated := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			n := acp.NewNetwork(1)
-			left, right := n.NewLink(acp.LinkConfig{}), n.NewLink(acp.LinkConfig{})
+			n := memory.NewNetwork(1)
+			left, right := n.NewLink(memory.LinkConfig{}), n.NewLink(memory.LinkConfig{})
 			relay, err := New(Config{Plane: n.NewNode("relay", left, right), TranslatedIPv4: translated})
 			require.NoError(t, err)
 			defer func() { require.NoError(t, relay.Close()) }()

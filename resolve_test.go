@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 )
 
 // names is a resolver that knows a few names.
@@ -26,8 +26,8 @@ func (n names) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, err
 // order; what cannot be connected to is an error that says why.
 func TestN01LocatorsByName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := acp.NewNetwork(1)
-		link := n.NewLink(acp.LinkConfig{})
+		n := memory.NewNetwork(1)
+		link := n.NewLink(memory.LinkConfig{})
 		server := newInstance(t, n.NewNode("server", link))
 		dead := netip.MustParseAddr("fd00:dead::1")
 		g, err := New(Config{Plane: n.NewNode("client", link), Resolver: names{

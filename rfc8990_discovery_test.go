@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 )
 
 // Section 2.8.4: M_DISCOVERY goes out on each interface, all copies alike, with
@@ -463,8 +463,8 @@ func TestD25UnsolicitedResponses(t *testing.T) {
 // a timeout.
 func TestD20FirstAnswerIsEnough(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := acp.NewNetwork(1)
-		l := n.NewLink(acp.LinkConfig{Delay: 10 * time.Millisecond})
+		n := memory.NewNetwork(1)
+		l := n.NewLink(memory.LinkConfig{Delay: 10 * time.Millisecond})
 		a, b := newASA(t, newInstance(t, n.NewNode("a", l)), "A"), newASA(t, newInstance(t, n.NewNode("b", l)), "B")
 		ex1 := syn("EX1", "value")
 		require.NoError(t, b.RegisterObj(ex1, RegisterOptions{}))

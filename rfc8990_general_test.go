@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 )
 
 // flakyPlane has an endpoint that fails on demand.
@@ -74,9 +75,9 @@ func (e *flakyEndpoint) Dial(ctx context.Context, to netip.AddrPort) (*acp.Strea
 // reports it. Trap 15: errors without end cost little, and are recovered from.
 func TestG01SocketErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := acp.NewNetwork(1)
-		l := n.NewLink(acp.LinkConfig{})
-		b := &bed{T: t, net: n, links: []*acp.MemoryLink{l}, log: &eventLog{}}
+		n := memory.NewNetwork(1)
+		l := n.NewLink(memory.LinkConfig{})
+		b := &bed{T: t, net: n, links: []*memory.Link{l}, log: &eventLog{}}
 		b.node = n.NewNode("under test", l)
 		plane := &flakyPlane{Plane: b.node}
 		b.g = newInstance(t, plane)

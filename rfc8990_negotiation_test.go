@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 )
 
 // Section 2.5.5: the initiator connects to address, protocol and port of the
@@ -254,8 +254,8 @@ func TestN09LoopCountIsNeverZero(t *testing.T) {
 // the loop count lasts.
 func TestN09N10StepsByTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := acp.NewNetwork(1)
-		l := n.NewLink(acp.LinkConfig{Delay: time.Millisecond})
+		n := memory.NewNetwork(1)
+		l := n.NewLink(memory.LinkConfig{Delay: time.Millisecond})
 		a, b := newASA(t, newInstance(t, n.NewNode("a", l)), "A"), newASA(t, newInstance(t, n.NewNode("b", l)), "B")
 		o := neg("EX3", 0)
 		o.LoopCount = 255

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 )
 
 // Section 2.5.1: a solution names its security and transport substrate: here it
@@ -130,15 +131,15 @@ func TestX03CallsUnderWay(t *testing.T) {
 	})
 }
 
-// acp.Insecure is never secure.
+// memory.Insecure is never secure.
 func TestX03PlaneThatNeverIs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := acp.NewNetwork(1)
-		l := n.NewLink(acp.LinkConfig{})
-		l.Tap(func(p acp.Packet) { t.Errorf("sent: %x", p.Data) })
-		b := &bed{T: t, net: n, links: []*acp.MemoryLink{l}, log: &eventLog{}}
+		n := memory.NewNetwork(1)
+		l := n.NewLink(memory.LinkConfig{})
+		l.Tap(func(p memory.Packet) { t.Errorf("sent: %x", p.Data) })
+		b := &bed{T: t, net: n, links: []*memory.Link{l}, log: &eventLog{}}
 		b.node = n.NewNode("under test", l)
-		b.g = newInstance(t, acp.Insecure{Plane: b.node})
+		b.g = newInstance(t, memory.Insecure{Plane: b.node})
 		b.asa = newASA(t, b.g, "ASA")
 		b.peer = b.newPeer("peer", l)
 		b.register(syn("EX1", nil), neg("EX3", nil))
@@ -155,8 +156,8 @@ func TestX03PlaneThatNeverIs(t *testing.T) {
 // Instances in one process share nothing.
 func TestX04InstancesShareNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := acp.NewNetwork(1)
-		inside, outside := n.NewLink(acp.LinkConfig{}), n.NewLink(acp.LinkConfig{})
+		n := memory.NewNetwork(1)
+		inside, outside := n.NewLink(memory.LinkConfig{}), n.NewLink(memory.LinkConfig{})
 		a := newASA(t, newInstance(t, n.NewNode("inside", inside)), "ASA")
 		b := newASA(t, newInstance(t, n.NewNode("outside", outside)), "ASA") // the name is free there
 		ex1 := syn("EX1", 1)

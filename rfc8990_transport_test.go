@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -66,8 +67,8 @@ func TestT05OneWriteForOneMessage(t *testing.T) {
 	for _, size := range []int{20, 1199, 1200, 1201, 2048} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				n := acp.NewNetwork(1)
-				l := n.NewLink(acp.LinkConfig{})
+				n := memory.NewNetwork(1)
+				l := n.NewLink(memory.LinkConfig{})
 				plane := &countingPlane{Plane: n.NewNode("a", l)}
 				a := newASA(t, newInstance(t, plane), "A")
 				b := newASA(t, newInstance(t, n.NewNode("b", l)), "B")

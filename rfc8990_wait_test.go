@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 )
 
 // Section 2.8.9: a received M_WAIT replaces the timer, be it longer or shorter,
@@ -51,8 +51,8 @@ func TestN14N15WaitReplacesTheTimer(t *testing.T) {
 // before the timer ends.
 func TestN15AnswerAfterWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := acp.NewNetwork(1)
-		l := n.NewLink(acp.LinkConfig{})
+		n := memory.NewNetwork(1)
+		l := n.NewLink(memory.LinkConfig{})
 		a, b := newASA(t, newInstance(t, n.NewNode("a", l)), "A"), newASA(t, newInstance(t, n.NewNode("b", l)), "B")
 		o := neg("EX3", 0)
 		require.NoError(t, a.RegisterObj(o, RegisterOptions{}))
@@ -109,8 +109,8 @@ func TestN16WaitFromTheInitiator(t *testing.T) {
 func TestN17ConcurrentSessions(t *testing.T) {
 	const peers, perPeer = 4, 8
 	synctest.Test(t, func(t *testing.T) {
-		n := acp.NewNetwork(1)
-		l := n.NewLink(acp.LinkConfig{Delay: time.Millisecond})
+		n := memory.NewNetwork(1)
+		l := n.NewLink(memory.LinkConfig{Delay: time.Millisecond})
 		responder := newASA(t, newInstance(t, n.NewNode("responder", l)), "responder")
 		objs := []Objective{neg("EX3", nil), neg("EX4", nil)}
 		ctx, cancel := context.WithCancel(t.Context())

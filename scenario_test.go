@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/acp/tlsplane"
 	"github.com/go-grasp/grasp/internal/netbed"
 )
@@ -331,8 +332,8 @@ func (s *scenario) deregister(asa1 *ASA) {
 
 func TestScenarioInMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := acp.NewNetwork(1)
-		a, b := n.NewLink(acp.LinkConfig{Delay: time.Millisecond}), n.NewLink(acp.LinkConfig{Delay: 2 * time.Millisecond})
+		n := memory.NewNetwork(1)
+		a, b := n.NewLink(memory.LinkConfig{Delay: time.Millisecond}), n.NewLink(memory.LinkConfig{Delay: 2 * time.Millisecond})
 		runScenario(t, n.NewNode("left", a), n.NewNode("middle", a, b), n.NewNode("right", b), time.Second)
 	})
 }

@@ -8,14 +8,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 )
 
 // when the plane ceases to be secure, calls that wait end with
 // noSecurity, and when it is secure again all works as before.
 func TestX03StatusChangeEndsWhatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := acp.NewNetwork(1)
-		link := n.NewLink(acp.LinkConfig{})
+		n := memory.NewNetwork(1)
+		link := n.NewLink(memory.LinkConfig{})
 		node := n.NewNode("a", link)
 		a := newASA(t, newInstance(t, node), "a")
 		b := newASA(t, newInstance(t, n.NewNode("b", link)), "b")
@@ -64,11 +65,11 @@ func TestX03StatusChangeEndsWhatWaits(t *testing.T) {
 // L-01..L-08: a DULL instance beside a secure one on the same node and port.
 func TestL01DULLBesideSecure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := acp.NewNetwork(1)
-		left, right := n.NewLink(acp.LinkConfig{}), n.NewLink(acp.LinkConfig{})
-		start := func(cfg Config, name string, links ...*acp.MemoryLink) *ASA {
+		n := memory.NewNetwork(1)
+		left, right := n.NewLink(memory.LinkConfig{}), n.NewLink(memory.LinkConfig{})
+		start := func(cfg Config, name string, links ...*memory.Link) *ASA {
 			if cfg.DULL {
-				cfg.Plane = acp.Insecure{Plane: n.NewNode(name, links...)}
+				cfg.Plane = memory.Insecure{Plane: n.NewNode(name, links...)}
 			} else {
 				cfg.Plane = n.NewNode(name, links...)
 			}
@@ -78,7 +79,7 @@ func TestL01DULLBesideSecure(t *testing.T) {
 			return newASA(t, g, name)
 		}
 		middle := n.NewNode("middle", left, right)
-		dull, err := New(Config{DULL: true, Plane: acp.Insecure{Plane: middle}})
+		dull, err := New(Config{DULL: true, Plane: memory.Insecure{Plane: middle}})
 		require.NoError(t, err)
 		defer func() { require.NoError(t, dull.Close()) }()
 		secure := newASA(t, newInstance(t, middle), "secure")

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -22,14 +23,14 @@ import (
 type tally struct {
 	mu   sync.Mutex // guards all following fields
 	from time.Time
-	all  map[*acp.MemoryLink]map[*acp.Node][]int
+	all  map[*memory.Link]map[*memory.Node][]int
 }
 
-func newTally(kind wire.Type, links ...*acp.MemoryLink) *tally {
-	c := &tally{from: time.Now(), all: make(map[*acp.MemoryLink]map[*acp.Node][]int)}
+func newTally(kind wire.Type, links ...*memory.Link) *tally {
+	c := &tally{from: time.Now(), all: make(map[*memory.Link]map[*memory.Node][]int)}
 	for _, l := range links {
-		c.all[l] = make(map[*acp.Node][]int)
-		l.Tap(func(p acp.Packet) {
+		c.all[l] = make(map[*memory.Node][]int)
+		l.Tap(func(p memory.Packet) {
 			if wire.Type(p.Data[1]) == kind { // after the head of the array
 				c.add(p)
 			}
@@ -38,7 +39,7 @@ func newTally(kind wire.Type, links ...*acp.MemoryLink) *tally {
 	return c
 }
 
-func (c *tally) add(p acp.Packet) {
+func (c *tally) add(p memory.Packet) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	counts := c.all[p.Link][p.From]
@@ -51,7 +52,7 @@ func (c *tally) add(p acp.Packet) {
 }
 
 // of returns how many a node sent on a link in each second.
-func (c *tally) of(l *acp.MemoryLink, n *acp.Node) []int {
+func (c *tally) of(l *memory.Link, n *memory.Node) []int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.all[l][n])
@@ -102,12 +103,12 @@ func diameterFrom(links [][2]int, nodes, from int) int {
 func TestF08F10F12FloodOfAThousandNodes(t *testing.T) {
 	const nodes, degree = 1000, 4
 	synctest.Test(t, func(t *testing.T) {
-		n := acp.NewNetwork(1)
+		n := memory.NewNetwork(1)
 		ends := randomLinks(rand.New(rand.NewPCG(1, 2)), nodes, degree)
-		on := make([][]*acp.MemoryLink, nodes)
-		var links []*acp.MemoryLink
+		on := make([][]*memory.Link, nodes)
+		var links []*memory.Link
 		for _, e := range ends {
-			l := n.NewLink(acp.LinkConfig{Delay: time.Millisecond, Jitter: time.Millisecond})
+			l := n.NewLink(memory.LinkConfig{Delay: time.Millisecond, Jitter: time.Millisecond})
 			links = append(links, l)
 			on[e[0]], on[e[1]] = append(on[e[0]], l), append(on[e[1]], l)
 		}
@@ -171,9 +172,9 @@ func TestF08F10F12FloodOfAThousandNodes(t *testing.T) {
 // storming is a chain of a host, relays and a host, with insiders on the first
 // host's link who send as many discoveries as they can.
 type storming struct {
-	nodes    []*acp.Node
+	nodes    []*memory.Node
 	chain    []*Instance
-	links    []*acp.MemoryLink
+	links    []*memory.Link
 	insiders []insider
 }
 
@@ -183,15 +184,15 @@ type insider struct {
 }
 
 func newStorming(t *testing.T, relays, insiders int) *storming {
-	n := acp.NewNetwork(1)
+	n := memory.NewNetwork(1)
 	s := &storming{}
 	for i := range relays + 2 {
-		var links []*acp.MemoryLink
+		var links []*memory.Link
 		if i > 0 {
 			links = append(links, s.links[i-1])
 		}
 		if i < relays+1 {
-			s.links = append(s.links, n.NewLink(acp.LinkConfig{Delay: time.Millisecond, Jitter: time.Millisecond}))
+			s.links = append(s.links, n.NewLink(memory.LinkConfig{Delay: time.Millisecond, Jitter: time.Millisecond}))
 			links = append(links, s.links[i])
 		}
 		node := n.NewNode(fmt.Sprint("n", i), links...)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/internal/nowait"
 	"github.com/go-grasp/grasp/internal/wire"
 )
@@ -291,7 +292,7 @@ func (g *Instance) dial(ctx context.Context, to netip.AddrPort) (*stream, error)
 }
 
 func (g *Instance) dialSelf(to netip.AddrPort) (*stream, error) {
-	near, far, err := acp.Pipe()
+	near, far, err := memory.Pipe()
 	if err != nil {
 		return nil, err
 	}

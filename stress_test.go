@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 )
 
 // How much the stress tests do.
@@ -55,8 +56,8 @@ func stressPair(t testing.TB, serving, asking acp.Plane) (server, client *ASA) {
 // memoryPair is stressPair on a link in memory, in a bubble.
 func memoryPair(t testing.TB, delay time.Duration) (server, client *ASA) {
 	t.Helper()
-	n := acp.NewNetwork(1)
-	l := n.NewLink(acp.LinkConfig{Delay: delay})
+	n := memory.NewNetwork(1)
+	l := n.NewLink(memory.LinkConfig{Delay: delay})
 	server, client = stressPair(t, n.NewNode("server", l), n.NewNode("client", l))
 	synctest.Wait() // until all goroutines are where they stay
 	return server, client

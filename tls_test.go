@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/acp/tlsplane"
 	"github.com/go-grasp/grasp/internal/domain"
 	"github.com/go-grasp/grasp/internal/wire"
@@ -54,8 +55,8 @@ func (c tlsCredentials) Revoked(chain []*x509.Certificate) error {
 
 func TestScenarioOverTLSInMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, d := acp.NewNetwork(1), newTLSDomain(t)
-		a, b := n.NewLink(acp.LinkConfig{Delay: time.Millisecond}), n.NewLink(acp.LinkConfig{Delay: 2 * time.Millisecond})
+		n, d := memory.NewNetwork(1), newTLSDomain(t)
+		a, b := n.NewLink(memory.LinkConfig{Delay: time.Millisecond}), n.NewLink(memory.LinkConfig{Delay: 2 * time.Millisecond})
 		runScenario(t, d.member("left", n.NewNode("left", a)), d.member("middle", n.NewNode("middle", a, b)),
 			d.member("right", n.NewNode("right", b)), time.Second)
 	})
@@ -65,8 +66,8 @@ func TestScenarioOverTLSInMemory(t *testing.T) {
 // is no longer a member.
 func TestX02SessionOverTLS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, d := acp.NewNetwork(1), newTLSDomain(t)
-		link := n.NewLink(acp.LinkConfig{Delay: time.Millisecond})
+		n, d := memory.NewNetwork(1), newTLSDomain(t)
+		link := n.NewLink(memory.LinkConfig{Delay: time.Millisecond})
 		left := newASA(t, newInstance(t, d.member("left.example", n.NewNode("left", link))), "asa")
 		right := newASA(t, newInstance(t, d.member("right.example", n.NewNode("right", link))), "asa")
 		o := Objective{Name: "EX3", Neg: true, LoopCount: 6, Value: 1}
@@ -112,8 +113,8 @@ func TestX02SessionOverTLS(t *testing.T) {
 // nor answered nor relayed.
 func TestX02ForgeryOverTLS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, d := acp.NewNetwork(1), newTLSDomain(t)
-		link, beyond := n.NewLink(acp.LinkConfig{}), n.NewLink(acp.LinkConfig{})
+		n, d := memory.NewNetwork(1), newTLSDomain(t)
+		link, beyond := n.NewLink(memory.LinkConfig{}), n.NewLink(memory.LinkConfig{})
 		member := newASA(t, newInstance(t, d.member("left", n.NewNode("left", link, beyond))), "asa")
 		forger := newASA(t, newInstance(t, n.NewNode("forger", link)), "forger") // on a plane without protection
 		o := Objective{Name: "EX1", Synch: true, LoopCount: 6, Value: "forged"}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/internal/graspybed"
 	"github.com/go-grasp/grasp/internal/netbed"
 	"github.com/go-grasp/grasp/internal/topology"
@@ -81,7 +82,7 @@ func TestL01L02L03L04L05L06L07DULLOnARealLink(t *testing.T) {
 	start := func(link string, dull bool) *grasp.ASA {
 		cfg := grasp.Config{DULL: dull, Plane: &acp.Layer2{Links: []string{link}}}
 		if dull {
-			cfg.Plane = acp.Insecure{Plane: cfg.Plane}
+			cfg.Plane = memory.Insecure{Plane: cfg.Plane}
 		}
 		g, err := grasp.New(cfg)
 		require.NoError(t, err)

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/go-grasp/grasp"
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/internal/topology"
 )
 
@@ -19,7 +19,7 @@ func TestTopologiesInMemory(t *testing.T) {
 	for _, top := range topologies {
 		t.Run(top.Name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := topology.Memory(t, top, acp.LinkConfig{Delay: time.Millisecond}, grasp.Config{})
+				b := topology.Memory(t, top, memory.LinkConfig{Delay: time.Millisecond}, grasp.Config{})
 				tapped := tapFloods(b)
 				acrossTopology(t, b.Bed)
 				// The traces did not lie: the links saw as many.
@@ -34,7 +34,7 @@ func tapFloods(b *topology.MemoryBed) *int {
 	var mu sync.Mutex
 	var count int
 	for _, l := range b.Links {
-		l.Tap(func(p acp.Packet) {
+		l.Tap(func(p memory.Packet) {
 			if p.Data[1] == 9 { // M_FLOOD, after the head of the array
 				mu.Lock()
 				defer mu.Unlock()
@@ -48,7 +48,7 @@ func tapFloods(b *topology.MemoryBed) *int {
 // Discovery by asking one node, in memory.
 func TestD21T03AskAloneInMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := topology.Memory(t, topology.Chain(4), acp.LinkConfig{Delay: time.Millisecond}, grasp.Config{})
+		b := topology.Memory(t, topology.Chain(4), memory.LinkConfig{Delay: time.Millisecond}, grasp.Config{})
 		askAlone(t, b.Bed)
 	})
 }
@@ -56,7 +56,7 @@ func TestD21T03AskAloneInMemory(t *testing.T) {
 // Renumbering, a dead relay, sleep: in virtual time.
 func TestR01D19ChangesInMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := topology.Memory(t, topology.Ring(6), acp.LinkConfig{Delay: time.Millisecond}, grasp.Config{})
+		b := topology.Memory(t, topology.Ring(6), memory.LinkConfig{Delay: time.Millisecond}, grasp.Config{})
 		changeAcross(t, b.Bed, func() { time.Sleep(8 * time.Hour) })
 	})
 }
@@ -65,7 +65,7 @@ func TestR01D19ChangesInMemory(t *testing.T) {
 // its response said: until then a discovery may find the old address.
 func TestD19RenumberedBehindARelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := topology.Memory(t, topology.Chain(4), acp.LinkConfig{Delay: time.Millisecond}, grasp.Config{})
+		b := topology.Memory(t, topology.Chain(4), memory.LinkConfig{Delay: time.Millisecond}, grasp.Config{})
 		from, to := b.On[b.From], b.On[b.To]
 		to.Offer("EX3")
 		assert.Len(t, from.Discover("EX3"), 1)
@@ -84,7 +84,7 @@ func TestD05LossyChain(t *testing.T) {
 		t.Run(fmt.Sprint(loss), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				const times = 50
-				link := acp.LinkConfig{Delay: 20 * time.Millisecond, Jitter: 20 * time.Millisecond, Loss: loss}
+				link := memory.LinkConfig{Delay: 20 * time.Millisecond, Jitter: 20 * time.Millisecond, Loss: loss}
 				b := topology.Memory(t, topology.Chain(5), link, grasp.Config{})
 				from, to := b.On[b.From], b.On[b.To]
 				found, first := 0, 0

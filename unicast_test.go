@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -229,8 +230,8 @@ func TestD21R09RelayedForAStream(t *testing.T) {
 // timeout, or as long as the relay would pass results back.
 func TestD21R07RelayFindsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := acp.NewNetwork(1)
-		here, there := n.NewLink(acp.LinkConfig{}), n.NewLink(acp.LinkConfig{})
+		n := memory.NewNetwork(1)
+		here, there := n.NewLink(memory.LinkConfig{}), n.NewLink(memory.LinkConfig{})
 		relay := newInstance(t, n.NewNode("relay", here, there))
 		behind := newInstance(t, n.NewNode("behind", there))
 		asa := newASA(t, newInstance(t, n.NewNode("asking", here)), "asking")
@@ -411,8 +412,8 @@ func (slowEndpoint) SendTo(netip.AddrPort, []byte) error {
 // Connecting is part of the timeout; a plane without datagrams is an error.
 func TestD21PlaneThatCannot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := acp.NewNetwork(1)
-		asa := newASA(t, newInstance(t, slowPlane{n.NewNode("asking", n.NewLink(acp.LinkConfig{}))}), "asking")
+		n := memory.NewNetwork(1)
+		asa := newASA(t, newInstance(t, slowPlane{n.NewNode("asking", n.NewLink(memory.LinkConfig{}))}), "asking")
 		at := NewLocator(netip.MustParseAddrPort("[fd00::9]:7017"))
 		for timeout, want := range map[time.Duration]time.Duration{
 			0: 600 * time.Millisecond, time.Second: time.Second, time.Hour: dialTimeout,
@@ -435,8 +436,8 @@ func TestD21PlaneThatCannot(t *testing.T) {
 // Of the addresses of a name those that lead nowhere are passed over.
 func TestD21AddressesInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := acp.NewNetwork(1)
-		link := n.NewLink(acp.LinkConfig{})
+		n := memory.NewNetwork(1)
+		link := n.NewLink(memory.LinkConfig{})
 		server := newInstance(t, n.NewNode("server", link))
 		client := n.NewNode("client", link)
 		near := linkOf(nodeOf(server), link).Addr.WithZone(zone(linkOf(client, link).Index))

@@ -3,11 +3,11 @@
 // links there are, which address to give to others, and it opens the sockets.
 //
 // The core of package grasp asks a [Plane] for everything it knows of the
-// network and never learns which plane it runs on. The planes here are
-// [Layer2], for networks whose link layer is protected by other means,
-// [QUADS], which encrypts under a password in the Python prototype's way,
-// [Insecure], which never is secure, and [Network], an in-memory network of
-// many nodes for tests; package tlsplane has one that protects by TLS.
+// network and never learns which plane it runs on. The plane here is
+// [Layer2], for networks whose link layer is protected by other means. Package
+// tlsplane has one that protects by TLS, package quads one that encrypts under
+// a password in the Python prototype's way, and package memory a network of
+// many nodes in memory for tests, and a plane that never is secure.
 package acp
 
 import (

@@ -15,6 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
+	"github.com/go-grasp/grasp/acp/quads"
 	"github.com/go-grasp/grasp/internal/netbed"
 )
 
@@ -104,8 +106,13 @@ func TestLayer2Conformance(t *testing.T) {
 	t.Run("OneLinkEach", func(t *testing.T) { testPlane(t, on("va0"), on("va1")) })
 	t.Run("AllLinks", func(t *testing.T) { testPlane(t, on(), on()) })
 	t.Run("WithoutEvents", func(t *testing.T) { testPlane(t, acp.WithoutEvents(*on("va0")), on("va1")) })
-	t.Run("Insecure", func(t *testing.T) { testPlane(t, acp.Insecure{Plane: on("va0")}, on("va1")) })
-	t.Run("QUADS", func(t *testing.T) { testPlane(t, quads(on("va0")), quads(on("va1"))) })
+	t.Run("Insecure", func(t *testing.T) { testPlane(t, memory.Insecure{Plane: on("va0")}, on("va1")) })
+	t.Run("QUADS", func(t *testing.T) { testPlane(t, onQUADS(on("va0")), onQUADS(on("va1"))) })
+}
+
+// onQUADS is a QUADS plane over another.
+func onQUADS(under acp.Plane) acp.Plane {
+	return &quads.Plane{Key: []byte("QUADS key of 32 bytes, for tests"), Under: under}
 }
 
 func TestLayer2Status(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp"
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 )
 
 // BenchmarkTrace is what a monitor adds to each message.
@@ -39,8 +39,8 @@ func BenchmarkTrace(b *testing.B) {
 func BenchmarkFlood(b *testing.B) {
 	for _, how := range []string{"unwatched", "watched", "looked at"} {
 		b.Run(how, func(b *testing.B) {
-			n := acp.NewNetwork(1)
-			link := n.NewLink(acp.LinkConfig{})
+			n := memory.NewNetwork(1)
+			link := n.NewLink(memory.LinkConfig{})
 			m := New(Config{})
 			defer m.Close()
 			heard := make(chan struct{}, 1)

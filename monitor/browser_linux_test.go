@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp"
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/internal/netbed"
 )
 
@@ -128,11 +128,11 @@ func TestBrowserHostile(t *testing.T) {
 		return
 	}
 	b := newBrowser(t)
-	n := acp.NewNetwork(1)
-	lan, other := n.NewLink(acp.LinkConfig{Name: "<i>lan</i>"}), n.NewLink(acp.LinkConfig{})
+	n := memory.NewNetwork(1)
+	lan, other := n.NewLink(memory.LinkConfig{Name: "<i>lan</i>"}), n.NewLink(memory.LinkConfig{})
 	m := New(Config{Caption: evil})
 	defer m.Close()
-	start := func(name string, links ...*acp.MemoryLink) (*grasp.Instance, *grasp.ASA) {
+	start := func(name string, links ...*memory.Link) (*grasp.Instance, *grasp.ASA) {
 		g, err := grasp.New(grasp.Config{Plane: n.NewNode(name, links...), Dialogue: grasp.Dialogue{Silent: true}})
 		require.NoError(t, err)
 		t.Cleanup(func() { assert.NoError(t, g.Close()) })
@@ -246,7 +246,7 @@ func TestBrowserManyASAs(t *testing.T) {
 		return
 	}
 	b := newBrowser(t)
-	g, err := grasp.New(grasp.Config{Plane: acp.NewNetwork(1).NewNode("x"), Dialogue: grasp.Dialogue{Silent: true}})
+	g, err := grasp.New(grasp.Config{Plane: memory.NewNetwork(1).NewNode("x"), Dialogue: grasp.Dialogue{Silent: true}})
 	require.NoError(t, err)
 	defer g.Close()
 	m := New(Config{})

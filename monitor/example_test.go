@@ -8,13 +8,13 @@ import (
 	"strings"
 
 	"github.com/go-grasp/grasp"
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/monitor"
 )
 
 // An instance is watched, and what it does can be read.
 func Example() {
-	g, err := grasp.New(grasp.Config{Plane: acp.NewNetwork(1).NewNode("a node")})
+	g, err := grasp.New(grasp.Config{Plane: memory.NewNetwork(1).NewNode("a node")})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func Example() {
 // A program that has a web server serves the monitor on it, here below a path.
 // A name by which it is asked must be given.
 func ExampleMonitor_ServeHTTP() {
-	g, err := grasp.New(grasp.Config{Plane: acp.NewNetwork(1).NewNode("a node")})
+	g, err := grasp.New(grasp.Config{Plane: memory.NewNetwork(1).NewNode("a node")})
 	if err != nil {
 		log.Fatal(err)
 	}

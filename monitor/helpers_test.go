@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 )
 
 // watching is a monitor of two instances on a link in memory.
@@ -27,8 +28,8 @@ type watching struct {
 
 func newWatching(t testing.TB) *watching {
 	t.Helper()
-	n := acp.NewNetwork(1)
-	link := n.NewLink(acp.LinkConfig{})
+	n := memory.NewNetwork(1)
+	link := n.NewLink(memory.LinkConfig{})
 	w := &watching{m: New(Config{Caption: "test"})}
 	t.Cleanup(func() { require.NoError(t, w.m.Close()) })
 	w.here, w.a = w.instance(t, n.NewNode("here", link), "here", "A")
@@ -41,7 +42,7 @@ func newWatching(t testing.TB) *watching {
 	return w
 }
 
-func (w *watching) instance(t testing.TB, node *acp.Node, name, asa string) (*grasp.Instance, *grasp.ASA) {
+func (w *watching) instance(t testing.TB, node *memory.Node, name, asa string) (*grasp.Instance, *grasp.ASA) {
 	t.Helper()
 	g, err := grasp.New(grasp.Config{Plane: node, Dialogue: grasp.Dialogue{Silent: true}})
 	require.NoError(t, err)

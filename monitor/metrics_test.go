@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp"
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 )
 
 // The metrics are those of the snapshots, in the text format.
@@ -25,7 +25,7 @@ func TestMetrics(t *testing.T) {
 		w.flood(t, "EX1", 1)
 		require.NoError(t, w.stranger.Send(w.link, []byte{0xff}))
 		evil := "evil \" \\ \n {} name"
-		g, err := grasp.New(grasp.Config{Plane: acp.NewNetwork(1).NewNode("evil")})
+		g, err := grasp.New(grasp.Config{Plane: memory.NewNetwork(1).NewNode("evil")})
 		require.NoError(t, err)
 		w.m.Watch(evil, g)
 		require.NoError(t, g.Close())

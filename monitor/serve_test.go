@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp"
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/internal/netbed"
 )
 
@@ -207,7 +207,7 @@ func TestForPage(t *testing.T) {
 
 // Bubbles go with the instance.
 func TestBubbles(t *testing.T) {
-	g, err := grasp.New(grasp.Config{Plane: acp.NewNetwork(1).NewNode("x"), Dialogue: grasp.Dialogue{Silent: true}})
+	g, err := grasp.New(grasp.Config{Plane: memory.NewNetwork(1).NewNode("x"), Dialogue: grasp.Dialogue{Silent: true}})
 	require.NoError(t, err)
 	url, err := bubbles("a caption", g)
 	require.NoError(t, err)

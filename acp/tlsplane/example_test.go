@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/go-grasp/grasp"
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/acp/tlsplane"
 	"github.com/go-grasp/grasp/internal/domain"
 )
@@ -25,8 +25,8 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	network := acp.NewNetwork(1)
-	link := network.NewLink(acp.LinkConfig{})
+	network := memory.NewNetwork(1)
+	link := network.NewLink(memory.LinkConfig{})
 
 	start := func(name string) *grasp.ASA {
 		files, err := tlsplane.LoadFiles(tlsplane.InDir(dir, name), nil)

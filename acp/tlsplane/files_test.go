@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/acp/tlsplane"
 	"github.com/go-grasp/grasp/internal/domain"
 	"github.com/go-grasp/grasp/internal/output"
@@ -38,8 +38,8 @@ func TestFiles(t *testing.T) {
 
 		var out output.Buffer
 		log := slog.New(slog.NewTextHandler(&out, nil))
-		n := acp.NewNetwork(1)
-		link := n.NewLink(acp.LinkConfig{Delay: time.Millisecond})
+		n := memory.NewNetwork(1)
+		link := n.NewLink(memory.LinkConfig{Delay: time.Millisecond})
 		start := func(name string) (*tlsplane.Files, *node) {
 			f, err := tlsplane.LoadFiles(tlsplane.InDir(dir, name), log)
 			require.NoError(t, err)

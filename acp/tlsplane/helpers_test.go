@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/acp/tlsplane"
 	"github.com/go-grasp/grasp/internal/acptest"
 	"github.com/go-grasp/grasp/internal/domain"
@@ -72,14 +73,14 @@ func (c *credentials) set(change func(*credentials)) {
 type bed struct {
 	*testing.T
 	domain  *domain.Domain
-	network *acp.Network
-	link    *acp.MemoryLink
+	network *memory.Network
+	link    *memory.Link
 }
 
 // newBed makes a bed, in a bubble or not.
-func newBed(t *testing.T, cfg acp.LinkConfig) *bed {
+func newBed(t *testing.T, cfg memory.LinkConfig) *bed {
 	t.Helper()
-	b := &bed{T: t, domain: newDomain(t, "testers"), network: acp.NewNetwork(1)}
+	b := &bed{T: t, domain: newDomain(t, "testers"), network: memory.NewNetwork(1)}
 	b.link = b.network.NewLink(cfg)
 	return b
 }
@@ -87,7 +88,7 @@ func newBed(t *testing.T, cfg acp.LinkConfig) *bed {
 // inBubble runs a test in virtual time, on a link with a delay.
 func inBubble(t *testing.T, f func(*testing.T, *bed)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) { f(t, newBed(t, acp.LinkConfig{Delay: time.Millisecond})) })
+	synctest.Test(t, func(t *testing.T) { f(t, newBed(t, memory.LinkConfig{Delay: time.Millisecond})) })
 }
 
 func newDomain(t testing.TB, name string) *domain.Domain {
@@ -116,7 +117,7 @@ func newPlane(t testing.TB, d *domain.Domain, name string, under acp.Plane) (*tl
 type node struct {
 	*tlsplane.Plane
 	*credentials
-	host *acp.Node
+	host *memory.Node
 	member
 }
 

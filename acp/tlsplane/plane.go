@@ -42,7 +42,7 @@ const MaxMulticast = 2048
 type Plane struct {
 	// Underlay has the links, the addresses and the sockets. Its own status
 	// does not matter, but its streams have to carry any bytes, which those of
-	// acp.QUADS do not. nil means an acp.Layer2 on all links.
+	// quads.Plane do not. nil means an acp.Layer2 on all links.
 	Underlay acp.Plane
 	// Credentials say who this node is and whom it trusts. Without them the
 	// plane is not secure.

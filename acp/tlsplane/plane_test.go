@@ -14,13 +14,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/acp/tlsplane"
 	"github.com/go-grasp/grasp/internal/acptest"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
 func TestConformance(t *testing.T) {
-	for _, cfg := range []acp.LinkConfig{{}, {Delay: 2 * time.Millisecond, Jitter: time.Millisecond}} {
+	for _, cfg := range []memory.LinkConfig{{}, {Delay: 2 * time.Millisecond, Jitter: time.Millisecond}} {
 		for _, test := range acptest.Tests {
 			t.Run(fmt.Sprintf("delay %v/%s", cfg.Delay, test.Name), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
@@ -67,8 +68,8 @@ func TestX02Identity(t *testing.T) {
 // one.
 func TestX02NothingInClear(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bed) {
-		var packets []acp.Packet
-		defer b.link.Tap(func(p acp.Packet) { packets = append(packets, p) })()
+		var packets []memory.Packet
+		defer b.link.Tap(func(p memory.Packet) { packets = append(packets, p) })()
 		one, two := b.join("one"), b.join("two")
 		msg := one.send(t)
 		hear(t, two.Heard, msg)
@@ -148,7 +149,7 @@ func TestSettings(t *testing.T) {
 		{Interval: -1}, {CheckInterval: -1}, {HandshakeTimeout: -1}, {MaxHandshakes: -1}, {MaxNeighbours: -1},
 		{Interval: 25 * time.Hour},
 	} {
-		p.Underlay = acp.NewNetwork(1).NewNode("x")
+		p.Underlay = memory.NewNetwork(1).NewNode("x")
 		_, err := p.Open()
 		require.ErrorContains(t, err, "tlsplane: Plane.")
 	}
@@ -165,7 +166,7 @@ func (n noSockets) Open() (acp.Endpoint, error) { return nil, n.error }
 // Nothing is left of endpoints that were closed, with all kinds of connections
 // open. (In a bubble, that is checked for every test.)
 func TestCloseEndsGoroutines(t *testing.T) {
-	b := newBed(t, acp.LinkConfig{})
+	b := newBed(t, memory.LinkConfig{})
 	before := runtime.NumGoroutine()
 	for range 3 {
 		var planes []*tlsplane.Plane

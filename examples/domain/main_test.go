@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/acp/tlsplane"
 )
 
@@ -31,7 +31,7 @@ func load(t *testing.T, dir, name string) (*tlsplane.Plane, *x509.Certificate) {
 	require.NoError(t, err)
 	cert, err := files.Certificate()
 	require.NoError(t, err)
-	return &tlsplane.Plane{Underlay: acp.NewNetwork(1).NewNode(name), Credentials: files}, cert.Leaf
+	return &tlsplane.Plane{Underlay: memory.NewNetwork(1).NewNode(name), Credentials: files}, cert.Leaf
 }
 
 func TestDomain(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 )
 
 func TestFlags(t *testing.T) {
@@ -28,9 +29,9 @@ func TestFlags(t *testing.T) {
 func TestRelay(t *testing.T) {
 	for _, asJSON := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			n := acp.NewNetwork(1)
-			left, right := n.NewLink(acp.LinkConfig{Name: "left"}), n.NewLink(acp.LinkConfig{Name: "right"})
-			host := func(name string, on *acp.MemoryLink) *grasp.ASA {
+			n := memory.NewNetwork(1)
+			left, right := n.NewLink(memory.LinkConfig{Name: "left"}), n.NewLink(memory.LinkConfig{Name: "right"})
+			host := func(name string, on *memory.Link) *grasp.ASA {
 				g, err := grasp.New(grasp.Config{Plane: n.NewNode(name, on)})
 				require.NoError(t, err)
 				t.Cleanup(func() { require.NoError(t, g.Close()) })

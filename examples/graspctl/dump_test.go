@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp"
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/monitor"
 )
 
@@ -40,8 +40,8 @@ func TestSnapshotURL(t *testing.T) {
 }
 
 func TestDump(t *testing.T) {
-	n := acp.NewNetwork(1)
-	g, err := grasp.New(grasp.Config{Plane: n.NewNode("x", n.NewLink(acp.LinkConfig{Name: "lan"}))})
+	n := memory.NewNetwork(1)
+	g, err := grasp.New(grasp.Config{Plane: n.NewNode("x", n.NewLink(memory.LinkConfig{Name: "lan"}))})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, g.Close()) })
 	a, err := g.RegisterASA("banker")
@@ -93,7 +93,7 @@ func TestDump(t *testing.T) {
 
 // What a running program's monitor tells is understood.
 func TestDumpOfMonitor(t *testing.T) {
-	g, err := grasp.New(grasp.Config{Plane: acp.NewNetwork(1).NewNode("x")})
+	g, err := grasp.New(grasp.Config{Plane: memory.NewNetwork(1).NewNode("x")})
 	require.NoError(t, err)
 	defer g.Close()
 	_, err = g.RegisterASA("banker")

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp"
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/examples/internal/cli"
 )
 
@@ -58,8 +58,8 @@ type line struct {
 // negotiate runs the command on a network in memory, in virtual time.
 func negotiate(t *testing.T, h haggle, offers []any, lines []line, args ...string) (status int, out, errOut string, asked []any) {
 	synctest.Test(t, func(t *testing.T) {
-		n := acp.NewNetwork(1)
-		link := n.NewLink(acp.LinkConfig{})
+		n := memory.NewNetwork(1)
+		link := n.NewLink(memory.LinkConfig{})
 		here, err := grasp.New(grasp.Config{Plane: n.NewNode("here", link)})
 		require.NoError(t, err)
 		there, err := grasp.New(grasp.Config{Plane: n.NewNode("there", link)})

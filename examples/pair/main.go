@@ -17,6 +17,7 @@ import (
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/examples/internal/bank"
 	"github.com/go-grasp/grasp/examples/internal/cli"
 )
@@ -140,8 +141,8 @@ const reachTime = 2 * time.Second
 
 // inMemory starts instances on two nodes of a network in memory.
 func inMemory(p *cli.Program) (here, there *grasp.Instance, err error) {
-	n := acp.NewNetwork(p.Seed)
-	link := n.NewLink(acp.LinkConfig{})
+	n := memory.NewNetwork(p.Seed)
+	link := n.NewLink(memory.LinkConfig{})
 	return both(p, n.NewNode("here", link), n.NewNode("there", link))
 }
 

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp"
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/internal/output"
 )
 
@@ -121,9 +121,9 @@ func TestPair(t *testing.T) {
 
 // Real links are used only if what one instance sends there reaches the other.
 func TestReach(t *testing.T) {
-	n := acp.NewNetwork(1)
-	lan, other := n.NewLink(acp.LinkConfig{}), n.NewLink(acp.LinkConfig{})
-	start := func(name string, links ...*acp.MemoryLink) *grasp.Instance {
+	n := memory.NewNetwork(1)
+	lan, other := n.NewLink(memory.LinkConfig{}), n.NewLink(memory.LinkConfig{})
+	start := func(name string, links ...*memory.Link) *grasp.Instance {
 		g, err := grasp.New(grasp.Config{Plane: n.NewNode(name, links...)})
 		require.NoError(t, err)
 		t.Cleanup(func() { assert.NoError(t, g.Close()) })

@@ -29,7 +29,7 @@ import (
 	"time"
 
 	"github.com/go-grasp/grasp"
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/examples/internal/cli"
 	"github.com/go-grasp/grasp/examples/internal/prefix"
 	"github.com/go-grasp/grasp/examples/internal/prefixpool"
@@ -178,8 +178,8 @@ func inMemory(ctx context.Context, p *cli.Program, o options) error {
 	if len(o.pool) == 0 {
 		o.pool = prefixes{netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("10.0.0.0/8")}
 	}
-	n := acp.NewNetwork(p.Seed)
-	link := n.NewLink(acp.LinkConfig{})
+	n := memory.NewNetwork(p.Seed)
+	link := n.NewLink(memory.LinkConfig{})
 	var devices []*grasp.Instance
 	for i := range o.count + 1 {
 		g, err := p.NewInstance(n.NewNode(fmt.Sprint("device", i), link), grasp.Config{})

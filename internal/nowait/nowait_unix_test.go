@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/internal/nowait"
 )
 
@@ -28,9 +28,9 @@ func tcp(t *testing.T) (near, far net.Conn) {
 	return near, far
 }
 
-// memory does so on an acp.Network.
-func memory(t *testing.T) (near, far net.Conn) {
-	a, b, err := acp.Pipe()
+// inMemory does so on a memory.Network.
+func inMemory(t *testing.T) (near, far net.Conn) {
+	a, b, err := memory.Pipe()
 	require.NoError(t, err)
 	t.Cleanup(func() { _, _ = a.Close(), b.Close() })
 	return a.Conn, b.Conn
@@ -46,7 +46,7 @@ func requireNothing(t *testing.T, c net.Conn, why string) {
 // What has come is read in pieces, or by whoever reads then, and the end is left
 // to them.
 func TestRead(t *testing.T) {
-	for name, ends := range map[string]func(*testing.T) (near, far net.Conn){"memory": memory, "TCP": tcp} {
+	for name, ends := range map[string]func(*testing.T) (near, far net.Conn){"memory": inMemory, "TCP": tcp} {
 		t.Run(name, func(t *testing.T) {
 			near, far := ends(t)
 			b := make([]byte, 4)
@@ -81,7 +81,7 @@ func TestRead(t *testing.T) {
 
 // Of a connection of another kind it cannot be known, though there is something.
 func TestReadOther(t *testing.T) {
-	near, far := memory(t)
+	near, far := inMemory(t)
 	_, err := near.Write([]byte("x"))
 	require.NoError(t, err)
 	requireNothing(t, struct{ net.Conn }{far}, "it cannot be known")

@@ -5,20 +5,20 @@ import (
 	"testing"
 
 	"github.com/go-grasp/grasp"
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 )
 
 // MemoryBed is a bed in memory, for a bubble of testing/synctest.
 type MemoryBed struct {
 	*Bed
-	Links []*acp.MemoryLink
-	Hosts []*acp.Node
+	Links []*memory.Link
+	Hosts []*memory.Node
 }
 
 // Memory runs a topology in memory until the end of the test.
-func Memory(t testing.TB, top Topology, link acp.LinkConfig, cfg grasp.Config) *MemoryBed {
+func Memory(t testing.TB, top Topology, link memory.LinkConfig, cfg grasp.Config) *MemoryBed {
 	t.Helper()
-	network := acp.NewNetwork(1)
+	network := memory.NewNetwork(1)
 	b := &MemoryBed{Bed: &Bed{Topology: top}}
 	for i := range top.Nodes {
 		b.Hosts = append(b.Hosts, network.NewNode(fmt.Sprint("n", i)))

@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/examples/internal/cli"
 	"github.com/go-grasp/grasp/internal/output"
 )
@@ -21,7 +22,7 @@ import (
 // bench is two instances on a link, with what their ASAs print and report.
 type bench struct {
 	here, there           *grasp.Instance
-	hereNode, thereNode   *acp.Node
+	hereNode, thereNode   *memory.Node
 	progress, outcomeText output.Buffer
 	outcomes              *cli.Outcomes
 	messages              map[string]int // sent, by type
@@ -30,8 +31,8 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	n := acp.NewNetwork(1)
-	link := n.NewLink(acp.LinkConfig{Delay: 5 * time.Millisecond})
+	n := memory.NewNetwork(1)
+	link := n.NewLink(memory.LinkConfig{Delay: 5 * time.Millisecond})
 	b := &bench{messages: make(map[string]int)}
 	b.outcomes = cli.NewOutcomes(&b.outcomeText)
 	b.hereNode, b.thereNode = n.NewNode("here", link), n.NewNode("there", link)

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp"
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/examples/internal/cli"
 	"github.com/go-grasp/grasp/internal/output"
 	"github.com/go-grasp/grasp/internal/wire"
@@ -42,8 +42,8 @@ func (s *buffer) events(t *testing.T) []Event {
 // beyond the relay, with a relay.
 type bench struct {
 	t         *testing.T
-	n         *acp.Network
-	links     [3]*acp.MemoryLink
+	n         *memory.Network
+	links     [3]*memory.Link
 	stop      context.CancelFunc
 	ctx       context.Context
 	programs  sync.WaitGroup
@@ -52,10 +52,10 @@ type bench struct {
 }
 
 func newBench(t *testing.T) *bench {
-	b := &bench{t: t, n: acp.NewNetwork(1)}
+	b := &bench{t: t, n: memory.NewNetwork(1)}
 	b.ctx, b.stop = context.WithCancel(t.Context())
 	for i, name := range []string{"pledges", "core", "far"} {
-		b.links[i] = b.n.NewLink(acp.LinkConfig{Name: name})
+		b.links[i] = b.n.NewLink(memory.LinkConfig{Name: name})
 	}
 	relay, err := grasp.New(grasp.Config{Plane: b.n.NewNode("relay", b.links[1], b.links[2])})
 	require.NoError(t, err)

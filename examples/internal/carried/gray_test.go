@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp"
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/examples/internal/bank"
 	"github.com/go-grasp/grasp/examples/internal/cli"
 )
@@ -26,8 +26,8 @@ func TestGray(t *testing.T) {
 	require.Less(t, bytes.Count(source, []byte("\n")), 60)
 
 	synctest.Test(t, func(t *testing.T) {
-		n := acp.NewNetwork(1)
-		link := n.NewLink(acp.LinkConfig{Delay: time.Millisecond})
+		n := memory.NewNetwork(1)
+		link := n.NewLink(memory.LinkConfig{Delay: time.Millisecond})
 		var said bytes.Buffer
 		start := func(name string, d grasp.Dialogue) *grasp.Instance {
 			g, err := grasp.New(grasp.Config{Plane: n.NewNode(name, link), Dialogue: d})

@@ -16,6 +16,7 @@ import (
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/internal/domain"
 	"github.com/go-grasp/grasp/monitor"
 )
@@ -163,7 +164,7 @@ func (p *Program) newInstance(cfg grasp.Config) (*grasp.Instance, error) {
 // NewDULL starts a DULL instance (RFC 8990 section 2.5.2) for these objectives.
 // It takes the links of a plane as they are, whatever protection -plane gives to others.
 func (p *Program) NewDULL(links acp.Plane, objectives ...string) (*grasp.Instance, error) {
-	return p.newInstance(grasp.Config{Plane: acp.Insecure{Plane: links}, DULL: true, DULLObjectives: objectives})
+	return p.newInstance(grasp.Config{Plane: memory.Insecure{Plane: links}, DULL: true, DULLObjectives: objectives})
 }
 
 // Plane is the plane on the links that the user chose, protected as he chose.

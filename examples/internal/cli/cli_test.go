@@ -16,6 +16,8 @@ import (
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
+	"github.com/go-grasp/grasp/acp/quads"
 	"github.com/go-grasp/grasp/acp/tlsplane"
 	"github.com/go-grasp/grasp/internal/domain"
 )
@@ -47,7 +49,7 @@ func TestFlags(t *testing.T) {
 		"-link memory -seed 6":              {Seed: 6, PlaneName: layer2, Wait: defaultWait, Links: []string{"memory"}},
 		"-seed 8 -dialogue":                 {Seed: 8, PlaneName: layer2, Wait: defaultWait, Dialogue: true},
 		"-seed=9 --json=true -":             {},
-		"-seed 10 -plane quads -password x": {Seed: 10, PlaneName: quads, Password: "x", Wait: defaultWait},
+		"-seed 10 -plane quads -password x": {Seed: 10, PlaneName: quadsDomain, Password: "x", Wait: defaultWait},
 	} {
 		got = nil
 		status, _, stderr := run(all, "", strings.Fields(args)...)
@@ -113,7 +115,7 @@ func TestFlags(t *testing.T) {
 // A program's plane is what -plane says, on top of the links, and the password
 // need not be on the command line.
 func TestPlane(t *testing.T) {
-	links := acp.NewNetwork(1).NewNode("x")
+	links := memory.NewNetwork(1).NewNode("x")
 	var plane acp.Plane
 	c := Command{Name: "planes", Run: func(_ context.Context, p *Program) error {
 		var err error
@@ -123,8 +125,8 @@ func TestPlane(t *testing.T) {
 	for args, want := range map[string]acp.Plane{
 		"":                                   links,
 		"-plane layer2":                      links,
-		"-plane quads":                       &acp.QUADS{Password: "from the environment", Under: links},
-		"-plane quads -password=from-a-flag": &acp.QUADS{Password: "from-a-flag", Under: links},
+		"-plane quads":                       &quads.Plane{Password: "from the environment", Under: links},
+		"-plane quads -password=from-a-flag": &quads.Plane{Password: "from-a-flag", Under: links},
 	} {
 		t.Setenv(passwordEnv, "from the environment")
 		status, _, stderr := run(c, "", strings.Fields(args)...)
@@ -147,8 +149,8 @@ func TestTLS(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, domain.SaveMember(dir, "gray", cert))
 
-	n := acp.NewNetwork(1)
-	links := n.NewNode("x", n.NewLink(acp.LinkConfig{}))
+	n := memory.NewNetwork(1)
+	links := n.NewNode("x", n.NewLink(memory.LinkConfig{}))
 	var reasons []string
 	inOne := Command{Name: "both", Memory: true, Run: func(_ context.Context, p *Program) error {
 		for range 2 {
@@ -212,7 +214,7 @@ func TestExitStatus(t *testing.T) {
 
 func TestWhereOutputGoes(t *testing.T) {
 	c := Command{Name: "x", Counts: "outcomes", Run: func(_ context.Context, p *Program) error {
-		g, err := p.NewInstance(acp.NewNetwork(1).NewNode("x"), grasp.Config{})
+		g, err := p.NewInstance(memory.NewNetwork(1).NewNode("x"), grasp.Config{})
 		if err != nil {
 			return err
 		}
@@ -245,7 +247,7 @@ func TestWhereOutputGoes(t *testing.T) {
 }
 
 func TestWaitForLink(t *testing.T) {
-	n := acp.NewNetwork(1)
+	n := memory.NewNetwork(1)
 	node := n.NewNode("x")
 	g, err := grasp.New(grasp.Config{Plane: node})
 	require.NoError(t, err)
@@ -253,7 +255,7 @@ func TestWaitForLink(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	assert.Empty(t, WaitForLink(ctx, g))
-	l := node.Attach(n.NewLink(acp.LinkConfig{Name: "lan"}))
+	l := node.Attach(n.NewLink(memory.LinkConfig{Name: "lan"}))
 	assert.Equal(t, []acp.Link{l}, WaitForLink(ctx, g))
 }
 

@@ -13,14 +13,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp"
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/internal/output"
 )
 
 // With -monitor every program has its page, until Ctrl-C.
 func TestMonitor(t *testing.T) {
 	c := Command{Name: "watched", Run: func(_ context.Context, p *Program) error {
-		n := acp.NewNetwork(1)
+		n := memory.NewNetwork(1)
 		for _, node := range []string{"x", "y"} {
 			g, err := p.NewInstance(n.NewNode(node), grasp.Config{})
 			if err != nil {

@@ -7,13 +7,14 @@ import (
 	"os"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/quads"
 )
 
 // The planes that -plane knows; layer2 is what programs have without it.
 const (
-	layer2 = "layer2"
-	quads  = "quads"
-	tls    = "tls"
+	layer2      = "layer2"
+	quadsDomain = "quads"
+	tls         = "tls"
 )
 
 // passwordEnv is the environment variable for the domain's password. What is
@@ -36,16 +37,16 @@ func (o *Options) planeFlags(f *flag.FlagSet, inOne bool) {
 // checkPlane refuses what makes no sense, and completes the rest.
 func (o *Options) checkPlane(inOne bool) error {
 	switch {
-	case o.PlaneName != layer2 && o.PlaneName != quads && o.PlaneName != tls:
+	case o.PlaneName != layer2 && o.PlaneName != quadsDomain && o.PlaneName != tls:
 		return fmt.Errorf("-plane %s: there are only layer2, tls and quads", o.PlaneName)
-	case o.PlaneName != quads && o.Password != "":
+	case o.PlaneName != quadsDomain && o.Password != "":
 		return errors.New("-password is for -plane quads")
 	case o.PlaneName != tls && (o.Domain != "" || o.Member != ""):
 		return errors.New("-domain and -member are for -plane tls")
 	case o.PlaneName == tls && ((o.Domain == "") != (o.Member == "") || o.Domain == "" && !inOne):
 		return errors.New("-plane tls needs -domain and -member")
 	}
-	if o.PlaneName == quads && o.Password == "" {
+	if o.PlaneName == quadsDomain && o.Password == "" {
 		o.Password = os.Getenv(passwordEnv)
 		if o.Password == "" {
 			return errors.New("-plane quads needs a password: put it into the environment as " + passwordEnv)
@@ -59,8 +60,8 @@ func (p *Program) Protect(links acp.Plane) (acp.Plane, error) {
 	switch p.PlaneName {
 	case tls:
 		return p.overTLS(links)
-	case quads:
-		return &acp.QUADS{Password: p.Password, Under: links}, nil
+	case quadsDomain:
+		return &quads.Plane{Password: p.Password, Under: links}, nil
 	}
 	return links, nil
 }

@@ -18,23 +18,23 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp"
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/examples/internal/cli"
 )
 
 // bench has a pusher and a getter, each on a node with a directory of its own.
 type bench struct {
 	t        *testing.T
-	net      *acp.Network
-	link     *acp.MemoryLink
+	net      *memory.Network
+	link     *memory.Link
 	from, to string
 	getter   *Getter
 }
 
 func newBench(t *testing.T, set GetterSettings) *bench {
 	t.Helper()
-	b := &bench{t: t, net: acp.NewNetwork(1), from: t.TempDir(), to: t.TempDir()}
-	b.link = b.net.NewLink(acp.LinkConfig{})
+	b := &bench{t: t, net: memory.NewNetwork(1), from: t.TempDir(), to: t.TempDir()}
+	b.link = b.net.NewLink(memory.LinkConfig{})
 	var err error
 	b.getter, err = NewGetter(b.instance("getter"), b.root(b.to), set, cli.NewOutcomes(nil))
 	require.NoError(t, err)

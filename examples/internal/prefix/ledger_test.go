@@ -133,15 +133,15 @@ func TestClaim(t *testing.T) {
 	assert.ErrorIs(t, err, ErrNothing)
 }
 
-// memory is a journal in memory, which fails when it is told to.
-type memory struct {
+// memoryJournal is a journal in memory, which fails when it is told to.
+type memoryJournal struct {
 	mu      sync.Mutex
 	records []Record
 	fail    error
 	full    int
 }
 
-func (m *memory) Append(records []Record) error {
+func (m *memoryJournal) Append(records []Record) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.fail == nil {
@@ -150,15 +150,15 @@ func (m *memory) Append(records []Record) error {
 	return m.fail
 }
 
-func (m *memory) Full() bool { return m.full > 0 && len(m.records) >= m.full }
+func (m *memoryJournal) Full() bool { return m.full > 0 && len(m.records) >= m.full }
 
-func (m *memory) Replace(records []Record) error {
+func (m *memoryJournal) Replace(records []Record) error {
 	m.records = nil
 	return m.Append(records)
 }
 
 // load returns the ledger that comes back from a journal.
-func (m *memory) load(t *testing.T) *Ledger {
+func (m *memoryJournal) load(t *testing.T) *Ledger {
 	t.Helper()
 	l, err := NewLedger(m.records, m)
 	require.NoError(t, err)
@@ -190,7 +190,7 @@ func requireSame(t *testing.T, want, got *Ledger) {
 func TestComesBack(t *testing.T) {
 	for seed := range uint64(20) {
 		rng := rand.New(rand.NewPCG(seed, 0))
-		j := &memory{full: int(seed) * 10}
+		j := &memoryJournal{full: int(seed) * 10}
 		l := newOrigin(t, j)
 		require.NoError(t, l.Own(network), "again")
 		var offers []*Offer
@@ -240,7 +240,7 @@ func TestComesBack(t *testing.T) {
 			}
 		}
 		requireSame(t, l, j.load(t))
-		short := &memory{records: l.state.records()}
+		short := &memoryJournal{records: l.state.records()}
 		requireSame(t, l, short.load(t))
 		if j.full > 0 {
 			require.Less(t, len(j.records), 300)
@@ -251,7 +251,7 @@ func TestComesBack(t *testing.T) {
 // Nothing is promised that the journal does not hold.
 func TestJournalFails(t *testing.T) {
 	broken := errors.New("disk full")
-	j := &memory{}
+	j := &memoryJournal{}
 	l := newOrigin(t, j)
 	o := offer(t, l, 64, peerA)
 	j.fail = broken
@@ -270,7 +270,7 @@ func TestJournalFails(t *testing.T) {
 
 // Many goroutines at once; the race detector watches.
 func TestConcurrently(t *testing.T) {
-	j := &memory{full: 100}
+	j := &memoryJournal{full: 100}
 	l := newOrigin(t, j)
 	var all sync.WaitGroup
 	for i := range 20 {

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp"
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/examples/internal/cli"
 	"github.com/go-grasp/grasp/examples/internal/prefixpool"
 )
@@ -23,13 +23,13 @@ import (
 // lan is a link in memory.
 type lan struct {
 	t    *testing.T
-	net  *acp.Network
-	link *acp.MemoryLink
+	net  *memory.Network
+	link *memory.Link
 }
 
 func newLAN(t *testing.T) *lan {
-	n := acp.NewNetwork(1)
-	return &lan{t: t, net: n, link: n.NewLink(acp.LinkConfig{})}
+	n := memory.NewNetwork(1)
+	return &lan{t: t, net: n, link: n.NewLink(memory.LinkConfig{})}
 }
 
 // instance returns an instance on a node of its own.
@@ -175,7 +175,7 @@ func TestNobody(t *testing.T) {
 func TestBrokenJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLAN(t)
-		j := &memory{}
+		j := &memoryJournal{}
 		broken := errors.New("disk full")
 		origin := l.manager("origin", newOrigin(t, j), Settings{Origin: true})
 		over := make(chan error)

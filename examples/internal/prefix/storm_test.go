@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp"
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/examples/internal/cli"
 	"github.com/go-grasp/grasp/examples/internal/prefixpool"
 )
@@ -136,8 +136,8 @@ func TestAuditor(t *testing.T) {
 // device is a node of the network in memory that dies and comes back.
 type device struct {
 	t       *testing.T
-	node    *acp.Node
-	lan     *acp.MemoryLink
+	node    *memory.Node
+	lan     *memory.Link
 	auditor *auditor
 	origin  bool
 
@@ -281,8 +281,8 @@ func TestDevicesDie(t *testing.T) {
 		enough = 1_000
 	}
 	synctest.Test(t, func(t *testing.T) {
-		net := acp.NewNetwork(1)
-		lan := net.NewLink(acp.LinkConfig{Delay: 3 * time.Millisecond, Jitter: 3 * time.Millisecond, Loss: 0.02})
+		net := memory.NewNetwork(1)
+		lan := net.NewLink(memory.LinkConfig{Delay: 3 * time.Millisecond, Jitter: 3 * time.Millisecond, Loss: 0.02})
 		a := newAuditor(pfx("2001:db8::/40"), pfx("10.0.0.0/12"))
 		ctx, cancel := context.WithCancel(t.Context())
 		var all []*device

@@ -1,4 +1,7 @@
-package acp
+// Package memory is a network in memory, for tests: many nodes on many links,
+// each node an [acp.Plane], in real time or in the virtual time of
+// testing/synctest.
+package memory
 
 import (
 	"container/heap"
@@ -8,7 +11,7 @@ import (
 )
 
 // Network is a network in memory: any number of nodes on any number of links,
-// with delays, losses and cuts. Each [Node] is a [Plane]. It is for tests, and
+// with delays, losses and cuts. Each [Node] is a [acp.Plane]. It is for tests, and
 // for trying things out where there is no real network.
 //
 // It behaves like hosts with a kernel: every endpoint of a node hears every
@@ -34,9 +37,9 @@ type Network struct {
 	links   int     // made so far
 	nodes   []*Node // by Node.id
 	byAddr  map[netip.Addr]*Node
-	index   int                   // the last interface index given out
-	version uint64                // of the topology, for cached routes
-	stalled map[*memConn]struct{} // with data in flight and no path
+	index   int                // the last interface index given out
+	version uint64             // of the topology, for cached routes
+	stalled map[*conn]struct{} // with data in flight and no path
 	events  eventQueue
 	order   uint64      // of the last event
 	timer   *time.Timer // of the first event
@@ -50,7 +53,7 @@ func NewNetwork(seed uint64) *Network {
 	return &Network{
 		seed:    seed,
 		byAddr:  make(map[netip.Addr]*Node),
-		stalled: make(map[*memConn]struct{}),
+		stalled: make(map[*conn]struct{}),
 	}
 }
 

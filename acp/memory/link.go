@@ -1,4 +1,4 @@
-package acp
+package memory
 
 import (
 	"fmt"
@@ -25,9 +25,9 @@ type LinkConfig struct {
 	Loss float64
 }
 
-// MemoryLink is a link of a [Network]. Two links may connect the same nodes.
+// Link is a link of a [Network]. Two links may connect the same nodes.
 // A new link is up.
-type MemoryLink struct {
+type Link struct {
 	n  *Network
 	id int // from 0
 
@@ -62,7 +62,7 @@ type Packet struct {
 	// Time is when it was sent.
 	Time time.Time
 	// Link is the link it was sent on, and From the node that sent it.
-	Link *MemoryLink
+	Link *Link
 	From *Node
 	// Source is the source address, without a zone.
 	Source netip.AddrPort
@@ -71,14 +71,14 @@ type Packet struct {
 }
 
 // NewLink adds a link to the network.
-func (n *Network) NewLink(cfg LinkConfig) *MemoryLink {
+func (n *Network) NewLink(cfg LinkConfig) *Link {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.links++
 	if cfg.Name == "" {
 		cfg.Name = fmt.Sprintf("link%d", n.links)
 	}
-	return &MemoryLink{
+	return &Link{
 		n:      n,
 		id:     n.links - 1,
 		cfg:    cfg,
@@ -88,14 +88,14 @@ func (n *Network) NewLink(cfg LinkConfig) *MemoryLink {
 }
 
 // Name returns the link's name.
-func (l *MemoryLink) Name() string { return l.cfg.Name }
+func (l *Link) Name() string { return l.cfg.Name }
 
 // String returns the link's name.
-func (l *MemoryLink) String() string { return l.cfg.Name }
+func (l *Link) String() string { return l.cfg.Name }
 
 // SetDelay changes the delay. What is under way arrives as it would have, so
 // it can be overtaken by later multicasts; data on streams stays in order.
-func (l *MemoryLink) SetDelay(d time.Duration) {
+func (l *Link) SetDelay(d time.Duration) {
 	l.n.mu.Lock()
 	defer l.n.mu.Unlock()
 	l.cfg.Delay = d
@@ -103,14 +103,14 @@ func (l *MemoryLink) SetDelay(d time.Duration) {
 }
 
 // SetJitter changes the jitter.
-func (l *MemoryLink) SetJitter(d time.Duration) {
+func (l *Link) SetJitter(d time.Duration) {
 	l.n.mu.Lock()
 	defer l.n.mu.Unlock()
 	l.cfg.Jitter = d
 }
 
 // SetLoss changes the probability of losses.
-func (l *MemoryLink) SetLoss(p float64) {
+func (l *Link) SetLoss(p float64) {
 	l.n.mu.Lock()
 	defer l.n.mu.Unlock()
 	l.cfg.Loss = p
@@ -118,13 +118,13 @@ func (l *MemoryLink) SetLoss(p float64) {
 
 // Down takes the link down: every node on it loses the link, and multicasts
 // under way are lost. It does nothing if the link is down.
-func (l *MemoryLink) Down() { l.setDown(true) }
+func (l *Link) Down() { l.setDown(true) }
 
 // Up takes the link up again, with the indexes and addresses it had. It does
 // nothing if the link is up.
-func (l *MemoryLink) Up() { l.setDown(false) }
+func (l *Link) Up() { l.setDown(false) }
 
-func (l *MemoryLink) setDown(down bool) {
+func (l *Link) setDown(down bool) {
 	l.n.mu.Lock()
 	defer l.n.mu.Unlock()
 	if l.down == down {
@@ -143,7 +143,7 @@ func (l *MemoryLink) setDown(down bool) {
 // Cut cuts two nodes on the link off from each other, both ways. They do not
 // notice but by what they miss, and others on the link miss nothing. Streams
 // can find a way around.
-func (l *MemoryLink) Cut(a, b *Node) {
+func (l *Link) Cut(a, b *Node) {
 	l.n.mu.Lock()
 	defer l.n.mu.Unlock()
 	l.cuts[[2]*Node{a, b}] = struct{}{}
@@ -152,7 +152,7 @@ func (l *MemoryLink) Cut(a, b *Node) {
 }
 
 // Mend undoes Cut.
-func (l *MemoryLink) Mend(a, b *Node) {
+func (l *Link) Mend(a, b *Node) {
 	l.n.mu.Lock()
 	defer l.n.mu.Unlock()
 	delete(l.cuts, [2]*Node{a, b})
@@ -160,13 +160,13 @@ func (l *MemoryLink) Mend(a, b *Node) {
 	l.n.changeLocked()
 }
 
-func (l *MemoryLink) isCutLocked(a, b *Node) bool {
+func (l *Link) isCutLocked(a, b *Node) bool {
 	_, cut := l.cuts[[2]*Node{a, b}]
 	return cut
 }
 
 // Stats returns the link's counters.
-func (l *MemoryLink) Stats() LinkStats {
+func (l *Link) Stats() LinkStats {
 	l.n.mu.Lock()
 	defer l.n.mu.Unlock()
 	return l.stats
@@ -175,7 +175,7 @@ func (l *MemoryLink) Stats() LinkStats {
 // Tap has f called for every multicast sent on the link, before any endpoint
 // hears it, until remove is called. It is called by the goroutine that sends,
 // so possibly by several at once, and may call anything but should not block.
-func (l *MemoryLink) Tap(f func(Packet)) (remove func()) {
+func (l *Link) Tap(f func(Packet)) (remove func()) {
 	l.n.mu.Lock()
 	defer l.n.mu.Unlock()
 	tap := &f
@@ -188,14 +188,14 @@ func (l *MemoryLink) Tap(f func(Packet)) (remove func()) {
 	}
 }
 
-// memPacket is a message on its way, shared by all who hear it.
-type memPacket struct {
+// packet is a message on its way, shared by all who hear it.
+type packet struct {
 	src  netip.AddrPort // without zone
 	data []byte
 }
 
 // transmitLocked sends a multicast from one node on the link to all.
-func (l *MemoryLink) transmitLocked(from *attachment, m *memPacket) {
+func (l *Link) transmitLocked(from *attachment, m *packet) {
 	l.stats.Sent++
 	l.stats.SentBytes += uint64(len(m.data))
 	from.sent++
@@ -205,14 +205,14 @@ func (l *MemoryLink) transmitLocked(from *attachment, m *memPacket) {
 }
 
 // carryLocked sends a datagram from one node on the link to another.
-func (l *MemoryLink) carryLocked(from, to *attachment, m *memPacket) {
+func (l *Link) carryLocked(from, to *attachment, m *packet) {
 	from.told++
 	l.crossLocked(from, heard{by: to, m: m, unicast: true}, from.told)
 }
 
 // crossLocked has a datagram, the sender's latest of its kind by number, cross
 // the link to one node, if it gets there.
-func (l *MemoryLink) crossLocked(from *attachment, h heard, number uint64) {
+func (l *Link) crossLocked(from *attachment, h heard, number uint64) {
 	to := h.by
 	if to == from {
 		to.hearLocked(h)
@@ -246,7 +246,7 @@ func (l *MemoryLink) crossLocked(from *attachment, h heard, number uint64) {
 	})
 }
 
-func (l *MemoryLink) loseLocked(h heard) {
+func (l *Link) loseLocked(h heard) {
 	if !h.unicast {
 		l.stats.Lost++
 	}

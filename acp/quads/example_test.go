@@ -1,4 +1,4 @@
-package acp_test
+package quads_test
 
 import (
 	"errors"
@@ -6,16 +6,18 @@ import (
 	"log"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
+	"github.com/go-grasp/grasp/acp/quads"
 )
 
 // Two members of a domain share its password. Who has another one neither
 // understands nor is heard. (In a program, Under is left out: the domain is
 // then on the links of the machine.)
-func ExampleQUADS() {
-	n := acp.NewNetwork(1)
-	link := n.NewLink(acp.LinkConfig{Name: "lan"})
+func ExamplePlane() {
+	n := memory.NewNetwork(1)
+	link := n.NewLink(memory.LinkConfig{Name: "lan"})
 	join := func(name, password string) acp.Endpoint {
-		e, err := (&acp.QUADS{Password: password, Under: n.NewNode(name, link)}).Open()
+		e, err := (&quads.Plane{Password: password, Under: n.NewNode(name, link)}).Open()
 		if err != nil {
 			log.Fatal(err)
 		}

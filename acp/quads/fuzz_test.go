@@ -1,4 +1,4 @@
-package acp
+package quads
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -50,7 +51,7 @@ func (c *slicedConn) Read(b []byte) (int, error) {
 // plainly reads a stream of messages in the simplest way: it tries with more
 // and more blocks whether all of them are a message. It returns the messages,
 // and where in the stream each ends.
-func plainly(k *quadsKey, stream []byte, limit int) (msgs [][]byte, ends []int) {
+func plainly(k *domainKey, stream []byte, limit int) (msgs [][]byte, ends []int) {
 	at := 0
 	for size := aes.BlockSize; size <= paddedSize(limit) && at+size <= len(stream); size += aes.BlockSize {
 		b := make([]byte, size)
@@ -59,7 +60,7 @@ func plainly(k *quadsKey, stream []byte, limit int) (msgs [][]byte, ends []int) 
 		if padding == 0 || padding > aes.BlockSize || !bytes.Equal(b[size-padding:], bytes.Repeat([]byte{byte(padding)}, padding)) {
 			continue
 		}
-		if wire.WellFormed(b[:size-padding], quadsLimits(limit)) == nil {
+		if wire.WellFormed(b[:size-padding], limits(limit)) == nil {
 			at += size
 			msgs, ends = append(msgs, b[:size-padding]), append(ends, at)
 			size = 0
@@ -92,7 +93,7 @@ func FuzzQUADS(f *testing.F) {
 		var items [][]byte
 		rest := data
 		for len(rest) > 0 {
-			n, err := wire.Scan(rest, quadsLimits(limit))
+			n, err := wire.Scan(rest, limits(limit))
 			if err != nil {
 				break
 			}
@@ -113,7 +114,7 @@ func FuzzQUADS(f *testing.F) {
 		whole, ends := plainly(fuzzKey, stretch, len(data))
 		got, err := fuzzKey.open(stretch)
 		if len(ends) == 0 || ends[0] < len(data) {
-			require.ErrorIs(t, err, ErrForeign)
+			require.ErrorIs(t, err, acp.ErrForeign)
 			return
 		}
 		require.NoError(t, err)
@@ -121,8 +122,8 @@ func FuzzQUADS(f *testing.F) {
 	})
 }
 
-var fuzzKey = func() *quadsKey {
-	k, err := (&QUADS{Key: []byte("QUADS key of 32 bytes, for tests")}).key()
+var fuzzKey = func() *domainKey {
+	k, err := (&Plane{Key: []byte("QUADS key of 32 bytes, for tests")}).key()
 	if err != nil {
 		panic(err) // it is a constant
 	}
@@ -134,7 +135,7 @@ var fuzzKey = func() *quadsKey {
 func readAll(t *testing.T, stream, cuts []byte, size, limit int) [][]byte {
 	msgs, ends := plainly(fuzzKey, stream, limit)
 	conn := &slicedConn{stream: stream, cuts: cuts}
-	c := newQUADSConn(conn, fuzzKey)
+	c := newConn(conn, fuzzKey)
 	buf := make([]byte, size)
 	read := func() (int, error) {
 		for {
@@ -159,7 +160,7 @@ func readAll(t *testing.T, stream, cuts []byte, size, limit int) [][]byte {
 	}
 	want := io.EOF
 	if len(msgs) == 0 && len(stream) > 0 || len(msgs) > 0 && ends[len(msgs)-1] < len(stream) {
-		want = ErrForeign
+		want = acp.ErrForeign
 	}
 	for range 2 {
 		n, err := read()

@@ -1,4 +1,4 @@
-package acp_test
+package quads_test
 
 import (
 	"bytes"
@@ -21,6 +21,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
+	"github.com/go-grasp/grasp/acp/quads"
 )
 
 // quadsVectors are messages of the Python prototype.
@@ -31,7 +33,7 @@ type quadsVectors struct {
 
 func readQUADSVectors(t testing.TB) quadsVectors {
 	t.Helper()
-	text, err := os.ReadFile("../internal/wire/testdata/vectors/prototype.json")
+	text, err := os.ReadFile("../../internal/wire/testdata/vectors/prototype.json")
 	require.NoError(t, err)
 	var v quadsVectors
 	require.NoError(t, json.Unmarshal(text, &v))
@@ -49,27 +51,27 @@ func unhex(t testing.TB, s string) []byte {
 // quadsKey is the key of the tests' domain.
 var quadsKey = []byte("QUADS key of 32 bytes, for tests")
 
-func quads(under acp.Plane) *acp.QUADS { return &acp.QUADS{Key: quadsKey, Under: under} }
+func plane(under acp.Plane) *quads.Plane { return &quads.Plane{Key: quadsKey, Under: under} }
 
 // quadsPair returns an endpoint of a QUADS plane, and one that is on the same
 // link in clear.
-func quadsPair(t *testing.T, plane acp.QUADS) (e, clear acp.Endpoint, l *acp.MemoryLink) {
+func quadsPair(t *testing.T, plane quads.Plane) (e, clear acp.Endpoint, l *memory.Link) {
 	t.Helper()
-	l, a, b := pair(acp.LinkConfig{})
+	l, a, b := pair(memory.LinkConfig{})
 	plane.Under = a
 	return endpointOf(t, &plane), endpointOf(t, b), l
 }
 
 func TestQUADSConformance(t *testing.T) {
-	_, a, b := pair(acp.LinkConfig{})
-	testPlane(t, quads(a), quads(b))
+	_, a, b := pair(memory.LinkConfig{})
+	testPlane(t, plane(a), plane(b))
 }
 
 // All messages of the prototype decrypt to what they were, and encrypt to the
 // same bytes: as datagrams, and on a stream.
 func TestQUADSVectors(t *testing.T) {
 	v := readQUADSVectors(t)
-	for name, plane := range map[string]acp.QUADS{
+	for name, plane := range map[string]quads.Plane{
 		"Password": {Password: v.QUADS.Password},
 		"Key":      {Key: unhex(t, v.QUADS.Key)},
 	} {
@@ -77,7 +79,7 @@ func TestQUADSVectors(t *testing.T) {
 			e, clear, l := quadsPair(t, plane)
 			dialed, accepted := dial(t, clear, e)
 			var sent []byte
-			l.Tap(func(p acp.Packet) { sent = p.Data })
+			l.Tap(func(p memory.Packet) { sent = p.Data })
 			buf := make([]byte, acp.MaxMulticast)
 			for _, m := range v.Messages {
 				plain, sealed := unhex(t, m.Plain), unhex(t, m.QUADS)
@@ -125,8 +127,8 @@ func dial(t *testing.T, from, to acp.Endpoint) (dialed, accepted *acp.Stream) {
 }
 
 func TestQUADSNeedsAKey(t *testing.T) {
-	_, under, _ := pair(acp.LinkConfig{})
-	for name, plane := range map[string]*acp.QUADS{
+	_, under, _ := pair(memory.LinkConfig{})
+	for name, plane := range map[string]*quads.Plane{
 		"Nothing":  {Under: under},
 		"ShortKey": {Under: under, Key: quadsKey[:31]},
 		"LongKey":  {Under: under, Key: append(quadsKey[:32:32], 0)},
@@ -142,7 +144,7 @@ func TestQUADSNeedsAKey(t *testing.T) {
 			t.Log(err)
 		})
 	}
-	status := quads(under).Status()
+	status := plane(under).Status()
 	assert.True(t, status.Secure)
 	assert.Contains(t, status.Reason, "no integrity")
 }
@@ -153,13 +155,13 @@ type closedPlane struct{ acp.Plane }
 func (closedPlane) Open() (acp.Endpoint, error) { return nil, syscall.EACCES }
 
 func TestQUADSUnderneathFails(t *testing.T) {
-	_, err := quads(closedPlane{}).Open()
+	_, err := plane(closedPlane{}).Open()
 	require.ErrorIs(t, err, syscall.EACCES)
 }
 
 // With the padding it must still fit a packet that no link fragments.
 func TestQUADSLargestMulticast(t *testing.T) {
-	e, clear, _ := quadsPair(t, acp.QUADS{Key: quadsKey})
+	e, clear, _ := quadsPair(t, quads.Plane{Key: quadsKey})
 	require.Equal(t, 1231, e.MaxMulticast())
 	link := e.Links()[0].Index
 	require.NoError(t, e.Send(link, make([]byte, 1231)))
@@ -192,9 +194,9 @@ func (e unicastEndpoint) SendTo(to netip.AddrPort, msg []byte) error {
 
 // What goes to one node is encrypted, too.
 func TestQUADSSendTo(t *testing.T) {
-	_, a, _ := pair(acp.LinkConfig{})
+	_, a, _ := pair(memory.LinkConfig{})
 	under := &unicaster{Plane: a}
-	e := endpointOf(t, quads(under))
+	e := endpointOf(t, plane(under))
 	to := netip.MustParseAddrPort("[fe80::1%1]:7017")
 	require.NoError(t, e.SendTo(to, []byte(item("to one"))))
 	require.ErrorIs(t, e.SendTo(to, make([]byte, 1232)), syscall.EMSGSIZE)
@@ -204,7 +206,7 @@ func TestQUADSSendTo(t *testing.T) {
 // Datagrams that are not the domain's come with an error that says so and
 // where they come from, one by one, and do not disturb the others.
 func TestQUADSForeignDatagrams(t *testing.T) {
-	e, clear, _ := quadsPair(t, acp.QUADS{Key: quadsKey})
+	e, clear, _ := quadsPair(t, quads.Plane{Key: quadsKey})
 	link := clear.Links()[0].Index
 	msg := unhex(t, "8100") // M_NOOP
 	good := sealed(t, string(msg))
@@ -274,7 +276,7 @@ func sealedBy(t testing.TB, key []byte, msgs ...string) string {
 // clear.
 func quadsStream(t *testing.T) (end, clear *acp.Stream) {
 	t.Helper()
-	e, far, _ := quadsPair(t, acp.QUADS{Key: quadsKey})
+	e, far, _ := quadsPair(t, quads.Plane{Key: quadsKey})
 	clear, end = dial(t, far, e)
 	return end, clear
 }
@@ -434,4 +436,20 @@ func TestQUADSMaxMessage(t *testing.T) {
 			require.ErrorContains(t, err, "too long")
 		})
 	}
+}
+
+// pair returns two nodes on a link.
+func pair(cfg memory.LinkConfig) (l *memory.Link, a, b *memory.Node) {
+	n := memory.NewNetwork(1)
+	l = n.NewLink(cfg)
+	return l, n.NewNode("a", l), n.NewNode("b", l)
+}
+
+// endpointOf opens an endpoint, whether it has links or not.
+func endpointOf(t *testing.T, p acp.Plane) acp.Endpoint {
+	t.Helper()
+	e, err := p.Open()
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, e.Close()) })
+	return e
 }

@@ -1,4 +1,4 @@
-package acp
+package memory
 
 import (
 	"container/heap"

@@ -1,4 +1,4 @@
-package acp
+package quads
 
 import (
 	"crypto/cipher"
@@ -9,12 +9,12 @@ import (
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
-// quadsConn is a connection on which every message is encrypted by itself.
+// conn is a connection on which every message is encrypted by itself.
 // Read gives messages of which all has come and was found right. It must not
 // be called concurrently.
-type quadsConn struct {
+type conn struct {
 	net.Conn
-	key   *quadsKey
+	key   *domainKey
 	limit int // of a message, in bytes
 
 	raw   []byte           // what came, from the message under way on
@@ -26,23 +26,23 @@ type quadsConn struct {
 	err   error            // what came makes no sense, for ever
 }
 
-func newQUADSConn(c net.Conn, key *quadsKey) *quadsConn {
-	q := &quadsConn{Conn: c, key: key, limit: wire.DefaultBytes}
+func newConn(c net.Conn, key *domainKey) *conn {
+	q := &conn{Conn: c, key: key, limit: wire.DefaultBytes}
 	q.reset()
 	return q
 }
 
 // SetMaxMessage is for [Stream.SetMaxMessage].
-func (c *quadsConn) SetMaxMessage(bytes int) { c.limit = bytes }
+func (c *conn) SetMaxMessage(bytes int) { c.limit = bytes }
 
 // Write encrypts a message and sends it with one write.
-func (c *quadsConn) Write(msg []byte) (int, error) {
+func (c *conn) Write(msg []byte) (int, error) {
 	n, err := c.Conn.Write(c.key.seal(msg))
 	return min(n, len(msg)), err
 }
 
 // Read gives a message or a part of one.
-func (c *quadsConn) Read(b []byte) (int, error) {
+func (c *conn) Read(b []byte) (int, error) {
 	if len(b) > 0 && len(c.out) == 0 {
 		if err := c.next(); err != nil {
 			return 0, err
@@ -55,12 +55,12 @@ func (c *quadsConn) Read(b []byte) (int, error) {
 
 // next waits until the message under way has come whole. It goes on where it
 // was interrupted by an error of the connection, such as a deadline.
-func (c *quadsConn) next() error {
+func (c *conn) next() error {
 	for c.err == nil {
 		if err := c.decrypt(); err != nil {
 			return err
 		}
-		n, err := wire.Scan(c.plain, quadsLimits(c.limit))
+		n, err := wire.Scan(c.plain, limits(c.limit))
 		switch size := paddedSize(n); {
 		case errors.Is(err, wire.ErrTruncated), err == nil && size > len(c.plain):
 			c.need = n
@@ -79,7 +79,7 @@ func (c *quadsConn) next() error {
 }
 
 // reset makes ready for the next message.
-func (c *quadsConn) reset() {
+func (c *conn) reset() {
 	c.mode, c.plain, c.need = c.key.decrypter(), c.plain[:0], 1
 }
 
@@ -87,7 +87,7 @@ func (c *quadsConn) reset() {
 // for that. If more is there it goes on, to twice as far as before at most:
 // what is beyond the message's end is then wasted, since the next message
 // begins anew. That way the number of scans is small, and so is the waste.
-func (c *quadsConn) decrypt() error {
+func (c *conn) decrypt() error {
 	sure := paddedSize(c.need)
 	for len(c.raw)-c.begin < sure {
 		if err := c.fill(sure); err != nil {
@@ -106,7 +106,7 @@ func (c *quadsConn) decrypt() error {
 }
 
 // fill reads once, into a buffer that has room for what is sure to come.
-func (c *quadsConn) fill(sure int) error {
+func (c *conn) fill(sure int) error {
 	rest := c.raw[c.begin:]
 	if sure > cap(c.raw) {
 		c.raw = make([]byte, 0, max(sure, 2*cap(c.raw), 512))

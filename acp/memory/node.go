@@ -1,4 +1,4 @@
-package acp
+package memory
 
 import (
 	"encoding/binary"
@@ -10,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/go-grasp/grasp/acp"
 )
 
 // The dynamic ports, as Linux has them.
@@ -18,7 +20,7 @@ const (
 	portCount = 28232
 )
 
-// Node is a host on a [Network], and the [Plane] of every instance on it. It
+// Node is a host on a [Network], and the [acp.Plane] of every instance on it. It
 // has a global address of its own, a unique local one, and a link-local
 // address on each of its links.
 //
@@ -30,15 +32,15 @@ type Node struct {
 	name string
 
 	// Guarded by n.mu.
-	status      Status
+	status      acp.Status
 	addr        netip.Addr // global
 	attachments []*attachment
-	links       []Link // those that are up; not changed but replaced
-	endpoints   []*memEndpoint
-	ports       map[uint16]*memEndpoint // nil for those that dialed
-	port        uint16                  // the last one given out, from firstPort
-	serial      uint16                  // of the last address
-	conns       map[*memConn]struct{}
+	links       []acp.Link // those that are up; not changed but replaced
+	endpoints   []*endpoint
+	ports       map[uint16]*endpoint // nil for those that dialed
+	port        uint16               // the last one given out, from firstPort
+	serial      uint16               // of the last address
+	conns       map[*conn]struct{}
 	routes      []time.Duration // by id; see routeLocked
 	version     uint64          // of the topology that routes is for
 }
@@ -46,7 +48,7 @@ type Node struct {
 // attachment is an interface: a node's end of a link.
 type attachment struct {
 	node  *Node
-	link  *MemoryLink
+	link  *Link
 	index int
 	zone  string // index in decimal
 
@@ -59,17 +61,17 @@ type attachment struct {
 
 // NewNode adds a node to the network and attaches it to links. Its name is for
 // people. Its plane is secure: nothing that is sent leaves the process.
-func (n *Network) NewNode(name string, links ...*MemoryLink) *Node {
+func (n *Network) NewNode(name string, links ...*Link) *Node {
 	n.mu.Lock()
 	h := &Node{
 		n:      n,
 		id:     len(n.nodes),
 		name:   name,
-		status: Status{Secure: true, Reason: "in-memory network for tests: nothing leaves the process"},
-		ports:  make(map[uint16]*memEndpoint),
+		status: acp.Status{Secure: true, Reason: "in-memory network for tests: nothing leaves the process"},
+		ports:  make(map[uint16]*endpoint),
 		// Ports, too, are of little use on the wrong node.
 		port:  uint16(len(n.nodes) * 101 % portCount),
-		conns: make(map[*memConn]struct{}),
+		conns: make(map[*conn]struct{}),
 	}
 	n.nodes = append(n.nodes, h)
 	h.addr = h.newAddrLocked(0xfd00)
@@ -100,14 +102,14 @@ func (h *Node) Name() string { return h.name }
 func (h *Node) String() string { return h.name }
 
 // Status returns what SetStatus set, at first a secure one.
-func (h *Node) Status() Status {
+func (h *Node) Status() acp.Status {
 	h.n.mu.Lock()
 	defer h.n.mu.Unlock()
 	return h.status
 }
 
 // SetStatus changes the status of the plane. Nothing but the status changes.
-func (h *Node) SetStatus(s Status) {
+func (h *Node) SetStatus(s acp.Status) {
 	h.n.mu.Lock()
 	defer h.n.mu.Unlock()
 	h.status = s
@@ -162,7 +164,7 @@ func (h *Node) setAddrLocked(addr netip.Addr) {
 // Attach puts the node on a link of its network and returns what the node
 // calls the link. The index and the address are new, also on a link that the
 // node was on before. A node can be on a link more than once.
-func (h *Node) Attach(l *MemoryLink) Link {
+func (h *Node) Attach(l *Link) acp.Link {
 	if l.n != h.n {
 		panic("acp: Attach: the link is of another network")
 	}
@@ -187,7 +189,7 @@ func (h *Node) Attach(l *MemoryLink) Link {
 // Detach takes the node off a link, for good: streams between link-local
 // addresses on it stall, also if the node is attached again. It does nothing
 // if the node is not on the link.
-func (h *Node) Detach(l *MemoryLink) {
+func (h *Node) Detach(l *Link) {
 	h.n.mu.Lock()
 	defer h.n.mu.Unlock()
 	h.detachLocked(func(a *attachment) bool { return a.link == l })
@@ -209,7 +211,7 @@ func (h *Node) detachLocked(match func(*attachment) bool) {
 
 // RenumberLink gives the node a new link-local address on a link. The old one
 // is gone, like that of Renumber; the index stays.
-func (h *Node) RenumberLink(l *MemoryLink) {
+func (h *Node) RenumberLink(l *Link) {
 	h.n.mu.Lock()
 	defer h.n.mu.Unlock()
 	for _, a := range h.attachments {
@@ -225,7 +227,7 @@ func (h *Node) RenumberLink(l *MemoryLink) {
 
 // Link returns what the node calls a link, which may be down, and whether the
 // node is on it. Of several attachments it is the first.
-func (h *Node) Link(l *MemoryLink) (Link, bool) {
+func (h *Node) Link(l *Link) (acp.Link, bool) {
 	h.n.mu.Lock()
 	defer h.n.mu.Unlock()
 	for _, a := range h.attachments {
@@ -233,7 +235,7 @@ func (h *Node) Link(l *MemoryLink) (Link, bool) {
 			return a.linkLocked(), true
 		}
 	}
-	return Link{}, false
+	return acp.Link{}, false
 }
 
 // Kill is the sudden death of the node: its endpoints and streams end, peers
@@ -255,10 +257,10 @@ func (h *Node) Kill() {
 // Open opens an endpoint on the node. It hears the multicasts on every link
 // that the node is on or comes to be on. The only error is EADDRNOTAVAIL, if
 // the node is out of ports.
-func (h *Node) Open() (Endpoint, error) {
+func (h *Node) Open() (acp.Endpoint, error) {
 	h.n.mu.Lock()
 	defer h.n.mu.Unlock()
-	e := &memEndpoint{
+	e := &endpoint{
 		node:    h,
 		done:    make(chan struct{}),
 		changed: make(chan struct{}, 1),
@@ -277,14 +279,14 @@ func (h *Node) Open() (Endpoint, error) {
 
 // shareLocked gives the port of GRASP to the endpoint that was opened first.
 func (h *Node) shareLocked() {
-	delete(h.ports, Port)
+	delete(h.ports, acp.Port)
 	if len(h.endpoints) > 0 {
-		h.ports[Port] = h.endpoints[0]
+		h.ports[acp.Port] = h.endpoints[0]
 	}
 }
 
 // takePortLocked gives out the next free port; e is nil if nobody listens.
-func (h *Node) takePortLocked(e *memEndpoint) (uint16, error) {
+func (h *Node) takePortLocked(e *endpoint) (uint16, error) {
 	for range portCount {
 		h.port = (h.port + 1) % portCount
 		port := firstPort + h.port
@@ -312,15 +314,15 @@ func (h *Node) changeLocked() {
 	}
 }
 
-func (a *attachment) linkLocked() Link {
-	return Link{Index: a.index, Name: a.link.cfg.Name, Addr: a.addr.WithZone(a.zone)}
+func (a *attachment) linkLocked() acp.Link {
+	return acp.Link{Index: a.index, Name: a.link.cfg.Name, Addr: a.addr.WithZone(a.zone)}
 }
 
 // hearLocked delivers a multicast to the endpoints of the node, and what was
 // sent to the node alone to the one that has the port of GRASP.
 func (a *attachment) hearLocked(h heard) {
 	if h.unicast {
-		if e := a.node.ports[Port]; e != nil {
+		if e := a.node.ports[acp.Port]; e != nil {
 			e.hearLocked(h)
 		}
 		return

@@ -1,4 +1,4 @@
-package acp
+package quads
 
 import (
 	"encoding/binary"
@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"testing"
+
+	"github.com/go-grasp/grasp/acp"
 )
 
 // benchItem returns a CBOR item of a size, which is 5 at least.
@@ -50,14 +52,14 @@ func BenchmarkQUADS(b *testing.B) {
 			fuzzKey.seal(msg)
 			return nil
 		})
-		if len(sealed) <= MaxMulticast {
+		if len(sealed) <= acp.MaxMulticast {
 			buf := make([]byte, len(sealed))
 			run("Open", func() error {
 				_, err := fuzzKey.open(buf[:copy(buf, sealed)])
 				return err
 			})
 		}
-		c := newQUADSConn(&endlessConn{stream: sealed}, fuzzKey)
+		c := newConn(&endlessConn{stream: sealed}, fuzzKey)
 		c.SetMaxMessage(len(msg))
 		buf := make([]byte, len(msg))
 		run("Read", func() error {
@@ -72,7 +74,7 @@ func BenchmarkQUADS(b *testing.B) {
 	b.Run("Endless/size=1048576", func(b *testing.B) { // an array that does not say how long it is
 		msg := append([]byte{0x9f}, make([]byte, 1<<20-2)...)
 		msg = append(msg, 0xff)
-		c := newQUADSConn(&endlessConn{stream: fuzzKey.seal(msg)}, fuzzKey)
+		c := newConn(&endlessConn{stream: fuzzKey.seal(msg)}, fuzzKey)
 		c.SetMaxMessage(len(msg))
 		b.SetBytes(int64(len(msg)))
 		b.ReportAllocs()
@@ -85,7 +87,7 @@ func BenchmarkQUADS(b *testing.B) {
 	b.Run("Password", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := (&QUADS{Password: "of the domain"}).key(); err != nil {
+			if _, err := (&Plane{Password: "of the domain"}).key(); err != nil {
 				b.Fatal(err)
 			}
 		}

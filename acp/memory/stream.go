@@ -1,4 +1,4 @@
-package acp
+package memory
 
 import (
 	"bytes"
@@ -9,6 +9,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/go-grasp/grasp/acp"
 )
 
 // streamWindow is how many bytes can be on their way to a reader before the
@@ -18,15 +20,15 @@ const streamWindow = 64 << 10
 // idleBuffer is how much room a stream keeps that has nothing to read.
 const idleBuffer = 4 << 10
 
-// memConn is one end of a stream on a Network, with the semantics of TCP.
+// conn is one end of a stream on a Network, with the semantics of TCP.
 //
 // What one end writes is in its flight until it arrives at the other end,
 // where it is ready to be read. The end of the stream travels like data.
-type memConn struct {
+type conn struct {
 	n             *Network
 	way           way
 	port          uint16 // taken from the node, 0 if it is the listener's
-	peer          *memConn
+	peer          *conn
 	local, remote *net.TCPAddr
 
 	// Guarded by n.mu.
@@ -54,14 +56,14 @@ type segment struct {
 
 // newConnsLocked returns the ends of a new stream on a way, for the node that
 // dials and for the one that accepts.
-func newConnsLocked(w way, srcPort, dstPort uint16) (dialed, accepted *Stream) {
-	d := &memConn{n: w.from.n, way: w, port: srcPort}
-	a := &memConn{n: w.from.n, way: w.back(), peer: d}
+func newConnsLocked(w way, srcPort, dstPort uint16) (dialed, accepted *acp.Stream) {
+	d := &conn{n: w.from.n, way: w, port: srcPort}
+	a := &conn{n: w.from.n, way: w.back(), peer: d}
 	d.peer = a
 	return d.startLocked(srcPort, dstPort), a.startLocked(dstPort, srcPort)
 }
 
-func (c *memConn) startLocked(srcPort, dstPort uint16) *Stream {
+func (c *conn) startLocked(srcPort, dstPort uint16) *acp.Stream {
 	c.wake.L = &c.n.mu
 	c.way.from.conns[c] = struct{}{}
 
@@ -73,20 +75,20 @@ func (c *memConn) startLocked(srcPort, dstPort uint16) *Stream {
 	}
 	c.local = net.TCPAddrFromAddrPort(netip.AddrPortFrom(src, srcPort))
 	c.remote = net.TCPAddrFromAddrPort(peer)
-	return &Stream{Conn: c, Peer: peer, Link: link}
+	return &acp.Stream{Conn: c, Peer: peer, Link: link}
 }
 
-func (c *memConn) LocalAddr() net.Addr  { return c.local }
-func (c *memConn) RemoteAddr() net.Addr { return c.remote }
+func (c *conn) LocalAddr() net.Addr  { return c.local }
+func (c *conn) RemoteAddr() net.Addr { return c.remote }
 
-func (c *memConn) opError(op string, err error) error {
+func (c *conn) opError(op string, err error) error {
 	return &net.OpError{Op: op, Net: "tcp", Source: c.local, Addr: c.remote, Err: err}
 }
 
 // Read waits for data. When all that the peer wrote before it closed is read,
 // the error is io.EOF; ECONNRESET if the peer was killed, did not accept the
 // stream, or had not read everything.
-func (c *memConn) Read(b []byte) (int, error) {
+func (c *conn) Read(b []byte) (int, error) {
 	c.n.mu.Lock()
 	defer c.n.mu.Unlock()
 	for {
@@ -109,7 +111,7 @@ func (c *memConn) Read(b []byte) (int, error) {
 }
 
 // ReadNow reads what there is, for package nowait.
-func (c *memConn) ReadNow(b []byte) int {
+func (c *conn) ReadNow(b []byte) int {
 	c.n.mu.Lock()
 	defer c.n.mu.Unlock()
 	if c.closed || c.read.expired {
@@ -118,7 +120,7 @@ func (c *memConn) ReadNow(b []byte) int {
 	return c.takeLocked(b)
 }
 
-func (c *memConn) takeLocked(b []byte) int {
+func (c *conn) takeLocked(b []byte) int {
 	k, _ := c.ready.Read(b) // fails only if empty
 	if c.ready.Len() == 0 && c.ready.Cap() > idleBuffer {
 		c.ready = bytes.Buffer{}
@@ -131,7 +133,7 @@ func (c *memConn) takeLocked(b []byte) int {
 // Write waits while the peer has 64 KiB to read. The error is EPIPE once the
 // peer has closed, as far as this end can know, and ECONNRESET after a reset.
 // Concurrent writes do not mix.
-func (c *memConn) Write(b []byte) (int, error) {
+func (c *conn) Write(b []byte) (int, error) {
 	c.n.mu.Lock()
 	defer c.n.mu.Unlock()
 	for c.writing {
@@ -163,7 +165,7 @@ func (c *memConn) Write(b []byte) (int, error) {
 	}
 }
 
-func (c *memConn) writeErrLocked() error {
+func (c *conn) writeErrLocked() error {
 	switch {
 	case c.closed:
 		return net.ErrClosed
@@ -177,7 +179,7 @@ func (c *memConn) writeErrLocked() error {
 }
 
 // sendLocked sends a segment, whose data is the caller's.
-func (c *memConn) sendLocked(s segment) {
+func (c *conn) sendLocked(s segment) {
 	delay, ok := c.way.delayLocked()
 	if ok && delay == 0 && c.flight.len() == 0 {
 		c.peer.arriveLocked(s)
@@ -196,7 +198,7 @@ func (c *memConn) sendLocked(s segment) {
 
 // launchLocked has all segments in flight arrive after a delay, but those that
 // have a time to arrive already.
-func (c *memConn) launchLocked(delay time.Duration) {
+func (c *conn) launchLocked(delay time.Duration) {
 	if due := time.Now().Add(delay); due.After(c.due) {
 		c.due = due
 	}
@@ -206,7 +208,7 @@ func (c *memConn) launchLocked(delay time.Duration) {
 
 // landLocked is the arrival of the segments up to the last. Without a path
 // they wait for one.
-func (c *memConn) landLocked(last uint64) {
+func (c *conn) landLocked(last uint64) {
 	if c.flight.len() == 0 {
 		return
 	}
@@ -222,13 +224,13 @@ func (c *memConn) landLocked(last uint64) {
 
 // forgetLocked makes the node forget the stream when there is nothing left to
 // do for it.
-func (c *memConn) forgetLocked() {
+func (c *conn) forgetLocked() {
 	if c.closed && c.flight.len() == 0 {
 		delete(c.way.from.conns, c)
 	}
 }
 
-func (c *memConn) arriveLocked(s segment) {
+func (c *conn) arriveLocked(s segment) {
 	switch {
 	case s.end != nil && c.end == nil:
 		c.end = s.end
@@ -243,7 +245,7 @@ func (c *memConn) arriveLocked(s segment) {
 
 // Close ends the stream. What was written still arrives. It does not wait and
 // never fails.
-func (c *memConn) Close() error {
+func (c *conn) Close() error {
 	c.n.mu.Lock()
 	defer c.n.mu.Unlock()
 	if c.closed {
@@ -266,7 +268,7 @@ func (c *memConn) Close() error {
 
 // abortLocked ends the stream at both ends at once. What was closed before and
 // is still in flight is lost.
-func (c *memConn) abortLocked() {
+func (c *conn) abortLocked() {
 	if !c.closed {
 		c.endLocked()
 	}
@@ -280,7 +282,7 @@ func (c *memConn) abortLocked() {
 }
 
 // endLocked ends this end of the stream and gives back what it holds.
-func (c *memConn) endLocked() {
+func (c *conn) endLocked() {
 	c.closed = true
 	c.ready = bytes.Buffer{}
 	c.read.stopLocked()
@@ -292,17 +294,17 @@ func (c *memConn) endLocked() {
 }
 
 // dropLocked drops what is in flight.
-func (c *memConn) dropLocked() {
+func (c *conn) dropLocked() {
 	c.flight = fifo[segment]{}
 	delete(c.n.stalled, c)
 	c.forgetLocked()
 }
 
-func (c *memConn) SetDeadline(t time.Time) error      { return c.setDeadlines(t, &c.read, &c.write) }
-func (c *memConn) SetReadDeadline(t time.Time) error  { return c.setDeadlines(t, &c.read) }
-func (c *memConn) SetWriteDeadline(t time.Time) error { return c.setDeadlines(t, &c.write) }
+func (c *conn) SetDeadline(t time.Time) error      { return c.setDeadlines(t, &c.read, &c.write) }
+func (c *conn) SetReadDeadline(t time.Time) error  { return c.setDeadlines(t, &c.read) }
+func (c *conn) SetWriteDeadline(t time.Time) error { return c.setDeadlines(t, &c.write) }
 
-func (c *memConn) setDeadlines(t time.Time, deadlines ...*connDeadline) error {
+func (c *conn) setDeadlines(t time.Time, deadlines ...*connDeadline) error {
 	c.n.mu.Lock()
 	defer c.n.mu.Unlock()
 	if c.closed {
@@ -320,7 +322,7 @@ type connDeadline struct {
 	timer   *time.Timer // nil if there is none
 }
 
-func (d *connDeadline) setLocked(c *memConn, t time.Time) {
+func (d *connDeadline) setLocked(c *conn, t time.Time) {
 	d.stopLocked()
 	if t.IsZero() {
 		return

@@ -1,4 +1,4 @@
-package acp_test
+package memory_test
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 )
 
 // Routes are those that a simpler algorithm finds, on random networks with
@@ -24,8 +25,8 @@ func TestRoutesAgainstADumbTwin(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			const size, far = 12, time.Hour
 			r := rand.New(rand.NewPCG(seed, 0))
-			n := acp.NewNetwork(seed)
-			nodes := make([]*acp.Node, size)
+			n := memory.NewNetwork(seed)
+			nodes := make([]*memory.Node, size)
 			ends := make([]acp.Endpoint, size)
 			var dist [size][size]time.Duration
 			for i := range nodes {
@@ -39,7 +40,7 @@ func TestRoutesAgainstADumbTwin(t *testing.T) {
 			}
 			for range 8 {
 				delay := time.Duration(r.IntN(5)) * time.Second
-				l := n.NewLink(acp.LinkConfig{Delay: delay})
+				l := n.NewLink(memory.LinkConfig{Delay: delay})
 				members := r.Perm(size)[:2+r.IntN(3)]
 				down := r.IntN(6) == 0
 				if down {
@@ -88,12 +89,12 @@ func TestRoutesAgainstADumbTwin(t *testing.T) {
 // Everything happens at once: nothing races, nothing hangs, and in the end all
 // is as it was.
 func TestChaos(t *testing.T) {
-	n := acp.NewNetwork(1)
-	links := []*acp.MemoryLink{
-		n.NewLink(acp.LinkConfig{}),
-		n.NewLink(acp.LinkConfig{Delay: time.Millisecond, Jitter: time.Millisecond, Loss: 0.2}),
+	n := memory.NewNetwork(1)
+	links := []*memory.Link{
+		n.NewLink(memory.LinkConfig{}),
+		n.NewLink(memory.LinkConfig{Delay: time.Millisecond, Jitter: time.Millisecond, Loss: 0.2}),
 	}
-	nodes := make([]*acp.Node, 6)
+	nodes := make([]*memory.Node, 6)
 	for i := range nodes {
 		nodes[i] = n.NewNode(fmt.Sprint(i), links...)
 	}
@@ -150,9 +151,9 @@ func TestChaos(t *testing.T) {
 			}
 		})
 	}
-	node := func() *acp.Node { return nodes[rand.IntN(len(nodes))] }
+	node := func() *memory.Node { return nodes[rand.IntN(len(nodes))] }
 	for _, l := range links {
-		remove := l.Tap(func(acp.Packet) { l.Stats() })
+		remove := l.Tap(func(memory.Packet) { l.Stats() })
 		defer remove()
 		repeat(3*time.Millisecond, func() { l.Down(); l.Up() })
 		repeat(3*time.Millisecond, func() {
@@ -193,11 +194,11 @@ func TestChaos(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	n := acp.NewNetwork(1)
-	l := n.NewLink(acp.LinkConfig{})
+	n := memory.NewNetwork(1)
+	l := n.NewLink(memory.LinkConfig{})
 	h := n.NewNode("a", l)
 	assert.Equal(t, "link1", l.Name())
 	assert.Equal(t, "link1 a a", fmt.Sprint(l, " ", h, " ", h.Name()))
-	_, ok := h.Link(n.NewLink(acp.LinkConfig{Name: "other"}))
+	_, ok := h.Link(n.NewLink(memory.LinkConfig{Name: "other"}))
 	assert.False(t, ok)
 }

@@ -1,4 +1,4 @@
-package acp_test
+package memory_test
 
 import (
 	"io"
@@ -12,10 +12,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 )
 
 // toNode is where a node hears datagrams that another sends by a link.
-func toNode(t *testing.T, from, to *acp.Node, by *acp.MemoryLink) netip.AddrPort {
+func toNode(t *testing.T, from, to *memory.Node, by *memory.Link) netip.AddrPort {
 	t.Helper()
 	near, ok := from.Link(by)
 	require.True(t, ok)
@@ -26,7 +27,7 @@ func toNode(t *testing.T, from, to *acp.Node, by *acp.MemoryLink) netip.AddrPort
 
 func TestDatagramCrossesTheLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, a, b := pair(acp.LinkConfig{Delay: time.Second})
+		l, a, b := pair(memory.LinkConfig{Delay: time.Second})
 		ea, eb := join(t, a), join(t, b)
 		to := toNode(t, a, b, l)
 		far, _ := b.Link(l)
@@ -59,7 +60,7 @@ func TestDatagramCrossesTheLink(t *testing.T) {
 
 func TestDatagramsAreLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, a, b := pair(acp.LinkConfig{Loss: 0.5})
+		l, a, b := pair(memory.LinkConfig{Loss: 0.5})
 		ea, eb := join(t, a), join(t, b)
 		for range 1000 {
 			require.NoError(t, ea.SendTo(toNode(t, a, b, l), []byte("maybe")))
@@ -73,7 +74,7 @@ func TestDatagramsAreLost(t *testing.T) {
 // endpoint that has been there longest.
 func TestNodeSharesThePort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, a, b := pair(acp.LinkConfig{})
+		l, a, b := pair(memory.LinkConfig{})
 		from := endpointOf(t, a)
 		to := toNode(t, a, b, l)
 		first, second := join(t, b), join(t, b)

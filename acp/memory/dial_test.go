@@ -1,4 +1,4 @@
-package acp_test
+package memory_test
 
 import (
 	"context"
@@ -15,12 +15,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 )
 
 func TestDialErrors(t *testing.T) {
-	n := acp.NewNetwork(1)
-	l, apart := n.NewLink(acp.LinkConfig{}), n.NewLink(acp.LinkConfig{})
-	down := n.NewLink(acp.LinkConfig{})
+	n := memory.NewNetwork(1)
+	l, apart := n.NewLink(memory.LinkConfig{}), n.NewLink(memory.LinkConfig{})
+	down := n.NewLink(memory.LinkConfig{})
 	down.Down()
 	a, b := n.NewNode("a", l, down), n.NewNode("b", l, down)
 	c, lone := n.NewNode("c", apart), n.NewNode("lone", down)
@@ -60,7 +61,7 @@ func TestDialErrors(t *testing.T) {
 
 func TestRefusalTakesARoundTrip(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, a, b := pair(acp.LinkConfig{Delay: time.Second})
+		_, a, b := pair(memory.LinkConfig{Delay: time.Second})
 		start := time.Now()
 		_, err := endpointOf(t, a).Dial(t.Context(), netip.AddrPortFrom(b.Addr(), 1))
 		assert.ErrorIs(t, err, syscall.ECONNREFUSED)
@@ -70,7 +71,7 @@ func TestRefusalTakesARoundTrip(t *testing.T) {
 
 func TestPathCutWhileDialing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, a, b := pair(acp.LinkConfig{Delay: time.Second})
+		l, a, b := pair(memory.LinkConfig{Delay: time.Second})
 		time.AfterFunc(time.Second/2, l.Down)
 		_, err := endpointOf(t, a).Dial(t.Context(), netip.AddrPortFrom(b.Addr(), endpointOf(t, b).Port()))
 		assert.ErrorIs(t, err, syscall.ENETUNREACH)
@@ -83,7 +84,7 @@ func TestDialGivesUp(t *testing.T) {
 		for _, closing := range []bool{false, true} {
 			t.Run(fmt.Sprint(after, closing), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					_, a, b := pair(acp.LinkConfig{Delay: time.Second})
+					_, a, b := pair(memory.LinkConfig{Delay: time.Second})
 					from, to := endpointOf(t, a), endpointOf(t, b)
 					ctx, cancel := context.WithCancelCause(t.Context())
 					defer cancel(nil)
@@ -117,7 +118,7 @@ func TestDialGivesUp(t *testing.T) {
 }
 
 func TestOwnAddressesNeedNoLink(t *testing.T) {
-	l, a, b := pair(acp.LinkConfig{Delay: time.Hour})
+	l, a, b := pair(memory.LinkConfig{Delay: time.Hour})
 	l.Down()
 	say := func(dialed, accepted *acp.Stream) { t.Helper(); say(t, dialed, accepted, "hello") }
 	say(streamTo(t, a, a, neighbour(t, a, a, l)))
@@ -127,7 +128,7 @@ func TestOwnAddressesNeedNoLink(t *testing.T) {
 }
 
 func TestAddressesOfStreams(t *testing.T) {
-	l, a, b := pair(acp.LinkConfig{})
+	l, a, b := pair(memory.LinkConfig{})
 	dialed, accepted := streamTo(t, a, b, neighbour(t, a, b, l))
 	assert.Equal(t, index(t, a, l), dialed.Link)
 	assert.Equal(t, index(t, b, l), accepted.Link)
@@ -147,14 +148,14 @@ func TestAddressesOfStreams(t *testing.T) {
 func TestStreamsAreRouted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		// A ring of ten, one second each; half way around is five seconds.
-		n := acp.NewNetwork(1)
-		nodes := make([]*acp.Node, 10)
+		n := memory.NewNetwork(1)
+		nodes := make([]*memory.Node, 10)
 		for i := range nodes {
 			nodes[i] = n.NewNode(fmt.Sprint(i))
 		}
-		links := make([]*acp.MemoryLink, 10)
+		links := make([]*memory.Link, 10)
 		for i := range links {
-			links[i] = n.NewLink(acp.LinkConfig{Delay: time.Second})
+			links[i] = n.NewLink(memory.LinkConfig{Delay: time.Second})
 			nodes[i].Attach(links[i])
 			nodes[(i+1)%10].Attach(links[i])
 		}
@@ -183,8 +184,8 @@ func TestStreamsAreRouted(t *testing.T) {
 // A link on which not everybody hears everybody is crossed as far as it goes.
 func TestRouteAroundACut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := acp.NewNetwork(1)
-		l := n.NewLink(acp.LinkConfig{Delay: time.Second})
+		n := memory.NewNetwork(1)
+		l := n.NewLink(memory.LinkConfig{Delay: time.Second})
 		a, b, c := n.NewNode("a", l), n.NewNode("b", l), n.NewNode("c", l)
 		l.Cut(a, c)
 		_ = b
@@ -198,7 +199,7 @@ func TestRouteAroundACut(t *testing.T) {
 }
 
 func TestBacklogIsBounded(t *testing.T) {
-	_, a, b := pair(acp.LinkConfig{})
+	_, a, b := pair(memory.LinkConfig{})
 	from, to := endpointOf(t, a), endpointOf(t, b)
 	addr := netip.AddrPortFrom(b.Addr(), to.Port())
 	var streams []*acp.Stream
@@ -223,7 +224,7 @@ func TestBacklogIsBounded(t *testing.T) {
 }
 
 func TestPortsRunOut(t *testing.T) {
-	_, a, b := pair(acp.LinkConfig{})
+	_, a, b := pair(memory.LinkConfig{})
 	from, to := endpointOf(t, a), endpointOf(t, b)
 	addr := netip.AddrPortFrom(b.Addr(), to.Port())
 	var last *acp.Stream

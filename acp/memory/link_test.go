@@ -1,4 +1,4 @@
-package acp_test
+package memory_test
 
 import (
 	"fmt"
@@ -11,10 +11,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 )
 
 func TestDownIsAnErrorOfTheLink(t *testing.T) {
-	l, a, _ := pair(acp.LinkConfig{Name: "eth7"})
+	l, a, _ := pair(memory.LinkConfig{Name: "eth7"})
 	e := endpointOf(t, a)
 	link := e.Links()[0]
 	assert.Equal(t, "eth7", link.Name)
@@ -29,7 +30,7 @@ func TestDownIsAnErrorOfTheLink(t *testing.T) {
 
 func TestFlapKeepsIndexAndAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, a, b := pair(acp.LinkConfig{})
+		l, a, b := pair(memory.LinkConfig{})
 		e := endpointOf(t, a)
 		c := receive(t, endpointOf(t, b))
 		link := e.Links()[0]
@@ -45,7 +46,7 @@ func TestFlapKeepsIndexAndAddress(t *testing.T) {
 
 func TestDelayIsVirtual(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, a, b := pair(acp.LinkConfig{Delay: time.Hour})
+		l, a, b := pair(memory.LinkConfig{Delay: time.Hour})
 		e := endpointOf(t, a)
 		near, far := receive(t, e), receive(t, endpointOf(t, b))
 		start := time.Now()
@@ -58,7 +59,7 @@ func TestDelayIsVirtual(t *testing.T) {
 
 func TestDelayKeepsOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, a, b := pair(acp.LinkConfig{Delay: time.Second})
+		l, a, b := pair(memory.LinkConfig{Delay: time.Second})
 		e := endpointOf(t, a)
 		c := receive(t, endpointOf(t, b))
 		for i := range 500 {
@@ -73,7 +74,7 @@ func TestDelayKeepsOrder(t *testing.T) {
 
 func TestJitterIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, a, b := pair(acp.LinkConfig{Delay: time.Second, Jitter: time.Second})
+		l, a, b := pair(memory.LinkConfig{Delay: time.Second, Jitter: time.Second})
 		e := endpointOf(t, a)
 		c := receive(t, endpointOf(t, b))
 		var sum time.Duration
@@ -92,7 +93,7 @@ func TestJitterIsBounded(t *testing.T) {
 
 func TestUnderWayWhenTheLinkGoesDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, a, b := pair(acp.LinkConfig{Delay: time.Second})
+		l, a, b := pair(memory.LinkConfig{Delay: time.Second})
 		e := endpointOf(t, a)
 		c := receive(t, endpointOf(t, b))
 		require.NoError(t, e.Send(index(t, a, l), []byte("lost")))
@@ -107,7 +108,7 @@ func TestUnderWayWhenTheLinkGoesDown(t *testing.T) {
 
 func TestUnderWayWhenTheReceiverLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, a, b := pair(acp.LinkConfig{Delay: time.Second})
+		l, a, b := pair(memory.LinkConfig{Delay: time.Second})
 		c := receive(t, endpointOf(t, b))
 		require.NoError(t, endpointOf(t, a).Send(index(t, a, l), []byte("lost")))
 		b.Detach(l)
@@ -121,8 +122,8 @@ func TestUnderWayWhenTheReceiverLeaves(t *testing.T) {
 // losses returns which of a thousand messages a node missed, while another
 // one talks on the same link.
 func losses(t *testing.T, seed uint64, noise int) (missed []int) {
-	n := acp.NewNetwork(seed)
-	l := n.NewLink(acp.LinkConfig{Loss: 0.1})
+	n := memory.NewNetwork(seed)
+	l := n.NewLink(memory.LinkConfig{Loss: 0.1})
 	a, b, other := n.NewNode("a", l), n.NewNode("b", l), n.NewNode("c", l)
 	e, far, noisy := endpointOf(t, a), endpointOf(t, b), endpointOf(t, other)
 	hears := func(want string) (heard bool) {
@@ -160,7 +161,7 @@ func TestSameSeedSameLosses(t *testing.T) {
 
 func TestLossOfEverything(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, a, b := pair(acp.LinkConfig{})
+		l, a, b := pair(memory.LinkConfig{})
 		l.SetLoss(1)
 		e := endpointOf(t, a)
 		near, far := receive(t, e), receive(t, endpointOf(t, b))
@@ -169,13 +170,13 @@ func TestLossOfEverything(t *testing.T) {
 		}
 		assert.Len(t, all(near), 100)
 		assert.Empty(t, all(far))
-		assert.Equal(t, acp.LinkStats{Sent: 100, Delivered: 100, Lost: 100}, l.Stats())
+		assert.Equal(t, memory.LinkStats{Sent: 100, Delivered: 100, Lost: 100}, l.Stats())
 	})
 }
 
 func TestCutIsBetweenTwo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, a, b := pair(acp.LinkConfig{})
+		l, a, b := pair(memory.LinkConfig{})
 		e := endpointOf(t, a)
 		c := receive(t, endpointOf(t, b))
 		l.Cut(b, a)
@@ -188,7 +189,7 @@ func TestCutIsBetweenTwo(t *testing.T) {
 }
 
 func TestFullQueueDrops(t *testing.T) {
-	l, a, b := pair(acp.LinkConfig{})
+	l, a, b := pair(memory.LinkConfig{})
 	e, deaf := endpointOf(t, a), endpointOf(t, b)
 	for i := range 600 {
 		require.NoError(t, e.Send(index(t, a, l), fmt.Append(nil, i)))
@@ -206,11 +207,11 @@ func TestFullQueueDrops(t *testing.T) {
 }
 
 func TestTapComesFirst(t *testing.T) {
-	l, a, b := pair(acp.LinkConfig{})
+	l, a, b := pair(memory.LinkConfig{})
 	e, far := endpointOf(t, a), endpointOf(t, b)
-	var got []acp.Packet
+	var got []memory.Packet
 	var before uint64
-	remove := l.Tap(func(p acp.Packet) {
+	remove := l.Tap(func(p memory.Packet) {
 		got = append(got, p)
 		before = l.Stats().Sent // may call anything
 	})
@@ -227,7 +228,7 @@ func TestTapComesFirst(t *testing.T) {
 	assert.Equal(t, a, got[0].From)
 	assert.Equal(t, l, got[0].Link)
 	assert.Equal(t, e.Port(), got[0].Source.Port())
-	assert.Equal(t, acp.LinkStats{Sent: 2, SentBytes: 10, Delivered: 4, DeliveredBytes: 20}, l.Stats())
+	assert.Equal(t, memory.LinkStats{Sent: 2, SentBytes: 10, Delivered: 4, DeliveredBytes: 20}, l.Stats())
 
 	buf := make([]byte, 10)
 	_, from, err := far.Receive(buf)
@@ -237,16 +238,16 @@ func TestTapComesFirst(t *testing.T) {
 
 // A tap that fails a test ends the goroutine in the middle of Send.
 func TestTapMayPanic(t *testing.T) {
-	l, a, _ := pair(acp.LinkConfig{})
+	l, a, _ := pair(memory.LinkConfig{})
 	e := endpointOf(t, a)
-	remove := l.Tap(func(acp.Packet) { panic("tap") })
+	remove := l.Tap(func(memory.Packet) { panic("tap") })
 	assert.PanicsWithValue(t, "tap", func() { _ = e.Send(index(t, a, l), nil) })
 	remove()
 	assert.NoError(t, e.Send(index(t, a, l), nil))
 }
 
 func TestLinksOfAnotherNetwork(t *testing.T) {
-	l, _, _ := pair(acp.LinkConfig{})
-	_, a, _ := pair(acp.LinkConfig{})
+	l, _, _ := pair(memory.LinkConfig{})
+	_, a, _ := pair(memory.LinkConfig{})
 	assert.Panics(t, func() { a.Attach(l) })
 }

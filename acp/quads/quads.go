@@ -1,4 +1,6 @@
-package acp
+// Package quads is the plane by which nodes meet the protected domains of the
+// Python prototype: "quick and dirty secrecy" under a password.
+package quads
 
 import (
 	"crypto/aes"
@@ -8,10 +10,11 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
-// QUADS is the plane of "quick and dirty secrecy", by which nodes meet the
+// Plane is the plane of "quick and dirty secrecy", by which nodes meet the
 // Python prototype's protected domains: all that goes over another plane,
 // multicasts and streams, is encrypted under one key for the whole domain.
 //
@@ -37,10 +40,10 @@ import (
 // part of the key. Every datagram and every message on a stream is encrypted
 // by itself, and nothing tells where in a stream a message ends but the CBOR
 // item in it. What does not decrypt to one CBOR item is dropped with
-// [ErrForeign]; it may be of a length that has to be waited for first.
+// [acp.ErrForeign]; it may be of a length that has to be waited for first.
 //
 // Fields must not be changed after Open.
-type QUADS struct {
+type Plane struct {
 	// Password is the domain's, in UTF-8.
 	Password string
 	// Key is the domain's key of 32 bytes, in place of the password: what the
@@ -48,68 +51,68 @@ type QUADS struct {
 	Key []byte
 	// Under is the plane that carries what is encrypted; it need not be secure.
 	// nil means Layer2 on all links.
-	Under Plane
+	Under acp.Plane
 }
 
-// quadsReason is what QUADS says of itself.
-const quadsReason = "QUADS: encrypted with a password that all members share; no identities, no integrity, replays are possible"
+// reason is what QUADS says of itself.
+const reason = "QUADS: encrypted with a password that all members share; no identities, no integrity, replays are possible"
 
-// Status implements [Plane]. It is secure if there is a password or a key,
+// Status implements [acp.Plane]. It is secure if there is a password or a key,
 // with the restrictions told above.
-func (q *QUADS) Status() Status {
+func (q *Plane) Status() acp.Status {
 	if err := q.check(); err != nil {
-		return Status{Reason: err.Error()}
+		return acp.Status{Reason: err.Error()}
 	}
-	return Status{Secure: true, Reason: quadsReason}
+	return acp.Status{Secure: true, Reason: reason}
 }
 
-// Open implements [Plane]: it opens an endpoint of the plane below. It fails
+// Open implements [acp.Plane]: it opens an endpoint of the plane below. It fails
 // without a password or key. To make a key of a password takes a tenth of a
 // second or so of computing.
-func (q *QUADS) Open() (Endpoint, error) {
+func (q *Plane) Open() (acp.Endpoint, error) {
 	key, err := q.key()
 	if err != nil {
 		return nil, fmt.Errorf("acp: %w", err)
 	}
 	under := q.Under
 	if under == nil {
-		under = &Layer2{}
+		under = &acp.Layer2{}
 	}
 	ep, err := under.Open()
 	if err != nil {
 		return nil, err
 	}
-	return &quadsEndpoint{key: key, under: ep}, nil
+	return &endpoint{key: key, under: ep}, nil
 }
 
-func (q *QUADS) check() error {
+func (q *Plane) check() error {
 	switch {
 	case q.Password == "" && len(q.Key) == 0:
 		return errors.New("QUADS: there is no password")
 	case q.Password != "" && len(q.Key) > 0:
 		return errors.New("QUADS: there are both a password and a key")
-	case q.Password == "" && len(q.Key) != quadsKeySize:
-		return fmt.Errorf("QUADS: the key has %d bytes, not %d", len(q.Key), quadsKeySize)
+	case q.Password == "" && len(q.Key) != keySize:
+		return fmt.Errorf("QUADS: the key has %d bytes, not %d", len(q.Key), keySize)
 	}
 	return nil
 }
 
 // How the prototype makes a key of a password.
 const (
-	quadsSalt       = "\xf4tRj.t\xac\xce\xe1\x89\xf1\xfb\xc1\xc3L\xeb"
-	quadsIterations = 100_000
-	quadsKeySize    = 32
+	salt       = "\xf4tRj.t\xac\xce\xe1\x89\xf1\xfb\xc1\xc3L\xeb"
+	iterations = 100_000
+	keySize    = 32
 )
 
 // key returns the key that the fields stand for.
-func (q *QUADS) key() (*quadsKey, error) {
+func (q *Plane) key() (*domainKey, error) {
 	if err := q.check(); err != nil {
 		return nil, err
 	}
 	key := q.Key
 	if q.Password != "" {
 		var err error
-		key, err = pbkdf2.Key(sha256.New, q.Password, []byte(quadsSalt), quadsIterations, quadsKeySize)
+		key, err = pbkdf2.Key(sha256.New, q.Password, []byte(salt), iterations, keySize)
 		if err != nil {
 			return nil, fmt.Errorf("QUADS: %w", err)
 		}
@@ -118,13 +121,13 @@ func (q *QUADS) key() (*quadsKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("QUADS: %w", err)
 	}
-	k := &quadsKey{block: block}
+	k := &domainKey{block: block}
 	copy(k.iv[:], key[key[0]%10:])
 	return k, nil
 }
 
-// quadsKey encrypts and decrypts messages, each by itself.
-type quadsKey struct {
+// domainKey encrypts and decrypts messages, each by itself.
+type domainKey struct {
 	block cipher.Block
 	iv    [aes.BlockSize]byte
 }
@@ -134,7 +137,7 @@ type quadsKey struct {
 func paddedSize(n int) int { return n - n%aes.BlockSize + aes.BlockSize }
 
 // seal returns a message encrypted.
-func (k *quadsKey) seal(msg []byte) []byte {
+func (k *domainKey) seal(msg []byte) []byte {
 	sealed := make([]byte, paddedSize(len(msg)))
 	n := copy(sealed, msg)
 	for i := n; i < len(sealed); i++ {
@@ -145,12 +148,12 @@ func (k *quadsKey) seal(msg []byte) []byte {
 }
 
 // open decrypts a message in place. The error wraps ErrForeign.
-func (k *quadsKey) open(sealed []byte) ([]byte, error) {
+func (k *domainKey) open(sealed []byte) ([]byte, error) {
 	if len(sealed)%aes.BlockSize != 0 {
 		return nil, foreign(fmt.Errorf("%d bytes are no multiple of %d", len(sealed), aes.BlockSize))
 	}
 	k.decrypter().CryptBlocks(sealed, sealed)
-	n, err := wire.Scan(sealed, quadsLimits(len(sealed)))
+	n, err := wire.Scan(sealed, limits(len(sealed)))
 	if err != nil {
 		return nil, foreign(err)
 	}
@@ -161,10 +164,10 @@ func (k *quadsKey) open(sealed []byte) ([]byte, error) {
 }
 
 // decrypter returns what decrypts one message.
-func (k *quadsKey) decrypter() cipher.BlockMode { return cipher.NewCBCDecrypter(k.block, k.iv[:]) }
+func (k *domainKey) decrypter() cipher.BlockMode { return cipher.NewCBCDecrypter(k.block, k.iv[:]) }
 
-// quadsLimits are the limits for a message, those of package grasp.
-func quadsLimits(bytes int) wire.Limits {
+// limits are the limits for a message, those of package grasp.
+func limits(bytes int) wire.Limits {
 	return wire.Limits{Bytes: bytes, Elements: max(bytes, wire.DefaultElements)}
 }
 
@@ -181,5 +184,5 @@ func isPadding(b []byte) bool {
 var errNoPadding = errors.New("no padding after the CBOR item")
 
 func foreign(err error) error {
-	return fmt.Errorf("acp: QUADS: %w, nothing that makes sense under this key: %w", ErrForeign, err)
+	return fmt.Errorf("acp: QUADS: %w, nothing that makes sense under this key: %w", acp.ErrForeign, err)
 }

@@ -1,4 +1,4 @@
-package acp_test
+package memory_test
 
 import (
 	"fmt"
@@ -8,14 +8,15 @@ import (
 	"testing"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 )
 
 // BenchmarkMulticast sends to a number of nodes, all of which receive.
 func BenchmarkMulticast(b *testing.B) {
 	for _, members := range []int{1, 10, 100} {
 		b.Run(fmt.Sprintf("members=%d", members), func(b *testing.B) {
-			n := acp.NewNetwork(1)
-			l := n.NewLink(acp.LinkConfig{})
+			n := memory.NewNetwork(1)
+			l := n.NewLink(memory.LinkConfig{})
 			ends := make([]acp.Endpoint, members)
 			for i := range ends {
 				ends[i], _ = n.NewNode("", l).Open()
@@ -68,8 +69,8 @@ func BenchmarkPingPong(b *testing.B) {
 
 // BenchmarkDial opens and closes streams.
 func BenchmarkDial(b *testing.B) {
-	n := acp.NewNetwork(1)
-	l := n.NewLink(acp.LinkConfig{})
+	n := memory.NewNetwork(1)
+	l := n.NewLink(memory.LinkConfig{})
 	from, _ := n.NewNode("a", l).Open()
 	h := n.NewNode("b", l)
 	to, _ := h.Open()
@@ -92,15 +93,15 @@ func BenchmarkDial(b *testing.B) {
 // BenchmarkRoute finds the routes of one node of a thousand anew.
 func BenchmarkRoute(b *testing.B) {
 	const size = 1000
-	n := acp.NewNetwork(1)
-	nodes := make([]*acp.Node, size)
+	n := memory.NewNetwork(1)
+	nodes := make([]*memory.Node, size)
 	for i := range nodes {
 		nodes[i] = n.NewNode("")
 	}
-	var l *acp.MemoryLink
+	var l *memory.Link
 	for i := range nodes {
 		for _, j := range []int{(i + 1) % size, (i*37 + 11) % size} {
-			l = n.NewLink(acp.LinkConfig{})
+			l = n.NewLink(memory.LinkConfig{})
 			nodes[i].Attach(l)
 			nodes[j].Attach(l)
 		}
@@ -116,8 +117,8 @@ func BenchmarkRoute(b *testing.B) {
 }
 
 func benchStream(b *testing.B) (dialed, accepted *acp.Stream) {
-	n := acp.NewNetwork(1)
-	l := n.NewLink(acp.LinkConfig{})
+	n := memory.NewNetwork(1)
+	l := n.NewLink(memory.LinkConfig{})
 	from, _ := n.NewNode("a", l).Open()
 	h := n.NewNode("b", l)
 	to, _ := h.Open()

@@ -1,4 +1,4 @@
-package acp
+package memory
 
 import (
 	"bytes"
@@ -7,9 +7,12 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/go-grasp/grasp/acp"
 )
 
 const (
@@ -17,8 +20,8 @@ const (
 	backlogLen = 4096 // streams that an endpoint keeps until they are accepted
 )
 
-// memEndpoint is the Endpoint of a Node. It has no goroutine.
-type memEndpoint struct {
+// endpoint is the Endpoint of a Node. It has no goroutine.
+type endpoint struct {
 	node *Node
 	port uint16
 	done chan struct{} // closed with the endpoint
@@ -29,23 +32,23 @@ type memEndpoint struct {
 	closed  bool
 	heard   fifo[heard]
 	hear    sync.Cond
-	backlog fifo[*Stream]
+	backlog fifo[*acp.Stream]
 	accept  sync.Cond
 }
 
 // heard is a datagram and the interface it came by.
 type heard struct {
 	by      *attachment
-	m       *memPacket
+	m       *packet
 	unicast bool
 }
 
-func (e *memEndpoint) Port() uint16             { return e.port }
-func (e *memEndpoint) Addr() netip.Addr         { return e.node.Addr() }
-func (e *memEndpoint) Changed() <-chan struct{} { return e.changed }
-func (e *memEndpoint) MaxMulticast() int        { return MaxMulticast }
+func (e *endpoint) Port() uint16             { return e.port }
+func (e *endpoint) Addr() netip.Addr         { return e.node.Addr() }
+func (e *endpoint) Changed() <-chan struct{} { return e.changed }
+func (e *endpoint) MaxMulticast() int        { return acp.MaxMulticast }
 
-func (e *memEndpoint) Links() []Link {
+func (e *endpoint) Links() []acp.Link {
 	e.node.n.mu.Lock()
 	defer e.node.n.mu.Unlock()
 	return e.node.links
@@ -53,15 +56,15 @@ func (e *memEndpoint) Links() []Link {
 
 // Send fails with EMSGSIZE if the message is too large, ENODEV if the node is
 // not on the link, and ENETUNREACH if the link is down.
-func (e *memEndpoint) Send(link int, msg []byte) error {
+func (e *endpoint) Send(link int, msg []byte) error {
 	if err := e.send(link, msg); err != nil {
 		return fmt.Errorf("acp: send on link %d: %w", link, err)
 	}
 	return nil
 }
 
-func (e *memEndpoint) send(link int, msg []byte) error {
-	if len(msg) > MaxMulticast {
+func (e *endpoint) send(link int, msg []byte) error {
+	if len(msg) > acp.MaxMulticast {
 		return syscall.EMSGSIZE
 	}
 	data := bytes.Clone(msg)
@@ -76,7 +79,7 @@ func (e *memEndpoint) send(link int, msg []byte) error {
 }
 
 // tapped returns the taps of a link, and what they get.
-func (e *memEndpoint) tapped(link int, data []byte) ([]*func(Packet), Packet, error) {
+func (e *endpoint) tapped(link int, data []byte) ([]*func(Packet), Packet, error) {
 	e.node.n.mu.Lock()
 	defer e.node.n.mu.Unlock()
 	from, err := e.senderLocked(link)
@@ -92,14 +95,14 @@ func (e *memEndpoint) tapped(link int, data []byte) ([]*func(Packet), Packet, er
 	}, nil
 }
 
-func (e *memEndpoint) transmit(link int, data []byte) error {
+func (e *endpoint) transmit(link int, data []byte) error {
 	e.node.n.mu.Lock()
 	defer e.node.n.mu.Unlock()
 	from, err := e.senderLocked(link)
 	if err != nil {
 		return err
 	}
-	from.link.transmitLocked(from, &memPacket{src: netip.AddrPortFrom(from.addr, e.port), data: data})
+	from.link.transmitLocked(from, &packet{src: netip.AddrPortFrom(from.addr, e.port), data: data})
 	return nil
 }
 
@@ -108,26 +111,26 @@ func (e *memEndpoint) transmit(link int, data []byte) error {
 // link as its zone, ENODEV if the node is not on that link, ENETUNREACH if the
 // link is down, and EHOSTUNREACH for an address that is not link-local.
 // Datagrams are delayed and lost like multicasts, and not counted with them.
-func (e *memEndpoint) SendTo(to netip.AddrPort, msg []byte) error {
+func (e *endpoint) SendTo(to netip.AddrPort, msg []byte) error {
 	if err := e.sendTo(to, msg); err != nil {
 		return fmt.Errorf("acp: send to %v: %w", to, err)
 	}
 	return nil
 }
 
-func (e *memEndpoint) sendTo(to netip.AddrPort, msg []byte) error {
+func (e *endpoint) sendTo(to netip.AddrPort, msg []byte) error {
 	n := e.node.n
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
 	case e.closed:
 		return net.ErrClosed
-	case len(msg) > MaxMulticast:
+	case len(msg) > acp.MaxMulticast:
 		return syscall.EMSGSIZE
 	case !to.Addr().IsLinkLocalUnicast():
 		return syscall.EHOSTUNREACH
 	}
-	index, err := linkIn(to.Addr().Zone())
+	index, err := strconv.Atoi(to.Addr().Zone())
 	if err != nil {
 		return syscall.EINVAL
 	}
@@ -135,15 +138,15 @@ func (e *memEndpoint) sendTo(to netip.AddrPort, msg []byte) error {
 	if err != nil {
 		return err
 	}
-	if far := from.link.byAddr[to.Addr().WithZone("")]; far != nil && to.Port() == Port {
-		m := &memPacket{src: netip.AddrPortFrom(from.addr, e.port), data: bytes.Clone(msg)}
+	if far := from.link.byAddr[to.Addr().WithZone("")]; far != nil && to.Port() == acp.Port {
+		m := &packet{src: netip.AddrPortFrom(from.addr, e.port), data: bytes.Clone(msg)}
 		from.link.carryLocked(from, far, m)
 	}
 	return nil
 }
 
 // senderLocked returns the interface to send by.
-func (e *memEndpoint) senderLocked(link int) (*attachment, error) {
+func (e *endpoint) senderLocked(link int) (*attachment, error) {
 	if e.closed {
 		return nil, net.ErrClosed
 	}
@@ -159,7 +162,7 @@ func (e *memEndpoint) senderLocked(link int) (*attachment, error) {
 
 // hearLocked queues a datagram for Receive. It returns false if there is no
 // room.
-func (e *memEndpoint) hearLocked(h heard) bool {
+func (e *endpoint) hearLocked(h heard) bool {
 	if e.heard.len() == queueLen {
 		return false
 	}
@@ -168,16 +171,16 @@ func (e *memEndpoint) hearLocked(h heard) bool {
 	return true
 }
 
-func (e *memEndpoint) Receive(buf []byte) (int, Origin, error) {
+func (e *endpoint) Receive(buf []byte) (int, acp.Origin, error) {
 	h, err := e.receive()
 	if err != nil {
-		return 0, Origin{}, fmt.Errorf("acp: receive: %w", err)
+		return 0, acp.Origin{}, fmt.Errorf("acp: receive: %w", err)
 	}
 	src := netip.AddrPortFrom(h.m.src.Addr().WithZone(h.by.zone), h.m.src.Port())
-	return copy(buf, h.m.data), Origin{Link: h.by.index, Addr: src, Unicast: h.unicast}, nil
+	return copy(buf, h.m.data), acp.Origin{Link: h.by.index, Addr: src, Unicast: h.unicast}, nil
 }
 
-func (e *memEndpoint) receive() (heard, error) {
+func (e *endpoint) receive() (heard, error) {
 	e.node.n.mu.Lock()
 	defer e.node.n.mu.Unlock()
 	for {
@@ -191,7 +194,7 @@ func (e *memEndpoint) receive() (heard, error) {
 	}
 }
 
-func (e *memEndpoint) Accept() (*Stream, error) {
+func (e *endpoint) Accept() (*acp.Stream, error) {
 	e.node.n.mu.Lock()
 	defer e.node.n.mu.Unlock()
 	for {
@@ -212,7 +215,7 @@ func (e *memEndpoint) Accept() (*Stream, error) {
 // EADDRNOTAVAIL if the node is out of ports. ECONNREFUSED takes a round trip,
 // too: nobody listens on the port, or too many streams wait to be accepted.
 // When ctx is done the error wraps its cause.
-func (e *memEndpoint) Dial(ctx context.Context, to netip.AddrPort) (*Stream, error) {
+func (e *endpoint) Dial(ctx context.Context, to netip.AddrPort) (*acp.Stream, error) {
 	s, err := e.dial(ctx, to)
 	if err != nil {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(to), Err: err}
@@ -220,7 +223,7 @@ func (e *memEndpoint) Dial(ctx context.Context, to netip.AddrPort) (*Stream, err
 	return s, nil
 }
 
-func (e *memEndpoint) dial(ctx context.Context, to netip.AddrPort) (*Stream, error) {
+func (e *endpoint) dial(ctx context.Context, to netip.AddrPort) (*acp.Stream, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -242,14 +245,14 @@ func (e *memEndpoint) dial(ctx context.Context, to netip.AddrPort) (*Stream, err
 }
 
 // reach returns how far it is to an address.
-func (e *memEndpoint) reach(to netip.Addr) (time.Duration, error) {
+func (e *endpoint) reach(to netip.Addr) (time.Duration, error) {
 	e.node.n.mu.Lock()
 	defer e.node.n.mu.Unlock()
 	_, delay, err := e.wayLocked(to)
 	return delay, err
 }
 
-func (e *memEndpoint) wayLocked(to netip.Addr) (way, time.Duration, error) {
+func (e *endpoint) wayLocked(to netip.Addr) (way, time.Duration, error) {
 	if e.closed {
 		return way{}, 0, net.ErrClosed
 	}
@@ -265,7 +268,7 @@ func (e *memEndpoint) wayLocked(to netip.Addr) (way, time.Duration, error) {
 }
 
 // sleep waits until d has passed or there is no use in waiting on.
-func (e *memEndpoint) sleep(ctx context.Context, d time.Duration) error {
+func (e *endpoint) sleep(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return nil
 	}
@@ -282,7 +285,7 @@ func (e *memEndpoint) sleep(ctx context.Context, d time.Duration) error {
 }
 
 // connect is the arrival of a stream at the listener.
-func (e *memEndpoint) connect(to netip.AddrPort) (*Stream, error) {
+func (e *endpoint) connect(to netip.AddrPort) (*acp.Stream, error) {
 	n := e.node.n
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -305,7 +308,7 @@ func (e *memEndpoint) connect(to netip.AddrPort) (*Stream, error) {
 }
 
 // Close resets the streams that nobody accepted. It never fails.
-func (e *memEndpoint) Close() error {
+func (e *endpoint) Close() error {
 	e.node.n.mu.Lock()
 	defer e.node.n.mu.Unlock()
 	if !e.closed {
@@ -314,17 +317,17 @@ func (e *memEndpoint) Close() error {
 	return nil
 }
 
-func (e *memEndpoint) closeLocked() {
+func (e *endpoint) closeLocked() {
 	e.closed = true
 	close(e.done)
 	e.heard = fifo[heard]{}
 	e.hear.Broadcast()
 	e.accept.Broadcast()
 	for e.backlog.len() > 0 {
-		e.backlog.pop().Conn.(*memConn).abortLocked()
+		e.backlog.pop().Conn.(*conn).abortLocked()
 	}
 	h := e.node
 	delete(h.ports, e.port)
-	h.endpoints = slices.DeleteFunc(h.endpoints, func(o *memEndpoint) bool { return o == e })
+	h.endpoints = slices.DeleteFunc(h.endpoints, func(o *endpoint) bool { return o == e })
 	h.shareLocked()
 }

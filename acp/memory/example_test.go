@@ -1,4 +1,4 @@
-package acp_test
+package memory_test
 
 import (
 	"context"
@@ -9,13 +9,13 @@ import (
 	"net/netip"
 	"syscall"
 
-	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 )
 
 // Two nodes on a link: one multicasts, the other dials back.
 func ExampleNetwork() {
-	n := acp.NewNetwork(1)
-	link := n.NewLink(acp.LinkConfig{Name: "lan"})
+	n := memory.NewNetwork(1)
+	link := n.NewLink(memory.LinkConfig{Name: "lan"})
 	alice, err := n.NewNode("alice", link).Open()
 	if err != nil {
 		log.Fatal(err)
@@ -61,8 +61,8 @@ func ExampleNetwork() {
 
 // In a chain, streams are routed over the node in the middle until it dies.
 func ExampleNode_Kill() {
-	n := acp.NewNetwork(1)
-	left, right := n.NewLink(acp.LinkConfig{}), n.NewLink(acp.LinkConfig{})
+	n := memory.NewNetwork(1)
+	left, right := n.NewLink(memory.LinkConfig{}), n.NewLink(memory.LinkConfig{})
 	a, b, c := n.NewNode("a", left), n.NewNode("b", left, right), n.NewNode("c", right)
 	from, err := a.Open()
 	if err != nil {

@@ -1,4 +1,4 @@
-package acp_test
+package memory_test
 
 import (
 	"fmt"
@@ -14,11 +14,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 )
 
 // pair returns two nodes on a link.
-func pair(cfg acp.LinkConfig) (l *acp.MemoryLink, a, b *acp.Node) {
-	n := acp.NewNetwork(1)
+func pair(cfg memory.LinkConfig) (l *memory.Link, a, b *memory.Node) {
+	n := memory.NewNetwork(1)
 	l = n.NewLink(cfg)
 	return l, n.NewNode("a", l), n.NewNode("b", l)
 }
@@ -33,7 +34,7 @@ func endpointOf(t *testing.T, p acp.Plane) acp.Endpoint {
 }
 
 // index returns what a node calls a link.
-func index(t *testing.T, h *acp.Node, l *acp.MemoryLink) int {
+func index(t *testing.T, h *memory.Node, l *memory.Link) int {
 	t.Helper()
 	link, ok := h.Link(l)
 	require.True(t, ok)
@@ -61,7 +62,7 @@ func changed(e acp.Endpoint) bool {
 }
 
 func TestNetworkConformance(t *testing.T) {
-	for _, cfg := range []acp.LinkConfig{{}, {Delay: 2 * time.Millisecond, Jitter: time.Millisecond}} {
+	for _, cfg := range []memory.LinkConfig{{}, {Delay: 2 * time.Millisecond, Jitter: time.Millisecond}} {
 		t.Run(fmt.Sprint("delay ", cfg.Delay), func(t *testing.T) {
 			_, a, b := pair(cfg)
 			before := runtime.NumGoroutine()
@@ -75,7 +76,7 @@ func TestNetworkConformance(t *testing.T) {
 }
 
 func TestNetworkConformanceOfOneNode(t *testing.T) {
-	_, a, _ := pair(acp.LinkConfig{})
+	_, a, _ := pair(memory.LinkConfig{})
 	testPlane(t, a, a)
 }
 
@@ -83,7 +84,7 @@ func TestNetworkConformanceInBubble(t *testing.T) {
 	for _, test := range planeTests {
 		t.Run(test.Name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				_, a, b := pair(acp.LinkConfig{Delay: time.Second})
+				_, a, b := pair(memory.LinkConfig{Delay: time.Second})
 				test.Run(t, a, b)
 			})
 		})
@@ -91,13 +92,13 @@ func TestNetworkConformanceInBubble(t *testing.T) {
 }
 
 func TestNodeIsSecure(t *testing.T) {
-	_, a, _ := pair(acp.LinkConfig{})
+	_, a, _ := pair(memory.LinkConfig{})
 	assert.True(t, a.Status().Secure)
 	assert.NotEmpty(t, a.Status().Reason)
 }
 
 func TestChangesAreTold(t *testing.T) {
-	l, a, b := pair(acp.LinkConfig{})
+	l, a, b := pair(memory.LinkConfig{})
 	e, far := endpointOf(t, a), endpointOf(t, b)
 	require.False(t, changed(e))
 
@@ -131,8 +132,8 @@ func TestChangesAreTold(t *testing.T) {
 
 func TestMulticastStaysOnItsLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := acp.NewNetwork(1)
-		l1, l2 := n.NewLink(acp.LinkConfig{}), n.NewLink(acp.LinkConfig{})
+		n := memory.NewNetwork(1)
+		l1, l2 := n.NewLink(memory.LinkConfig{}), n.NewLink(memory.LinkConfig{})
 		a, b, c := n.NewNode("a", l1), n.NewNode("b", l1, l2), n.NewNode("c", l2)
 		e := endpointOf(t, a)
 		heardB, heardC := receive(t, endpointOf(t, b)), receive(t, endpointOf(t, c))
@@ -145,8 +146,8 @@ func TestMulticastStaysOnItsLink(t *testing.T) {
 
 func TestTwoLinksAreTwoCopies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := acp.NewNetwork(1)
-		l1, l2 := n.NewLink(acp.LinkConfig{}), n.NewLink(acp.LinkConfig{})
+		n := memory.NewNetwork(1)
+		l1, l2 := n.NewLink(memory.LinkConfig{}), n.NewLink(memory.LinkConfig{})
 		a, b := n.NewNode("a", l1, l2), n.NewNode("b", l1, l2)
 		e := endpointOf(t, a)
 		c := receive(t, endpointOf(t, b))
@@ -163,7 +164,7 @@ func TestTwoLinksAreTwoCopies(t *testing.T) {
 
 func TestTwoInterfacesOnOneLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, a, b := pair(acp.LinkConfig{})
+		l, a, b := pair(memory.LinkConfig{})
 		second := a.Attach(l)
 		c, far := receive(t, endpointOf(t, a)), receive(t, endpointOf(t, b))
 		require.NoError(t, endpointOf(t, a).Send(second.Index, []byte("hello")))
@@ -173,7 +174,7 @@ func TestTwoInterfacesOnOneLink(t *testing.T) {
 }
 
 func TestAttachedAgainIsNew(t *testing.T) {
-	l, a, _ := pair(acp.LinkConfig{})
+	l, a, _ := pair(memory.LinkConfig{})
 	seen := make(map[int]bool)
 	addrs := make(map[string]bool)
 	for range 100 {
@@ -189,7 +190,7 @@ func TestAttachedAgainIsNew(t *testing.T) {
 }
 
 func TestAddressesOfNodes(t *testing.T) {
-	_, a, b := pair(acp.LinkConfig{})
+	_, a, b := pair(memory.LinkConfig{})
 	e := endpointOf(t, a)
 	assert.ErrorIs(t, a.SetAddr(b.Addr()), syscall.EADDRINUSE)
 	assert.ErrorIs(t, a.SetAddr(acp.Group6), syscall.EADDRNOTAVAIL)
@@ -202,7 +203,7 @@ func TestAddressesOfNodes(t *testing.T) {
 
 func TestKilledNodeCanBeRevived(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, a, b := pair(acp.LinkConfig{})
+		l, a, b := pair(memory.LinkConfig{})
 		e, err := a.Open()
 		require.NoError(t, err)
 		c := receive(t, endpointOf(t, b))
@@ -225,15 +226,15 @@ func TestKilledNodeCanBeRevived(t *testing.T) {
 func TestThousandNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const size = 1000
-		n := acp.NewNetwork(1)
-		nodes := make([]*acp.Node, size)
+		n := memory.NewNetwork(1)
+		nodes := make([]*memory.Node, size)
 		for i := range nodes {
 			nodes[i] = n.NewNode(fmt.Sprint("node", i))
 		}
-		var links []*acp.MemoryLink
+		var links []*memory.Link
 		for i := range nodes {
 			for _, j := range []int{(i + 1) % size, (i*37 + 11) % size} {
-				l := n.NewLink(acp.LinkConfig{Delay: 10 * time.Millisecond})
+				l := n.NewLink(memory.LinkConfig{Delay: 10 * time.Millisecond})
 				nodes[i].Attach(l)
 				nodes[j].Attach(l)
 				links = append(links, l)
@@ -294,8 +295,8 @@ func TestThousandNodes(t *testing.T) {
 // thousand, in virtual time.
 func TestHundredThousandPackets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := acp.NewNetwork(1)
-		l := n.NewLink(acp.LinkConfig{Delay: time.Millisecond, Jitter: time.Millisecond})
+		n := memory.NewNetwork(1)
+		l := n.NewLink(memory.LinkConfig{Delay: time.Millisecond, Jitter: time.Millisecond})
 		var wg sync.WaitGroup
 		var ends []acp.Endpoint
 		for range 100 {

@@ -1,4 +1,4 @@
-package acp_test
+package memory_test
 
 import (
 	"bytes"
@@ -20,10 +20,11 @@ import (
 	"golang.org/x/net/nettest"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 )
 
 // streamTo opens a stream between two nodes, to an address of the second.
-func streamTo(t *testing.T, a, b *acp.Node, addr netip.Addr) (dialed, accepted *acp.Stream) {
+func streamTo(t *testing.T, a, b *memory.Node, addr netip.Addr) (dialed, accepted *acp.Stream) {
 	t.Helper()
 	from, to := endpointOf(t, a), endpointOf(t, b)
 	dialed, err := from.Dial(t.Context(), netip.AddrPortFrom(addr, to.Port()))
@@ -36,13 +37,13 @@ func streamTo(t *testing.T, a, b *acp.Node, addr netip.Addr) (dialed, accepted *
 }
 
 // stream opens a stream between the global addresses of two nodes.
-func stream(t *testing.T, a, b *acp.Node) (dialed, accepted *acp.Stream) {
+func stream(t *testing.T, a, b *memory.Node) (dialed, accepted *acp.Stream) {
 	t.Helper()
 	return streamTo(t, a, b, b.Addr())
 }
 
 // neighbour returns the address of b on a link as a has to dial it.
-func neighbour(t *testing.T, a, b *acp.Node, l *acp.MemoryLink) netip.Addr {
+func neighbour(t *testing.T, a, b *memory.Node, l *memory.Link) netip.Addr {
 	t.Helper()
 	near, ok := a.Link(l)
 	require.True(t, ok)
@@ -55,7 +56,7 @@ func TestStreamIsANetConn(t *testing.T) {
 	for _, delay := range []time.Duration{0, time.Millisecond} {
 		t.Run(delay.String(), func(t *testing.T) {
 			nettest.TestConn(t, func() (net.Conn, net.Conn, func(), error) {
-				_, a, b := pair(acp.LinkConfig{Delay: delay})
+				_, a, b := pair(memory.LinkConfig{Delay: delay})
 				ea, _ := a.Open()
 				eb, _ := b.Open()
 				dialed, err := ea.Dial(t.Context(), netip.AddrPortFrom(b.Addr(), eb.Port()))
@@ -73,7 +74,7 @@ func TestStreamIsANetConn(t *testing.T) {
 
 func TestStreamTakesTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, a, b := pair(acp.LinkConfig{Delay: time.Minute})
+		l, a, b := pair(memory.LinkConfig{Delay: time.Minute})
 		start := time.Now()
 		dialed, accepted := stream(t, a, b)
 		assert.Equal(t, 2*time.Minute, time.Since(start), "a round trip")
@@ -97,7 +98,7 @@ func TestStreamTakesTime(t *testing.T) {
 
 func TestWriterWaitsForReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, a, b := pair(acp.LinkConfig{})
+		_, a, b := pair(memory.LinkConfig{})
 		dialed, accepted := stream(t, a, b)
 		require.NoError(t, dialed.SetWriteDeadline(time.Now().Add(time.Hour)))
 		n, err := dialed.Write(make([]byte, 1<<20))
@@ -121,7 +122,7 @@ func TestWriterWaitsForReader(t *testing.T) {
 func TestConcurrentWritesDoNotMix(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const size = 100 << 10 // more than fits at once
-		_, a, b := pair(acp.LinkConfig{Delay: time.Millisecond})
+		_, a, b := pair(memory.LinkConfig{Delay: time.Millisecond})
 		dialed, accepted := stream(t, a, b)
 		var wg sync.WaitGroup
 		for _, s := range []string{"a", "b", "c"} {
@@ -143,7 +144,7 @@ func TestConcurrentWritesDoNotMix(t *testing.T) {
 
 func TestCloseLetsThePeerReadOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, a, b := pair(acp.LinkConfig{Delay: time.Second})
+		_, a, b := pair(memory.LinkConfig{Delay: time.Second})
 		dialed, accepted := stream(t, a, b)
 		_, err := dialed.Write([]byte("farewell"))
 		require.NoError(t, err)
@@ -167,7 +168,7 @@ func TestCloseLetsThePeerReadOn(t *testing.T) {
 }
 
 func TestCloseOfTheUnreadIsAReset(t *testing.T) {
-	_, a, b := pair(acp.LinkConfig{})
+	_, a, b := pair(memory.LinkConfig{})
 	dialed, accepted := stream(t, a, b)
 	_, err := dialed.Write([]byte("a question"))
 	require.NoError(t, err)
@@ -183,7 +184,7 @@ func TestCloseUnblocksReadAndWrite(t *testing.T) {
 	for _, who := range []string{"own", "peer", "kill", "kill peer"} {
 		t.Run(who, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				_, a, b := pair(acp.LinkConfig{})
+				_, a, b := pair(memory.LinkConfig{})
 				dialed, accepted := stream(t, a, b)
 				errs := make(chan error, 2)
 				go func() {
@@ -218,7 +219,7 @@ func TestCloseUnblocksReadAndWrite(t *testing.T) {
 
 func TestDeadlines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, a, b := pair(acp.LinkConfig{})
+		_, a, b := pair(memory.LinkConfig{})
 		dialed, accepted := stream(t, a, b)
 		start := time.Now()
 		require.NoError(t, dialed.SetDeadline(start.Add(time.Minute)))
@@ -250,15 +251,15 @@ func TestDeadlines(t *testing.T) {
 func TestDataWaitsForAPath(t *testing.T) {
 	for _, c := range []struct {
 		name     string
-		cut, fix func(l *acp.MemoryLink, a, b *acp.Node)
+		cut, fix func(l *memory.Link, a, b *memory.Node)
 	}{
-		{"down", func(l *acp.MemoryLink, _, _ *acp.Node) { l.Down() }, func(l *acp.MemoryLink, _, _ *acp.Node) { l.Up() }},
-		{"cut", (*acp.MemoryLink).Cut, (*acp.MemoryLink).Mend},
-		{"detach", func(l *acp.MemoryLink, a, _ *acp.Node) { a.Detach(l) }, func(l *acp.MemoryLink, a, _ *acp.Node) { a.Attach(l) }},
+		{"down", func(l *memory.Link, _, _ *memory.Node) { l.Down() }, func(l *memory.Link, _, _ *memory.Node) { l.Up() }},
+		{"cut", (*memory.Link).Cut, (*memory.Link).Mend},
+		{"detach", func(l *memory.Link, a, _ *memory.Node) { a.Detach(l) }, func(l *memory.Link, a, _ *memory.Node) { a.Attach(l) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l, a, b := pair(acp.LinkConfig{Delay: time.Second})
+				l, a, b := pair(memory.LinkConfig{Delay: time.Second})
 				dialed, accepted := stream(t, a, b)
 				write := func(s string) {
 					_, err := dialed.Write([]byte(s))
@@ -284,7 +285,7 @@ func TestDataWaitsForAPath(t *testing.T) {
 
 func TestRenumberingStallsStreamsOfTheAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, a, b := pair(acp.LinkConfig{})
+		l, a, b := pair(memory.LinkConfig{})
 		global, globalEnd := stream(t, a, b)
 		local, localEnd := streamTo(t, a, b, neighbour(t, a, b, l))
 		stalls := func(dialed, accepted *acp.Stream) bool {
@@ -312,7 +313,7 @@ func TestRenumberingStallsStreamsOfTheAddress(t *testing.T) {
 
 func TestKillResetsPeers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, a, b := pair(acp.LinkConfig{Delay: time.Hour})
+		_, a, b := pair(memory.LinkConfig{Delay: time.Hour})
 		open1, peer1 := stream(t, a, b)
 		closed, peer2 := stream(t, a, b)
 		waiting, err := endpointOf(t, b).Dial(t.Context(), netip.AddrPortFrom(a.Addr(), endpointOf(t, a).Port()))
@@ -335,7 +336,7 @@ func TestKillResetsPeers(t *testing.T) {
 
 func TestTenThousandIdleStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, a, b := pair(acp.LinkConfig{Delay: time.Millisecond})
+		_, a, b := pair(memory.LinkConfig{Delay: time.Millisecond})
 		from, to := endpointOf(t, a), endpointOf(t, b)
 		var wg sync.WaitGroup
 		streams := make(chan *acp.Stream, 20000)

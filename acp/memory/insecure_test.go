@@ -1,4 +1,4 @@
-package acp_test
+package memory_test
 
 import (
 	"net"
@@ -10,24 +10,25 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 )
 
 func TestInsecureIsThePlaneItWraps(t *testing.T) {
-	_, a, b := pair(acp.LinkConfig{})
-	testPlane(t, acp.Insecure{Plane: a}, &acp.Insecure{Plane: b})
+	_, a, b := pair(memory.LinkConfig{})
+	testPlane(t, memory.Insecure{Plane: a}, &memory.Insecure{Plane: b})
 }
 
 func TestInsecureIsNeverSecure(t *testing.T) {
-	_, a, _ := pair(acp.LinkConfig{})
+	_, a, _ := pair(memory.LinkConfig{})
 	require.True(t, a.Status().Secure)
-	for _, p := range []acp.Plane{acp.Insecure{}, acp.Insecure{Plane: a}} {
+	for _, p := range []acp.Plane{memory.Insecure{}, memory.Insecure{Plane: a}} {
 		assert.False(t, p.Status().Secure)
 		assert.NotEmpty(t, p.Status().Reason)
 	}
 }
 
 func TestInsecureNothingHasNoLinks(t *testing.T) {
-	e := endpointOf(t, acp.Insecure{})
+	e := endpointOf(t, memory.Insecure{})
 	assert.Empty(t, e.Links())
 	assert.False(t, e.Addr().IsValid())
 	assert.NotZero(t, e.Port())

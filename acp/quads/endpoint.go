@@ -1,0 +1,94 @@
+package quads
+
+import (
+	"context"
+	"crypto/aes"
+	"fmt"
+	"net/netip"
+	"sync"
+	"syscall"
+
+	"github.com/go-grasp/grasp/acp"
+)
+
+// endpoint is what one instance has of a [Plane]. Nothing of the
+// endpoint below is promoted, lest anything pass by in clear.
+type endpoint struct {
+	key   *domainKey
+	under acp.Endpoint
+}
+
+// Port implements [acp.Endpoint].
+func (e *endpoint) Port() uint16 { return e.under.Port() }
+
+// Links implements [acp.Endpoint].
+func (e *endpoint) Links() []acp.Link { return e.under.Links() }
+
+// Addr implements [acp.Endpoint].
+func (e *endpoint) Addr() netip.Addr { return e.under.Addr() }
+
+// Changed implements [acp.Endpoint].
+func (e *endpoint) Changed() <-chan struct{} { return e.under.Changed() }
+
+// Close implements [acp.Endpoint].
+func (e *endpoint) Close() error { return e.under.Close() }
+
+// MaxMulticast implements [acp.Endpoint]: there has to be room for the padding.
+func (e *endpoint) MaxMulticast() int {
+	room := e.under.MaxMulticast()
+	return room - room%aes.BlockSize - 1
+}
+
+// Send implements [acp.Endpoint].
+func (e *endpoint) Send(link int, msg []byte) error {
+	if err := e.fits(msg); err != nil {
+		return fmt.Errorf("acp: QUADS: send on link %d: %w", link, err)
+	}
+	return e.under.Send(link, e.key.seal(msg))
+}
+
+// SendTo implements [acp.Endpoint].
+func (e *endpoint) SendTo(to netip.AddrPort, msg []byte) error {
+	if err := e.fits(msg); err != nil {
+		return fmt.Errorf("acp: QUADS: send to %v: %w", to, err)
+	}
+	return e.under.SendTo(to, e.key.seal(msg))
+}
+
+func (e *endpoint) fits(msg []byte) error {
+	if limit := e.MaxMulticast(); len(msg) > limit {
+		return fmt.Errorf("%d bytes, the limit is %d: %w", len(msg), limit, syscall.EMSGSIZE)
+	}
+	return nil
+}
+
+// datagrams are buffers with room for any datagram.
+var datagrams = sync.Pool{New: func() any { return new([1 << 16]byte) }}
+
+// Receive implements [acp.Endpoint].
+func (e *endpoint) Receive(buf []byte) (int, acp.Origin, error) {
+	sealed := datagrams.Get().(*[1 << 16]byte)
+	defer datagrams.Put(sealed)
+	n, from, err := e.under.Receive(sealed[:])
+	if err != nil {
+		return 0, from, err
+	}
+	msg, err := e.key.open(sealed[:n])
+	return copy(buf, msg), from, err
+}
+
+// Accept implements [acp.Endpoint].
+func (e *endpoint) Accept() (*acp.Stream, error) { return e.stream(e.under.Accept()) }
+
+// Dial implements [acp.Endpoint].
+func (e *endpoint) Dial(ctx context.Context, to netip.AddrPort) (*acp.Stream, error) {
+	return e.stream(e.under.Dial(ctx, to))
+}
+
+func (e *endpoint) stream(s *acp.Stream, err error) (*acp.Stream, error) {
+	if err != nil {
+		return nil, err
+	}
+	s.Conn = newConn(s.Conn, e.key)
+	return s, nil
+}
