@@ -279,13 +279,9 @@ func (g *Instance) takeLocators(name string, m *wire.Response, link int, peer ne
 	expire := time.Now().Add(ttl)
 	var all []cachedLocator
 	add := func(w wire.Locator, diverted bool) {
-		// RFC 8990 section 2.9.5.1: no link-local address in a Divert. And
-		// nobody but this host can be reached by a loopback address.
-		// A link-local one of IPv6 is none without the link.
-		if a := w.Addr; diverted && (isLinkLocal(w) || g.cfg.DULL) || a.IsLoopback() && !peer.Addr().IsLoopback() ||
-			link == 0 && a.Is6() && a.IsLinkLocalUnicast() ||
-			a.IsValid() && (a.IsUnspecified() || a.IsMulticast()) {
-			g.drop(eventOf(m, Event{Reason: ReasonBadLocator, Peer: peer, Link: link, Objective: name}))
+		err := origin{link != 0, peer.Addr().IsLoopback(), diverted}.check(w)
+		if err != nil || diverted && g.cfg.DULL { // RFC 8990 section 2.5.2: it takes no Divert
+			g.drop(eventOf(m, Event{Reason: ReasonBadLocator, Peer: peer, Link: link, Objective: name, Err: err}))
 			return
 		}
 		l := decodeLocator(w, link)

@@ -93,7 +93,11 @@ func (a *ASA) flooded(op string, t TaggedObjective) (wire.Flooded, error) {
 		return wire.Flooded{}, fail(op, o.Name, ErrCBORFail, err)
 	}
 	if t.Source != nil {
-		if f.Locator, err = t.Source.encode(); err != nil {
+		f.Locator, err = t.Source.encode()
+		if err == nil && f.Locator.Addr != netip6Unspecified {
+			err = sending.check(f.Locator)
+		}
+		if err != nil {
 			return wire.Flooded{}, fail(op, o.Name, ErrInvalidLoc, err)
 		}
 	}
@@ -172,7 +176,13 @@ func (g *Instance) takeFlood(m *wire.Flood, raw []byte, from acp.Origin) {
 // them (RFC 8990 section 2.8.11).
 func (g *Instance) cacheFlood(m *wire.Flood, from acp.Origin) {
 	expire := g.floodExpiry(m, from)
+	own := !from.Addr.IsValid() // then its locators were checked before it was sent
+	source := origin{onLink: from.Link != 0, local: from.Addr.Addr().IsLoopback()}
 	for _, f := range m.Objectives {
+		if err := source.check(f.Locator); err != nil && !own {
+			g.drop(eventOf(m, Event{Reason: ReasonBadLocator, Peer: from.Addr, Link: from.Link, Objective: f.Objective.Name, Err: err}))
+			continue
+		}
 		if isLinkLocal(f.Locator) && m.Objectives[0].Objective.LoopCount != 1 {
 			g.drop(eventOf(m, Event{Reason: ReasonLinkLocalSource, Peer: from.Addr, Link: from.Link, Objective: f.Objective.Name}))
 			continue
@@ -239,7 +249,7 @@ func (a *ASA) ExpireFlood(t TaggedObjective) error {
 	link := 0
 	if t.Source != nil {
 		var err error
-		if w, err = t.Source.encode(); err != nil {
+		if w, err = t.Source.encodeAsIs(); err != nil {
 			return fail(op, t.Objective.Name, ErrInvalidLoc, err)
 		}
 		link = t.Source.IfIndex

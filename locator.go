@@ -81,11 +81,18 @@ func (l Locator) String() string {
 
 // encode returns the locator as it is sent, no locator if it has no address.
 func (l Locator) encode() (wire.Locator, error) {
+	l.IP = l.IP.Unmap()
+	return l.encodeAsIs()
+}
+
+// encodeAsIs returns the locator as it came, be it with an IPv4 address in the
+// form of an IPv6 one.
+func (l Locator) encodeAsIs() (wire.Locator, error) {
 	w := wire.Locator{Protocol: l.Protocol, Port: l.Port}
 	set := 0
 	if l.IP.IsValid() {
 		set++
-		w.Addr = l.IP.Unmap().WithZone("")
+		w.Addr = l.IP.WithZone("")
 		w.Kind = wire.LocatorIPv6
 		if w.Addr.Is4() {
 			w.Kind = wire.LocatorIPv4
@@ -138,6 +145,11 @@ func (l ownLocator) isFor(link acp.Link) bool {
 	return l.Addr == link.Addr.WithZone("")
 }
 
+// sending judges the locators that an ASA has sent. The link that a link-local
+// one goes with is found when it is.
+var sending = origin{onLink: true, local: true}
+
+// encodeLocators returns locators as responses give them.
 func encodeLocators(ls []Locator) ([]ownLocator, error) {
 	var out []ownLocator
 	for _, l := range ls {
@@ -147,6 +159,9 @@ func encodeLocators(ls []Locator) ([]ownLocator, error) {
 		}
 		if w.Kind == 0 {
 			return nil, fmt.Errorf("locator without address")
+		}
+		if err := sending.check(w); err != nil {
+			return nil, err
 		}
 		out = append(out, ownLocator{w, l.IP.Zone()})
 	}
@@ -174,6 +189,57 @@ func onLink(a netip.Addr, link int) netip.Addr {
 		return a.WithZone(strconv.Itoa(link))
 	}
 	return a
+}
+
+// origin is where a locator came from, which decides what addresses it may have.
+type origin struct {
+	onLink   bool // by a link, which a link-local address goes with
+	local    bool // from this host: a loopback address leads to where it did there
+	diverted bool // in a Divert option
+}
+
+// fit returns the address of a locator in the form in which it is used, or why
+// nobody can use it or must. Whatever comes in by whatever message, what a name
+// stands for and what a caller gives are judged here and nowhere else. An IPv6
+// address that stands for one of IPv4 (::ffff:a.b.c.d) is that one: a socket
+// takes it for that, too.
+func (from origin) fit(a netip.Addr) (netip.Addr, error) {
+	a = a.Unmap()
+	var why string
+	switch {
+	case a.IsUnspecified(): // a socket takes it for this host
+		why = "unspecified"
+	case a.Is4() && a.As4()[0] == 0, ipv4Compatible.Contains(a) && !a.IsLoopback():
+		why = "reserved"
+	case a.IsMulticast():
+		why = "multicast"
+	case a == ipv4Broadcast:
+		why = "broadcast"
+	case a.IsLoopback() && (!from.local || from.diverted):
+		why = "loopback"
+	case a.IsLinkLocalUnicast() && from.diverted: // RFC 8990 section 2.9.5.1
+		why = "link-local in a Divert"
+	case a.Is6() && a.IsLinkLocalUnicast() && a.Zone() == "" && !from.onLink:
+		why = "link-local without interface"
+	default:
+		return a, nil
+	}
+	return netip.Addr{}, fmt.Errorf("%v: %s address", a, why)
+}
+
+var (
+	ipv4Broadcast  = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+	ipv4Compatible = netip.PrefixFrom(netip.IPv6Unspecified(), 96) // RFC 4291 section 2.5.5.1
+)
+
+// check returns why a locator must not be used, or nil. A name is judged when it
+// is resolved.
+func (from origin) check(w wire.Locator) error {
+	if w.Kind != wire.LocatorIPv6 && w.Kind != wire.LocatorIPv4 {
+		return nil
+	}
+	_, err := from.fit(w.Addr)
+	return err
 }
 
 // onLinkOnly says that an address is of use on one link only.

@@ -39,7 +39,7 @@ func (l *cachedLocator) merge(other cachedLocator) {
 // (2.9.5.2).
 func (c *locatorCache) mayDivert(l cachedLocator, link int) bool {
 	addr := l.wire.Addr
-	return addr.IsValid() && !isLinkLocal(l.wire) && l.IfIndex != link && !(c.translated4 && addr.Is4())
+	return addr.IsValid() && !isLinkLocal(l.wire) && l.IfIndex != link && !(c.translated4 && addr.Unmap().Is4())
 }
 
 // locatorCache is the discovery cache.
@@ -115,7 +115,7 @@ func (c *locatorCache) divert(name string, link int) ([]wire.Locator, time.Durat
 
 // rapidValue returns the value that came with a locator, while it lives.
 func (c *locatorCache) rapidValue(name string, from Locator) *wire.Objective {
-	w, err := from.encode()
+	w, err := from.encodeAsIs()
 	if err != nil {
 		return nil
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strconv"
 )
 
@@ -42,6 +41,8 @@ func (g *Instance) placesOf(ctx context.Context, l Locator, usual int) ([]netip.
 		return nil, fmt.Errorf("%v: no port", l)
 	}
 	addrs := []netip.Addr{l.IP}
+	// A peer that gives a name must not make us talk to ourselves.
+	from := origin{onLink: l.IfIndex != 0, local: l.IP.IsValid()}
 	if !l.IP.IsValid() {
 		var err error
 		if addrs, err = g.lookUp(ctx, host); err != nil {
@@ -49,12 +50,17 @@ func (g *Instance) placesOf(ctx context.Context, l Locator, usual int) ([]netip.
 		}
 	}
 	var out []netip.AddrPort
+	var errs []error
 	for _, addr := range addrs {
-		addr = onLink(addr.Unmap(), l.IfIndex)
-		if addr.Is6() && addr.IsLinkLocalUnicast() && addr.Zone() == "" {
-			return nil, fmt.Errorf("%v: link-local without interface", l)
+		addr, err := from.fit(addr)
+		if err != nil {
+			errs = append(errs, err)
+			continue
 		}
-		out = append(out, netip.AddrPortFrom(addr, uint16(port)))
+		out = append(out, netip.AddrPortFrom(onLink(addr, l.IfIndex), uint16(port)))
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%v has no address to connect to: %w", l, errors.Join(errs...))
 	}
 	return out, nil
 }
@@ -81,19 +87,8 @@ func (g *Instance) lookUp(ctx context.Context, host string) ([]netip.Addr, error
 	if host == "" {
 		return nil, errors.New("no address")
 	}
-	var addrs []netip.Addr
 	if addr, err := netip.ParseAddr(host); err == nil {
-		addrs = []netip.Addr{addr}
-	} else if addrs, err = g.cfg.Resolver.LookupNetIP(ctx, "ip", host); err != nil {
-		return nil, err
+		return []netip.Addr{addr}, nil
 	}
-	// A peer that gives a name must not make us talk to ourselves.
-	addrs = slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool {
-		a = a.Unmap()
-		return a.IsLoopback() || a.IsUnspecified() || a.IsMulticast()
-	})
-	if len(addrs) == 0 {
-		return nil, fmt.Errorf("%q has no address to connect to", host)
-	}
-	return addrs, nil
+	return g.cfg.Resolver.LookupNetIP(ctx, "ip", host)
 }
