@@ -15,11 +15,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The table of limits in SECURITY.md says what the code does: it has every
+// The table of limits in docs/SECURITY.md says what the code does: it has every
 // field of Limits, in order, with its default and with the counter that the
 // field's comment names.
 func TestSecurityLimits(t *testing.T) {
-	doc, err := os.ReadFile("SECURITY.md")
+	doc, err := os.ReadFile("docs/SECURITY.md")
 	require.NoError(t, err)
 	rows := regexp.MustCompile("(?m)^\\| `(\\w+)` \\| (\\S+) \\| .* \\| (.+) \\|$").FindAllStringSubmatch(string(doc), -1)
 
