@@ -4,10 +4,12 @@ import (
 	"container/list"
 	"context"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/go-grasp/grasp/internal/share"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -28,18 +30,18 @@ type request struct {
 // Peers are served by turns, each in the order of its requests, so that one
 // who asks for much does not keep others waiting.
 type backlog struct {
-	mu      sync.Mutex        // guards all following fields
-	takers  map[*ASA]struct{} // while there are none, it is closed
-	queue   *shares[*queued]  // nobody waits while it is not empty
-	byAge   *list.List        // of *queued, oldest first
-	waiting []listener        // oldest first
-	slots   []chan request    // empty ones, for those who will wait
+	mu      sync.Mutex                         // guards all following fields
+	takers  map[*ASA]struct{}                  // while there are none, it is closed
+	queue   *share.Shares[netip.Addr, *queued] // nobody waits while it is not empty
+	byAge   *list.List                         // of *queued, oldest first
+	waiting []listener                         // oldest first
+	slots   []chan request                     // empty ones, for those who will wait
 }
 
 // queued is a request in the queue.
 type queued struct {
 	request
-	held *held[*queued]
+	elem *share.Elem[netip.Addr, *queued]
 	age  *list.Element
 }
 
@@ -56,12 +58,12 @@ func (b *backlog) clearLocked(limit int) (was []*Session) {
 			was = append(was, at.Value.(*queued).session)
 		}
 	}
-	b.queue, b.byAge = newShares[*queued](limit, limit), list.New()
+	b.queue, b.byAge = share.New[netip.Addr, *queued](limit, limit), list.New()
 	return was
 }
 
 func (b *backlog) takeLocked(q *queued) request {
-	b.queue.remove(q.held)
+	b.queue.Remove(q.elem)
 	b.byAge.Remove(q.age)
 	return q.request
 }
@@ -110,14 +112,14 @@ func (b *backlog) put(r request) (refused *Session) {
 		return nil // it is for those who wait now
 	}
 	q := &queued{request: r}
-	var full *held[*queued]
-	q.held, full = b.queue.add(r.session.key.initiator, q)
+	var full *share.Elem[netip.Addr, *queued]
+	q.elem, full = b.queue.Add(r.session.key.initiator, q)
 	q.age = b.byAge.PushBack(q)
 	if full == nil {
 		return nil
 	}
-	if b.queue.of(r.session.key.initiator) < b.queue.largest {
-		q = b.queue.ofLargest().youngest().value
+	if b.queue.CountOf(r.session.key.initiator) < b.queue.Largest() {
+		q = b.queue.YoungestOfLargest().Value
 	}
 	return b.takeLocked(q).session
 }
@@ -146,8 +148,8 @@ func (b *backlog) get(ctx context.Context, a *ASA) (request, error) {
 		b.mu.Unlock()
 		return request{}, cause(ErrStopped, a.gone)
 	}
-	if next := b.queue.next(); next != nil {
-		r := b.takeLocked(next.value)
+	if next := b.queue.Next(); next != nil {
+		r := b.takeLocked(next.Value)
 		b.mu.Unlock()
 		return r, nil
 	}
@@ -218,7 +220,7 @@ func (b *backlog) stopWith(err error, match func(*ASA) bool) {
 	})
 	var refused []*Session
 	if len(b.takers) == 0 {
-		refused = b.clearLocked(b.queue.limit)
+		refused = b.clearLocked(b.queue.Limit())
 	}
 	b.mu.Unlock()
 	for _, s := range refused {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/go-grasp/grasp/internal/share"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -17,7 +18,7 @@ type cache[T expiring] struct {
 	perObjective int
 
 	byName map[string]*cachedObjective[T]
-	all    *shares[*cacheEntry[T]]
+	all    *share.Shares[netip.Addr, *cacheEntry[T]]
 }
 
 // cacheLimits are the bounds of a cache.
@@ -33,15 +34,15 @@ type cacheEntry[T expiring] struct {
 	value T
 
 	order  *list.Element // in the objective's order
-	inName *held[*cacheEntry[T]]
-	inAll  *held[*cacheEntry[T]]
+	inName *share.Elem[netip.Addr, *cacheEntry[T]]
+	inAll  *share.Elem[netip.Addr, *cacheEntry[T]]
 }
 
 // cachedObjective holds the entries of one objective.
 type cachedObjective[T expiring] struct {
 	order   *list.List // of *cacheEntry[T], oldest first
 	byPlace map[place]*cacheEntry[T]
-	shares  *shares[*cacheEntry[T]]
+	shares  *share.Shares[netip.Addr, *cacheEntry[T]]
 }
 
 // place tells entries of one objective apart: all items of the locator option,
@@ -62,7 +63,7 @@ func newCache[T expiring](l cacheLimits) cache[T] {
 	return cache[T]{
 		perObjective: l.perObjective,
 		byName:       make(map[string]*cachedObjective[T]),
-		all:          newShares[*cacheEntry[T]](l.all, l.perSource),
+		all:          share.New[netip.Addr, *cacheEntry[T]](l.all, l.perSource),
 	}
 }
 
@@ -88,20 +89,20 @@ func (c *cache[T]) add(e *cacheEntry[T], source netip.Addr) (displaced *cacheEnt
 		o = &cachedObjective[T]{
 			order:   list.New(),
 			byPlace: make(map[place]*cacheEntry[T]),
-			shares:  newShares[*cacheEntry[T]](c.perObjective, c.perObjective),
+			shares:  share.New[netip.Addr, *cacheEntry[T]](c.perObjective, c.perObjective),
 		}
 		c.byName[e.name] = o
 	}
 	o.byPlace[e.at] = e
 	e.order = o.order.PushBack(e)
-	var inName, inAll *held[*cacheEntry[T]]
-	e.inName, inName = o.shares.add(source, e)
-	e.inAll, inAll = c.all.add(source, e)
+	var inName, inAll *share.Elem[netip.Addr, *cacheEntry[T]]
+	e.inName, inName = o.shares.Add(source, e)
+	e.inAll, inAll = c.all.Add(source, e)
 	switch {
 	case inName != nil: // which makes room for it in all, too
-		displaced = inName.value
+		displaced = inName.Value
 	case inAll != nil:
-		displaced = inAll.value
+		displaced = inAll.Value
 	default:
 		return nil
 	}
@@ -113,8 +114,8 @@ func (c *cache[T]) add(e *cacheEntry[T], source netip.Addr) (displaced *cacheEnt
 func (c *cache[T]) renew(e *cacheEntry[T]) {
 	o := c.byName[e.name]
 	o.order.MoveToBack(e.order)
-	o.shares.touch(e.inName)
-	c.all.touch(e.inAll)
+	o.shares.Touch(e.inName)
+	c.all.Touch(e.inAll)
 }
 
 // living returns the entries of an objective that live, oldest first. They
@@ -132,7 +133,7 @@ func (c *cache[T]) living(name string, now time.Time) []*cacheEntry[T] {
 			c.remove(e)
 			continue
 		}
-		c.all.touch(e.inAll)
+		c.all.Touch(e.inAll)
 		out = append(out, e)
 	}
 	return out
@@ -142,8 +143,8 @@ func (c *cache[T]) remove(e *cacheEntry[T]) {
 	o := c.byName[e.name]
 	o.order.Remove(e.order)
 	delete(o.byPlace, e.at)
-	o.shares.remove(e.inName)
-	c.all.remove(e.inAll)
+	o.shares.Remove(e.inName)
+	c.all.Remove(e.inAll)
 	if len(o.byPlace) == 0 {
 		delete(c.byName, e.name)
 	}

@@ -84,7 +84,7 @@ func TestFloodCacheExpiry(t *testing.T) {
 		c.remove("EX2", placeOf(ipv6Tag("fd00::1"), 0))
 		require.Empty(t, c.get("EX2"))
 		require.NotContains(t, c.cache.byName, "EX2", "nothing is left of it")
-		require.Equal(t, 1, c.cache.all.n)
+		require.Equal(t, 1, c.cache.all.Len())
 	})
 }
 
@@ -92,7 +92,7 @@ func TestFloodCacheIsBounded(t *testing.T) {
 	c := newFloodCache(evenly(3))
 	for i := range 10 {
 		c.put(entry(fmt.Sprintf("EX%d", i), wire.Locator{}, 1, byte(i), 0))
-		require.LessOrEqual(t, c.cache.all.n, 3)
+		require.LessOrEqual(t, c.cache.all.Len(), 3)
 		require.LessOrEqual(t, len(c.cache.byName), 3)
 	}
 	require.Len(t, c.get("EX7"), 1) // read

@@ -220,7 +220,7 @@ func fuzzInstance(t *testing.T, script []byte) Snapshot {
 	require.Empty(t, b.g.sessions.active)
 	require.Empty(t, b.g.searches.byID)
 	require.Zero(t, b.g.responders.len())
-	require.Zero(t, b.g.streams.undecided.n)
+	require.Zero(t, b.g.streams.undecided.Len())
 	require.LessOrEqual(t, len(now.Floods), 8)
 	require.LessOrEqual(t, len(now.Locators), 8)
 	return now

@@ -44,6 +44,7 @@ import (
 	"sync"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/pace"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -172,8 +173,8 @@ func New(cfg Config) (*Instance, error) {
 		done: make(chan struct{}),
 	}
 	g.print = newPrinter(cfg.Dialogue, &g.observers)
-	g.print.limiter = newLogLimiter(cfg.LogRate)
-	g.log = slog.New(newLimitedHandler(cfg.Logger.Handler(), cfg.LogRate, g.logRefused))
+	g.print.limiter = pace.NewLineLimiter(cfg.LogRate)
+	g.log = slog.New(pace.NewHandler(cfg.Logger.Handler(), cfg.LogRate, g.logRefused))
 	g.locators.translated4 = cfg.TranslatedIPv4
 	if cfg.Trace != nil {
 		g.Observe(Observer{Trace: cfg.Trace})

@@ -64,7 +64,7 @@ func (c *locatorCache) put(name string, all []cachedLocator) (displaced int) {
 		old := c.cache.find(name, l.at())
 		if old != nil && old.lives(now) {
 			old.value.merge(l)
-			c.cache.all.touch(old.inAll)
+			c.cache.all.Touch(old.inAll)
 			continue
 		}
 		if old != nil {

@@ -91,7 +91,7 @@ func TestA23LocatorCacheExpiry(t *testing.T) {
 		require.Empty(t, c.states())
 		require.Empty(t, c.get("EX1"))
 		require.Empty(t, c.cache.byName, "nothing is left of it")
-		require.Zero(t, c.cache.all.n)
+		require.Zero(t, c.cache.all.Len())
 	})
 }
 
@@ -154,7 +154,7 @@ func TestLocatorCacheIsBounded(t *testing.T) {
 	for i := range 50 {
 		require.Equal(t, i >= 20, put(fmt.Sprintf("EX%d", i), 0) == 1, "what gives way is counted")
 		require.LessOrEqual(t, len(c.cache.byName), 20)
-		require.Equal(t, len(c.cache.byName), c.cache.all.n)
+		require.Equal(t, len(c.cache.byName), c.cache.all.Len())
 	}
 	require.Len(t, c.get("EX30"), 1) // used
 	put("EX50", 0)

@@ -1,13 +1,12 @@
 package grasp
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/netip"
-	"time"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/pace"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -80,7 +79,7 @@ func (g *Instance) sendOn(l acp.Link, m wire.Message, raw []byte) error {
 // receiveMulticasts takes multicasts until the endpoint closes.
 func (g *Instance) receiveMulticasts() {
 	buf := make([]byte, g.limits.Bytes+1) // one more, to see what is too long
-	var pause backoff
+	var pause pace.Backoff
 	for {
 		n, from, err := g.ep.Receive(buf)
 		if errors.Is(err, acp.ErrForeign) {
@@ -89,13 +88,13 @@ func (g *Instance) receiveMulticasts() {
 			continue
 		}
 		if err != nil {
-			if g.ctx.Err() != nil || !pause.wait(g.ctx) {
+			if g.ctx.Err() != nil || !pause.Wait(g.ctx) {
 				return
 			}
 			g.log.Warn("receiving multicasts failed", "error", err)
 			continue
 		}
-		pause.reset()
+		pause.Reset()
 		g.takeMulticast(buf[:n], from)
 	}
 }
@@ -156,23 +155,3 @@ func keyOf(m wire.Message) sessionKey {
 	}
 	return sessionKey{}
 }
-
-// backoff paces a loop whose calls fail again and again.
-type backoff struct{ delay time.Duration }
-
-const maxBackoff = time.Second
-
-// wait waits for longer each time. It returns false if the context ended.
-func (b *backoff) wait(ctx context.Context) bool {
-	b.delay = min(max(2*b.delay, time.Millisecond), maxBackoff)
-	timer := time.NewTimer(b.delay)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-func (b *backoff) reset() { b.delay = 0 }

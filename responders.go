@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/netip"
 	"sync"
+
+	"github.com/go-grasp/grasp/internal/share"
 )
 
 // maxResponders bounds the discoveries that are answered at the same time, and
@@ -14,34 +16,34 @@ const (
 )
 
 // responderTable holds what is answering a discovery, which means connecting to
-// where it came from. If there are too many, the oldest gives way of the
-// neighbour that has most: whoever is there is connected to in a round trip,
-// and whoever is not, since a discovery can be sent in anybody's name, does not
-// keep the others waiting.
+// where it came from. When full, the oldest of the neighbour that has most is
+// cancelled. A discovery can be sent in anybody's name: an address where nobody
+// answers must not keep the others waiting, who are connected to in a round
+// trip.
 type responderTable struct {
 	mu  sync.Mutex // guards all
-	all *shares[context.CancelFunc]
+	all *share.Shares[netip.Addr, context.CancelFunc]
 }
 
 func newResponderTable() *responderTable {
-	return &responderTable{all: newShares[context.CancelFunc](maxResponders, respondersPerNeighbour)}
+	return &responderTable{all: share.New[netip.Addr, context.CancelFunc](maxResponders, respondersPerNeighbour)}
 }
 
 // add enters what answers a neighbour, and can be cancelled. The function
 // returned takes it out and cancels it.
 func (t *responderTable) add(neighbour netip.Addr, cancel context.CancelFunc) (done func()) {
 	t.mu.Lock()
-	h, displaced := t.all.add(neighbour, cancel)
-	if displaced != nil {
-		t.all.remove(displaced)
+	elem, evict := t.all.Add(neighbour, cancel)
+	if evict != nil {
+		t.all.Remove(evict)
 	}
 	t.mu.Unlock()
-	if displaced != nil {
-		displaced.value()
+	if evict != nil {
+		evict.Value()
 	}
 	return func() {
 		t.mu.Lock()
-		t.all.remove(h)
+		t.all.Remove(elem)
 		t.mu.Unlock()
 		cancel()
 	}
@@ -50,5 +52,5 @@ func (t *responderTable) add(neighbour netip.Addr, cancel context.CancelFunc) (d
 func (t *responderTable) len() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.all.n
+	return t.all.Len()
 }

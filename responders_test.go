@@ -59,7 +59,7 @@ func TestResponderTable(t *testing.T) {
 	for i := range done {
 		var cancel context.CancelFunc
 		ctx[i], cancel = context.WithCancel(t.Context())
-		done[i] = r.add(sourceNo(i%8), cancel)
+		done[i] = r.add(addrNo(i%8), cancel)
 	}
 	for i := range ctx {
 		require.Equal(t, i < len(ctx)-maxResponders, ctx[i].Err() != nil, i)
@@ -69,5 +69,8 @@ func TestResponderTable(t *testing.T) {
 		done[i]()
 		require.Error(t, ctx[i].Err())
 	}
-	require.Zero(t, r.all.n)
+	require.Zero(t, r.all.Len())
 }
+
+// addrNo is an address.
+func addrNo(i int) netip.Addr { return netip.MustParseAddr(fmt.Sprintf("fd00::%x", i+1)) }

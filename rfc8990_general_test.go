@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/acp/memory"
+	"github.com/go-grasp/grasp/internal/pace"
 )
 
 // flakyPlane has an endpoint that fails on demand.
@@ -102,7 +103,7 @@ func TestG01SocketErrors(t *testing.T) {
 		time.Sleep(time.Hour)
 		require.Less(t, plane.fails.Load(), int64(2*3600+100), "errors in an hour")
 		plane.failing.Store(false)
-		time.Sleep(maxBackoff)
+		time.Sleep(pace.MaxBackoff)
 		b.peer.all()
 		_, ok := b.peer.discover(7, "EX1")
 		require.True(t, ok)

@@ -179,7 +179,7 @@ func (b *backlog) len() int {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.queue.n
+	return b.queue.Len()
 }
 
 // diagnose returns a value in diagnostic notation.

@@ -13,6 +13,8 @@ import (
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/internal/nowait"
+	"github.com/go-grasp/grasp/internal/pace"
+	"github.com/go-grasp/grasp/internal/share"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -176,14 +178,14 @@ func (s *stream) close() {
 // said what they want are bounded, in all and for each peer: the oldest of
 // whoever has most gives way to a new one.
 type streamTable struct {
-	mu        sync.Mutex                 // guards all following fields
-	open      map[*stream]*held[*stream] // its place in undecided, or nil
-	undecided *shares[*stream]
+	mu        sync.Mutex                                   // guards all following fields
+	open      map[*stream]*share.Elem[netip.Addr, *stream] // its place in undecided, or nil
+	undecided *share.Shares[netip.Addr, *stream]
 	closed    bool
 }
 
 func newStreamTable(limit, perPeer int) *streamTable {
-	return &streamTable{open: make(map[*stream]*held[*stream]), undecided: newShares[*stream](limit, perPeer)}
+	return &streamTable{open: make(map[*stream]*share.Elem[netip.Addr, *stream]), undecided: share.New[netip.Addr, *stream](limit, perPeer)}
 }
 
 // add enters a stream. If that makes too many undecided ones, one of them, which
@@ -197,11 +199,11 @@ func (t *streamTable) add(s *stream, undecided bool) (oldest *stream, ok bool) {
 	}
 	t.open[s] = nil
 	if undecided {
-		h, displaced := t.undecided.add(s.Peer.Addr(), s)
+		h, evict := t.undecided.Add(s.Peer.Addr(), s)
 		t.open[s] = h
-		if displaced != nil {
-			oldest = displaced.value
-			t.undecided.remove(displaced)
+		if evict != nil {
+			oldest = evict.Value
+			t.undecided.Remove(evict)
 			t.open[oldest] = nil
 		}
 	}
@@ -217,7 +219,7 @@ func (t *streamTable) decide(s *stream) bool {
 	if h == nil {
 		return false
 	}
-	t.undecided.remove(h)
+	t.undecided.Remove(h)
 	t.open[s] = nil
 	return true
 }
@@ -233,7 +235,7 @@ func (t *streamTable) remove(s *stream) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if h := t.open[s]; h != nil {
-		t.undecided.remove(h)
+		t.undecided.Remove(h)
 	}
 	delete(t.open, s)
 }
@@ -313,17 +315,17 @@ func (g *Instance) dialSelf(to netip.AddrPort) (*stream, error) {
 
 // acceptStreams takes the streams that peers open until the endpoint closes.
 func (g *Instance) acceptStreams() {
-	var pause backoff
+	var pause pace.Backoff
 	for {
 		c, err := g.ep.Accept()
 		if err != nil {
-			if g.ctx.Err() != nil || !pause.wait(g.ctx) {
+			if g.ctx.Err() != nil || !pause.Wait(g.ctx) {
 				return
 			}
 			g.log.Warn("accepting a connection failed", "error", err)
 			continue
 		}
-		pause.reset()
+		pause.Reset()
 		s := g.newStream(c, false)
 		m := s.arrived()
 		if _, ok := m.(*wire.ReqNeg); ok {

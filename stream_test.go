@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/pace"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -316,7 +317,7 @@ func TestAcceptErrorsPass(t *testing.T) {
 		plane.mu.Unlock()
 		require.Positive(b, errs, "it fails all the time")
 		require.Less(b, calls, 2*10*60+50, "bounded work")
-		time.Sleep(2 * maxBackoff)
+		time.Sleep(2 * pace.MaxBackoff)
 		o, err := b.asa.Synchronize(forever, syn("EX1", nil), at(g), 0)
 		require.NoError(b, err)
 		require.EqualValues(b, 7, o.Value)

@@ -287,7 +287,7 @@ func (l *leftovers) found() string {
 		add(who, "searches", len(g.searches.byID))
 		g.searches.mu.Unlock()
 		g.streams.mu.Lock()
-		add(who, "undecided streams", g.streams.undecided.n)
+		add(who, "undecided streams", g.streams.undecided.Len())
 		g.streams.mu.Unlock()
 		add(who, "discoveries being answered", g.responders.len())
 	}
