@@ -1,4 +1,4 @@
-package grasp_test
+package scenario
 
 import (
 	"fmt"

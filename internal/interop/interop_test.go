@@ -1,6 +1,6 @@
 //go:build linux
 
-package grasp_test
+package interop
 
 import (
 	"context"
