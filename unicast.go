@@ -65,7 +65,7 @@ func (g *Instance) sendQuestion(s *search, o wire.Objective, targets []netip.Add
 	g.relayed.addOwn(keyOf(m)) // it may come back by way of others
 	var errs []error
 	for _, to := range targets {
-		if err = g.ep.SendTo(to, raw); err == nil {
+		if err = acp.SendTo(g.ep, to, raw); err == nil {
 			g.trace(Sent, m, raw, to, 0)
 			return nil
 		}

@@ -140,7 +140,7 @@ func TestT03D21SharedPortAnswers(t *testing.T) {
 		s.closed()
 		tell := func(m any) {
 			b.Helper()
-			require.NoError(b, b.peer.ep.SendTo(to, encoded(b, m)))
+			require.NoError(b, acp.SendTo(b.peer.ep, to, encoded(b, m)))
 			synctest.Wait()
 		}
 		tell(arr{1, 8, ip("2001:db8::1"), arr{"EX3", 3, 6, nil}})
@@ -215,7 +215,7 @@ func TestD21R09RelayedForAStream(t *testing.T) {
 		s.closeNow()
 
 		// As a datagram it is relayed like a multicast.
-		require.NoError(b, b.peer.ep.SendTo(near, encoded(b, arr{1, 11, b.peer.addr(), arr{"EX4", 3, 6, nil}})))
+		require.NoError(b, acp.SendTo(b.peer.ep, near, encoded(b, arr{1, 11, b.peer.addr(), arr{"EX4", 3, 6, nil}})))
 		m := b.far.only()
 		third.only()
 		b.far.respond(m, arr{2, 11, b.peer.addr(), 60000, b.far.option()})
@@ -581,7 +581,7 @@ func TestL02L03D21DULL(t *testing.T) {
 		b.peer.none()
 		b.peer.notDialed()
 		to := netip.AddrPortFrom(linkOf(b.node, b.links[0]).Addr.WithZone(linkOf(b.peer.node, b.links[0]).Addr.Zone()), acp.Port)
-		require.NoError(b, b.peer.ep.SendTo(to, encoded(b, arr{1, 7, ip("fe80::1"), arr{"EX1", 5, 1, nil}})))
+		require.NoError(b, acp.SendTo(b.peer.ep, to, encoded(b, arr{1, 7, ip("fe80::1"), arr{"EX1", 5, 1, nil}})))
 		b.wantDrop(ReasonNoSecurity, 1)
 		s := b.peer.dial(to)
 		s.send(arr{1, 8, ip("fe80::1"), arr{"EX1", 5, 1, nil}})

@@ -82,6 +82,12 @@ type Plane interface {
 // Its methods may be called concurrently. A failure of one link or peer
 // concerns that link or peer only. After Close every call returns an error
 // that wraps [net.ErrClosed].
+//
+// These methods are all that a plane needs, and there will be no others. What an
+// endpoint can do besides it says by the interfaces [DatagramSender],
+// [Addresser] and [InterfaceLister], or one that a later release adds; those who
+// use an endpoint call the functions [SendTo], [Addrs] and [Interfaces], which
+// do without where it has none. An endpoint on top of another is an [Overlay].
 type Endpoint interface {
 	// Port is the port that multicasts come from and streams are accepted on.
 	Port() uint16
@@ -91,21 +97,15 @@ type Endpoint interface {
 	// Addr returns the address by which nodes beyond the link reach this one,
 	// or the zero Addr if there is none.
 	Addr() netip.Addr
-	// Changed receives a value after the status, the links or the address
-	// changed, one for any number of changes. It is meant for one reader.
+	// Changed receives a value after the status, the links, the addresses or
+	// what Interfaces returns changed, one for any number of changes. It is
+	// meant for one reader.
 	Changed() <-chan struct{}
-	// MaxMulticast is the size of the largest message that Send and SendTo take.
+	// MaxMulticast is the size of the largest message that Send takes.
 	MaxMulticast() int
 	// Send multicasts a message, one CBOR item, on one link. It does not wait
 	// for anybody.
 	Send(link int, msg []byte) error
-	// SendTo sends a message as a datagram to one node, from Port to [Port] of
-	// the package there. The zone of a link-local address is the decimal index
-	// of its link. Only neighbours need be reached: a plane may refuse other
-	// addresses. It does not wait for anybody, and that nobody gets the message
-	// is no error. A plane that cannot protect a datagram returns an error that
-	// wraps [errors.ErrUnsupported].
-	SendTo(to netip.AddrPort, msg []byte) error
 	// Receive waits for a multicast, this endpoint's own included, or a datagram
 	// sent to this node alone, and copies it to buf; what does not fit is lost.
 	// Errors other than net.ErrClosed are passing. One that wraps ErrForeign is

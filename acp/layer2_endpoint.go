@@ -96,7 +96,7 @@ func (e *layer2Endpoint) Send(link int, msg []byte) error {
 	return nil
 }
 
-// SendTo implements [Endpoint]. It reaches neighbours only, since others would
+// SendTo implements [DatagramSender]. It reaches neighbours only, since others would
 // drop what comes from beyond the link: link-local addresses, ::1 where a
 // loopback link is in use, and IPv4 addresses in the network of a link that
 // runs over IPv4, by the interface that the system's routes prefer.

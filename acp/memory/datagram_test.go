@@ -33,7 +33,7 @@ func TestDatagramCrossesTheLink(t *testing.T) {
 		far, _ := b.Link(l)
 		near, _ := a.Link(l)
 		start := time.Now()
-		require.NoError(t, ea.SendTo(to, []byte("hello")))
+		require.NoError(t, acp.SendTo(ea.Endpoint, to, []byte("hello")))
 		assert.Equal(t, received{Msg: "hello", From: acp.Origin{
 			Link: far.Index, Addr: netip.AddrPortFrom(near.Addr.WithZone(far.Addr.Zone()), ea.Port()), Unicast: true,
 		}}, <-eb.Heard)
@@ -42,18 +42,18 @@ func TestDatagramCrossesTheLink(t *testing.T) {
 
 		// Nobody hears these, which nobody can know.
 		none := netip.MustParseAddr("fe80::ffff").WithZone(near.Addr.Zone())
-		require.NoError(t, ea.SendTo(netip.AddrPortFrom(none, acp.Port), []byte("nobody")))
-		require.NoError(t, ea.SendTo(netip.AddrPortFrom(to.Addr(), eb.Port()), []byte("other port")))
+		require.NoError(t, acp.SendTo(ea.Endpoint, netip.AddrPortFrom(none, acp.Port), []byte("nobody")))
+		require.NoError(t, acp.SendTo(ea.Endpoint, netip.AddrPortFrom(to.Addr(), eb.Port()), []byte("other port")))
 		l.Cut(a, b)
-		require.NoError(t, ea.SendTo(to, []byte("cut")))
+		require.NoError(t, acp.SendTo(ea.Endpoint, to, []byte("cut")))
 		l.Mend(a, b)
-		require.NoError(t, ea.SendTo(to, []byte("on its way")))
+		require.NoError(t, acp.SendTo(ea.Endpoint, to, []byte("on its way")))
 		l.Down()
-		assert.ErrorIs(t, ea.SendTo(to, []byte("down")), syscall.ENETUNREACH)
+		assert.ErrorIs(t, acp.SendTo(ea.Endpoint, to, []byte("down")), syscall.ENETUNREACH)
 		l.Up()
 		time.Sleep(time.Minute)
 		assert.Empty(t, eb.Heard)
-		assert.ErrorIs(t, ea.SendTo(netip.AddrPortFrom(b.Addr(), acp.Port), nil), syscall.EHOSTUNREACH)
+		assert.ErrorIs(t, acp.SendTo(ea.Endpoint, netip.AddrPortFrom(b.Addr(), acp.Port), nil), syscall.EHOSTUNREACH)
 		assert.Zero(t, l.Stats())
 	})
 }
@@ -63,7 +63,7 @@ func TestDatagramsAreLost(t *testing.T) {
 		l, a, b := pair(memory.LinkConfig{Loss: 0.5})
 		ea, eb := join(t, a), join(t, b)
 		for range 1000 {
-			require.NoError(t, ea.SendTo(toNode(t, a, b, l), []byte("maybe")))
+			require.NoError(t, acp.SendTo(ea.Endpoint, toNode(t, a, b, l), []byte("maybe")))
 			synctest.Wait()
 		}
 		assert.InDelta(t, 500, len(eb.Heard), 100)
@@ -79,7 +79,7 @@ func TestNodeSharesThePort(t *testing.T) {
 		to := toNode(t, a, b, l)
 		first, second := join(t, b), join(t, b)
 		for _, e := range []member{first, second} {
-			require.NoError(t, from.SendTo(to, []byte("datagram")))
+			require.NoError(t, acp.SendTo(from, to, []byte("datagram")))
 			hear(t, e.Heard, "datagram")
 			s, err := from.Dial(t.Context(), to)
 			require.NoError(t, err)
@@ -96,6 +96,6 @@ func TestNodeSharesThePort(t *testing.T) {
 		assert.Empty(t, second.Heard)
 		_, err := from.Dial(t.Context(), to)
 		assert.ErrorIs(t, err, syscall.ECONNREFUSED)
-		require.NoError(t, from.SendTo(to, []byte("nobody is there")))
+		require.NoError(t, acp.SendTo(from, to, []byte("nobody is there")))
 	})
 }

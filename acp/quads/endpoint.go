@@ -18,6 +18,9 @@ type endpoint struct {
 	under acp.Endpoint
 }
 
+// Under implements [acp.Overlay].
+func (e *endpoint) Under() acp.Endpoint { return e.under }
+
 // Port implements [acp.Endpoint].
 func (e *endpoint) Port() uint16 { return e.under.Port() }
 
@@ -47,12 +50,12 @@ func (e *endpoint) Send(link int, msg []byte) error {
 	return e.under.Send(link, e.key.seal(msg))
 }
 
-// SendTo implements [acp.Endpoint].
+// SendTo implements [acp.DatagramSender].
 func (e *endpoint) SendTo(to netip.AddrPort, msg []byte) error {
 	if err := e.fits(msg); err != nil {
 		return fmt.Errorf("acp: QUADS: send to %v: %w", to, err)
 	}
-	return e.under.SendTo(to, e.key.seal(msg))
+	return acp.SendTo(e.under, to, e.key.seal(msg))
 }
 
 func (e *endpoint) fits(msg []byte) error {

@@ -198,8 +198,8 @@ func TestQUADSSendTo(t *testing.T) {
 	under := &unicaster{Plane: a}
 	e := endpointOf(t, plane(under))
 	to := netip.MustParseAddrPort("[fe80::1%1]:7017")
-	require.NoError(t, e.SendTo(to, []byte(item("to one"))))
-	require.ErrorIs(t, e.SendTo(to, make([]byte, 1232)), syscall.EMSGSIZE)
+	require.NoError(t, acp.SendTo(e, to, []byte(item("to one"))))
+	require.ErrorIs(t, acp.SendTo(e, to, make([]byte, 1232)), syscall.EMSGSIZE)
 	require.Equal(t, []string{to.String() + " " + sealed(t, item("to one"))}, under.sent)
 }
 

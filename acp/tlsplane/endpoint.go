@@ -71,6 +71,9 @@ func newEndpoint(p *Plane, under acp.Endpoint) *endpoint {
 	return e
 }
 
+// Under implements [acp.Overlay].
+func (e *endpoint) Under() acp.Endpoint { return e.under }
+
 // Port implements [acp.Endpoint]. Neighbours and streams share it.
 func (e *endpoint) Port() uint16 { return e.under.Port() }
 
@@ -119,7 +122,7 @@ func (e *endpoint) Send(index int, msg []byte) error {
 	return nil
 }
 
-// SendTo implements [acp.Endpoint]: there are no datagrams, because TLS does
+// SendTo implements [acp.DatagramSender]: there are no datagrams, because TLS does
 // not protect them. The error wraps [errors.ErrUnsupported].
 func (e *endpoint) SendTo(to netip.AddrPort, _ []byte) error {
 	if e.ctx.Err() != nil {

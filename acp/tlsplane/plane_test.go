@@ -140,7 +140,7 @@ func endpointOf(t *testing.T, p acp.Plane) acp.Endpoint {
 func TestDatagramsAreNotSupported(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bed) {
 		one, two := b.join("one"), b.join("two")
-		require.ErrorIs(t, one.SendTo(addrOf(two, one), []byte("x")), errors.ErrUnsupported)
+		require.ErrorIs(t, acp.SendTo(one, addrOf(two, one), []byte("x")), errors.ErrUnsupported)
 	})
 }
 
