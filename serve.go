@@ -1,0 +1,239 @@
+package grasp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// Handler handles one negotiation that a peer began: s is the session, asked
+// what the peer asks for. With asked.Dry it is a dry run, in which nothing may
+// be committed. The context lives as long as Serve lets handlers run.
+//
+// The session ends with the handler: one that is still open then is declined,
+// with the reason of a [*DeclinedError] if the handler returned one. Any other
+// error is logged and the peer learns only that there was one.
+type Handler func(ctx context.Context, s *Session, asked Objective) error
+
+// ServeOptions are the settings of Serve. The zero value is the default.
+type ServeOptions struct {
+	// Concurrency is how many sessions are handled at once; 0 means 64.
+	// Further requests wait in the backlog (Config.Backlog).
+	Concurrency int
+	// Grace is how long handlers may go on after the context of Serve has
+	// ended; 0 means 5 s. Then their context ends, too.
+	Grace time.Duration
+}
+
+const (
+	defaultConcurrency = 64
+	defaultGrace       = 5 * time.Second
+)
+
+// Serve listens for negotiation of an objective, as ListenNegotiate does, and
+// calls the handler for each request in a goroutine of its own, until the
+// context ends. Then it stops listening, as StopNegotiate does, waits for the
+// handlers that run, for at most the Grace, and returns nil, or an error that
+// wraps [ErrCancelled] if handlers had to be cut short; it waits for those,
+// too. An ASA serves an objective once at a time.
+//
+// A request whose session ID is in use is passed over. While the plane is not
+// secure, Serve waits. A handler that panics ends its session with a decline;
+// the panic is logged, with its stack, to Config.Logger.
+//
+// Errors: [ErrUnspec] (options that make no sense), and those of
+// ListenNegotiate but [ErrIDClash]: [ErrNotBoth], [ErrNoASA],
+// [ErrNotYourObj], [ErrNotNeg], [ErrNoSecurity] (only of a DULL instance),
+// [ErrStopped].
+func (a *ASA) Serve(ctx context.Context, o Objective, handle Handler, opt ServeOptions) error {
+	const op = "serve"
+	if opt.Concurrency < 0 || opt.Grace < 0 || handle == nil {
+		return fail(op, o.Name, ErrUnspec, errors.New("no handler, or a negative option"))
+	}
+	if opt.Concurrency == 0 {
+		opt.Concurrency = defaultConcurrency
+	}
+	if opt.Grace == 0 {
+		opt.Grace = defaultGrace
+	}
+	handling, cut := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cut(nil)
+	var running sync.WaitGroup
+	err := a.serve(ctx, o, opt.Concurrency, func(s *Session, asked Objective, done func()) {
+		running.Go(func() {
+			defer done()
+			a.handle(handling, s, asked, handle)
+		})
+	})
+	_ = a.StopNegotiate(o) // the ASA may be gone: then it has stopped
+	late := time.AfterFunc(opt.Grace, func() { cut(errGrace) })
+	running.Wait()
+	if !late.Stop() && err == nil {
+		return fail(op, o.Name, ErrCancelled, errGrace)
+	}
+	return err
+}
+
+var errGrace = errors.New("handlers still ran at the end of the grace time")
+
+// serve takes requests until the context ends, and nil is returned, or an error
+// that does not pass. It starts no more than a number of sessions at once.
+func (a *ASA) serve(ctx context.Context, o Objective, most int, start func(s *Session, asked Objective, done func())) error {
+	slots := make(chan struct{}, most)
+	for {
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		case <-a.gone:
+		}
+		changed := a.g.changed.wait()
+		s, asked, err := a.ListenNegotiate(ctx, o)
+		switch {
+		case err == nil:
+			start(s, asked, func() { <-slots })
+			continue
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, ErrIDClash):
+		case errors.Is(err, ErrNoSecurity) && !a.g.cfg.DULL:
+			select {
+			case <-changed:
+			case <-ctx.Done():
+			case <-a.gone:
+			}
+		default:
+			return err
+		}
+		<-slots
+	}
+}
+
+// handle has a handler handle a session, and ends the session.
+func (a *ASA) handle(ctx context.Context, s *Session, asked Objective, handle Handler) {
+	var err error
+	defer func() {
+		if r := recover(); r != nil {
+			a.g.log.Error("a handler panicked", "asa", a.name, "objective", asked.Name,
+				"peer", s.Source(), "panic", r, "stack", string(debug.Stack()))
+			err = errors.New("panic") // which is logged
+		} else if err != nil && !errors.Is(err, ErrDeclined) {
+			a.g.log.Warn("a negotiation failed", "asa", a.name, "objective", asked.Name, "peer", s.Source(), "error", err)
+		}
+		reason := "no decision"
+		var declined *DeclinedError
+		switch {
+		case errors.As(err, &declined):
+			reason = declined.Reason
+		case err != nil:
+			reason = "internal error"
+		}
+		_ = s.EndNegotiate(false, reason) // most often it is over
+		_ = s.Close()
+	}()
+	err = handle(ctx, s, asked)
+}
+
+// Decision is what a policy answers to an offer: [Accept], [Counter], [Wait] or
+// [Decline]. The zero Decision declines.
+type Decision[T any] struct {
+	kind   decisionKind
+	offer  T
+	wait   time.Duration
+	decide func(context.Context) (Decision[T], error)
+	reason string
+}
+
+type decisionKind uint8
+
+const (
+	declined decisionKind = iota
+	accepted
+	countered
+	waiting
+)
+
+// Accept accepts the peer's offer.
+func Accept[T any]() Decision[T] { return Decision[T]{kind: accepted} }
+
+// Counter answers the peer's offer with another.
+func Counter[T any](offer T) Decision[T] { return Decision[T]{kind: countered, offer: offer} }
+
+// Wait asks the peer for patience for a time (M_WAIT; 0 means 60 s), while
+// decide comes to another decision. It may ask for more time again.
+func Wait[T any](d time.Duration, decide func(ctx context.Context) (Decision[T], error)) Decision[T] {
+	return Decision[T]{kind: waiting, wait: d, decide: decide}
+}
+
+// Decline ends the negotiation without agreement, with a reason for the peer.
+func Decline[T any](reason string) Decision[T] { return Decision[T]{reason: reason} }
+
+// Policy negotiates an objective whose values are of type T on the responder's
+// side. Its Handle is a [Handler] for Serve.
+type Policy[T any] struct {
+	// Decide is called for each offer of the peer, the first included. In a
+	// dry run it says what would be decided and must not commit to anything.
+	// An error declines: see Handler.
+	Decide func(ctx context.Context, asked T, dry bool) (Decision[T], error)
+	// Done, if not nil, is called once at the end of each session that was no
+	// dry run and for which Decide was called: with the offer that was last
+	// made, by either side, and whether it was agreed on.
+	Done func(last T, agreed bool)
+	// Timeout is how long the peer may take to answer an offer; 0 means 60 s.
+	Timeout time.Duration
+}
+
+// Handle is a [Handler]. An offer that is not of type T is declined and the
+// reason says what came. When the loop count is exhausted, a counter-offer is
+// declined.
+func (p Policy[T]) Handle(ctx context.Context, s *Session, asked Objective) error {
+	dry := asked.Dry
+	var last T
+	agreed, decided := false, false
+	if p.Done != nil && !dry {
+		defer func() {
+			if decided {
+				p.Done(last, agreed)
+			}
+		}()
+	}
+	for {
+		var offer T
+		if err := asked.Decode(&offer); err != nil {
+			return &DeclinedError{Objective: asked.Name, Peer: s.Source(), Reason: fmt.Sprintf("the offer is no %T: %v", offer, err)}
+		}
+		last, decided = offer, true
+		d, err := p.Decide(ctx, offer, dry)
+		for err == nil && d.kind == waiting {
+			if err = s.NegotiateWait(d.wait); err == nil {
+				d, err = d.decide(ctx)
+			}
+		}
+		if err != nil {
+			return err
+		}
+		switch d.kind {
+		case accepted:
+			err := s.EndNegotiate(true, "")
+			agreed = err == nil
+			return err
+		case declined:
+			return s.EndNegotiate(false, d.reason)
+		}
+		last, asked.Value = d.offer, d.offer
+		next, answer, err := s.NegotiateStep(ctx, asked, p.Timeout)
+		switch {
+		case err == nil && next == nil:
+			agreed = true
+			return nil
+		case errors.Is(err, ErrLoopExhausted):
+			return s.EndNegotiate(false, "the loop count is exhausted")
+		case err != nil:
+			return err
+		}
+		asked = answer
+	}
+}
