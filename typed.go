@@ -1,0 +1,127 @@
+package grasp
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Typed is an objective whose values are of the Go type T, which may be a
+// struct with cbor tags: see package fxamacker/cbor. It is a thin layer over
+// the calls of [ASA] and [Session] that encodes what goes out and decodes what
+// comes in; all else is said there. The Value of the Objective within is not
+// used.
+//
+//	var mtu = grasp.Typed[int]{Objective: grasp.Objective{Name: "example.com:mtu", Neg: true}}
+//
+// What comes in and is not of type T gives an error that matches [ErrCBORFail]
+// and says what came.
+type Typed[T any] struct{ Objective }
+
+// With returns the objective with a value: for RegisterObj, ListenSynchronize
+// and Flood, for one.
+func (t Typed[T]) With(v T) Objective {
+	o := t.Objective
+	o.Value = v
+	return o
+}
+
+// Of returns the value of an objective that came in.
+func (t Typed[T]) Of(o Objective) (T, error) {
+	var v T
+	if err := o.Decode(&v); err != nil {
+		var none T
+		return none, fail("decode", o.Name, ErrCBORFail, fmt.Errorf("%s is no %T: %w", shortly(o.Value), v, err))
+	}
+	return v, nil
+}
+
+// shortly returns a value in CBOR's diagnostic notation, cut short if it is
+// long.
+func shortly(v any) string {
+	raw, err := encodeValue(v)
+	if err != nil {
+		return fmt.Sprintf("%T", v)
+	}
+	const most = 80
+	text := []rune(printable(diagnose(raw)))
+	if len(text) > most {
+		text = append(text[:most], '…')
+	}
+	return string(text)
+}
+
+// Synchronize is [ASA.Synchronize].
+func (t Typed[T]) Synchronize(ctx context.Context, a *ASA, peer *Locator, timeout time.Duration) (T, error) {
+	o, err := a.Synchronize(ctx, t.Objective, peer, timeout)
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return t.Of(o)
+}
+
+// TypedFlood is a flooded value of type T.
+type TypedFlood[T any] struct {
+	Value  T
+	Source *Locator // as in TaggedObjective
+	Err    error    // the value is of another type
+}
+
+// flood returns a flood with its value decoded.
+func (t Typed[T]) flood(f TaggedObjective) TypedFlood[T] {
+	v, err := t.Of(f.Objective)
+	return TypedFlood[T]{Value: v, Source: f.Source, Err: err}
+}
+
+// GetFlood is [ASA.GetFlood]. A value of another type has its own Err and does
+// not hide the others.
+func (t Typed[T]) GetFlood(a *ASA) ([]TypedFlood[T], error) {
+	floods, err := a.GetFlood(t.Objective)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]TypedFlood[T], len(floods))
+	for i, f := range floods {
+		out[i] = t.flood(f)
+	}
+	return out, nil
+}
+
+// TypedSession is a session about values of type T.
+type TypedSession[T any] struct {
+	*Session
+	t        Typed[T]
+	received Objective
+}
+
+// ReqNegotiate is [ASA.ReqNegotiate]: it asks for a value and returns the
+// peer's answer. If the answer is not of type T the session is declined.
+func (t Typed[T]) ReqNegotiate(ctx context.Context, a *ASA, v T, peer *Locator, timeout time.Duration) (*TypedSession[T], T, error) {
+	s, o, err := a.ReqNegotiate(ctx, t.With(v), peer, timeout)
+	return t.answer(s, o, err)
+}
+
+// NegotiateStep is [Session.NegotiateStep] with the objective last received and
+// a new value.
+func (s *TypedSession[T]) NegotiateStep(ctx context.Context, v T, timeout time.Duration) (*TypedSession[T], T, error) {
+	o := s.received
+	o.Value = v
+	next, answer, err := s.Session.NegotiateStep(ctx, o, timeout)
+	return s.t.answer(next, answer, err)
+}
+
+// answer returns the results of a step.
+func (t Typed[T]) answer(s *Session, o Objective, err error) (*TypedSession[T], T, error) {
+	var v T
+	if err == nil {
+		if v, err = t.Of(o); err != nil && s != nil {
+			_ = s.EndNegotiate(false, fmt.Sprintf("the offer is no %T", v))
+			s = nil
+		}
+	}
+	if s == nil {
+		return nil, v, err
+	}
+	return &TypedSession[T]{Session: s, t: t, received: o}, v, err
+}
