@@ -270,6 +270,6 @@ func TestRequestsForNobody(t *testing.T) {
 			b.wantDrop(ReasonNoListener, i+1)
 		}
 		waiting.blocks()
-		require.Empty(b, b.g.Snapshot().Sessions, fmt.Sprint(b.g.sessions.active))
+		require.Empty(b, b.g.Snapshot().Sessions, fmt.Sprint(b.g.sessions.All()))
 	})
 }

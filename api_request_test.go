@@ -202,7 +202,7 @@ func TestTooLongIsRefusedBeforeItIsSent(t *testing.T) {
 		isCode(b, err, ErrTooLong)
 		b.peer.notDialed()
 		require.Zero(b, sent())
-		require.Empty(b, b.g.sessions.active, "no session is left")
+		require.Zero(b, b.g.sessions.Len(), "no session is left")
 		o.Value = strings.Repeat("x", 2048-overhead-8)
 		_, _, m := b.asked(o)
 		require.InDelta(b, 2048, len(m.raw), 13)

@@ -167,7 +167,7 @@ func TestA51Answers(t *testing.T) {
 					require.ErrorContains(b, a.err, fmt.Sprintf("synchronize \"EX1\" with %v", s.LocalAddr()))
 				}
 				require.Zero(b, b.g.Snapshot().Streams)
-				require.Empty(b, b.g.sessions.active)
+				require.Zero(b, b.g.sessions.Len())
 			})
 		})
 	}

@@ -113,12 +113,12 @@ func (b *backlog) put(r request) (refused *Session) {
 	}
 	q := &queued{request: r}
 	var full *share.Elem[netip.Addr, *queued]
-	q.elem, full = b.queue.Add(r.session.key.initiator, q)
+	q.elem, full = b.queue.Add(r.session.key.Initiator, q)
 	q.age = b.byAge.PushBack(q)
 	if full == nil {
 		return nil
 	}
-	if b.queue.CountOf(r.session.key.initiator) < b.queue.Largest() {
+	if b.queue.CountOf(r.session.key.Initiator) < b.queue.Largest() {
 		q = b.queue.YoungestOfLargest().Value
 	}
 	return b.takeLocked(q).session

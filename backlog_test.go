@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/go-grasp/grasp/internal/session"
 )
 
 // taker is an ASA that takes requests.
@@ -30,14 +32,14 @@ func waitFor(ctx context.Context, b *backlog, a *ASA) <-chan got {
 			c <- got{0, err}
 			return
 		}
-		c <- got{r.session.key.id, nil}
+		c <- got{r.session.key.ID, nil}
 	}()
 	synctest.Wait()
 	return c
 }
 
 func ask(id uint32) request {
-	return request{session: &Session{key: sessionKey{id: id}}, at: time.Now()}
+	return request{session: &Session{key: session.Key{ID: id}}, at: time.Now()}
 }
 
 // Requests and listeners are both served in the order in which they came.
@@ -155,7 +157,7 @@ func TestBacklogStale(t *testing.T) {
 		time.Sleep(DefaultTimeout)
 		old := b.stale()
 		require.Len(t, old, 1)
-		require.EqualValues(t, 1, old[0].session.key.id)
+		require.EqualValues(t, 1, old[0].session.key.ID)
 		require.Equal(t, 1, b.len())
 		time.Sleep(time.Nanosecond)
 		require.Len(t, b.stale(), 1)
@@ -207,7 +209,7 @@ func TestBacklogLosesNothing(t *testing.T) {
 					return
 				case err == nil:
 					mu.Lock()
-					seen[r.session.key.id]++
+					seen[r.session.key.ID]++
 					mu.Unlock()
 				}
 			}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/acp/memory"
+	"github.com/go-grasp/grasp/internal/session"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -255,12 +256,12 @@ func BenchmarkLocatorCache(b *testing.B) {
 }
 
 func BenchmarkSessionTable(b *testing.B) {
-	t := newSessionTable(20_000, 20_000)
+	t := session.NewTable[*Session](20_000, 20_000)
 	for range cached {
-		t.begin()
+		t.Begin()
 	}
 	beginEnd := func() error {
-		t.end(sessionKey{id: t.begin()})
+		t.End(session.Key{ID: t.Begin()})
 		return nil
 	}
 	b.Run("BeginEnd/1", func(b *testing.B) { oneByOne(b, beginEnd) })
@@ -268,7 +269,7 @@ func BenchmarkSessionTable(b *testing.B) {
 }
 
 func BenchmarkRelayTable(b *testing.B) {
-	key := func(i int) sessionKey { return sessionKey{uint32(i), benchLocator(i % 100).Addr} }
+	key := func(i int) session.Key { return session.Key{ID: uint32(i), Initiator: benchLocator(i % 100).Addr} }
 	full := func() *relayTable {
 		t := newRelayTable(maxRelayed)
 		for i := range maxRelayed {

@@ -126,7 +126,7 @@ func (b *bed) nothingLeft() {
 	synctest.Wait()
 	require.Empty(b, b.g.Snapshot().Sessions)
 	require.Zero(b, b.g.Snapshot().Streams)
-	require.Empty(b, b.g.sessions.active)
+	require.Zero(b, b.g.sessions.Len())
 	require.Empty(b, b.g.searches.byID)
 }
 

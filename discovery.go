@@ -212,7 +212,7 @@ func (g *Instance) replyLocators(o offer, link int) []wire.Locator {
 
 // question returns an M_DISCOVERY with a new session ID that leads to the search.
 func (g *Instance) question(s *search, o wire.Objective) *wire.Discovery {
-	m := &wire.Discovery{SessionID: g.sessions.begin(), Initiator: g.initiator(), Objective: o}
+	m := &wire.Discovery{SessionID: g.sessions.Begin(), Initiator: g.initiator(), Objective: o}
 	g.searches.add(s, m.SessionID, m.Initiator)
 	return m
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/session"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -64,8 +65,8 @@ func (a *ASA) Flood(ttl time.Duration, objs ...TaggedObjective) error {
 		}
 		m.Objectives = append(m.Objectives, f)
 	}
-	m.SessionID = a.g.sessions.begin()
-	defer a.g.sessions.end(sessionKey{id: m.SessionID})
+	m.SessionID = a.g.sessions.Begin()
+	defer a.g.sessions.End(session.Key{ID: m.SessionID})
 	if err := a.g.flood(m); err != nil {
 		return wrap(op, name, err)
 	}

@@ -45,6 +45,7 @@ import (
 
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/internal/pace"
+	"github.com/go-grasp/grasp/internal/session"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -119,7 +120,7 @@ type Instance struct {
 	ctx    context.Context // ends with the instance
 
 	objectives *objectiveTable
-	sessions   *sessionTable
+	sessions   *session.Table[*Session]
 	searches   *searchTable
 	locators   *locatorCache
 	floods     *floodCache
@@ -161,7 +162,7 @@ func New(cfg Config) (*Instance, error) {
 		ep:     ep, ctx: ctx, cancel: cancel,
 
 		objectives: newObjectiveTable(cfg.MaxObjectives),
-		sessions:   newSessionTable(cfg.MaxSessions, cfg.SessionsPerPeer),
+		sessions:   session.NewTable[*Session](cfg.MaxSessions, cfg.SessionsPerPeer),
 		locators:   newLocatorCache(cacheLimits{cfg.MaxCached, cfg.LocatorsPerObjective, cfg.CachedPerSource}),
 		floods:     newFloodCache(cacheLimits{cfg.MaxCached, cfg.FloodsPerObjective, cfg.CachedPerSource}),
 		relayed:    newRelayTable(maxRelayed),
@@ -272,8 +273,8 @@ func (g *Instance) Close() error {
 	for _, a := range asas {
 		a.leave()
 	}
-	g.sessions.close()
-	for _, s := range g.sessions.sessions(nil) {
+	g.sessions.Close()
+	for _, s := range g.sessions.All() {
 		s.finish()
 	}
 	g.streams.close()
@@ -347,6 +348,11 @@ func (a *ASA) Deregister() error {
 	return nil
 }
 
+// sessionsOf returns the sessions of an ASA.
+func (g *Instance) sessionsOf(a *ASA) []*Session {
+	return slices.DeleteFunc(g.sessions.All(), func(s *Session) bool { return s.owner() != a })
+}
+
 // leave ends all that the ASA has. It returns false if that was done before.
 func (a *ASA) leave() bool {
 	a.mu.Lock()
@@ -364,7 +370,7 @@ func (a *ASA) leave() bool {
 			queue.stop(a)
 		}
 	}
-	for _, s := range a.g.sessions.sessions(a) {
+	for _, s := range a.g.sessionsOf(a) {
 		s.finish()
 	}
 	return true

@@ -367,6 +367,9 @@ func (p packet) id(t testing.TB) uint32 {
 	return uint32(p.items(t)[1].(uint64))
 }
 
+// peerA is an address of nobody.
+var peerA = netip.MustParseAddr("fd00::a")
+
 // hx writes a byte string as diagnostic notation does.
 func hx(b []byte) string { return fmt.Sprintf("h'%x'", b) }
 

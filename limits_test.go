@@ -206,7 +206,7 @@ func TestLimitSessionsPerPeer(t *testing.T) {
 		require.NoError(b, one.EndNegotiate(true, ""))
 		b.served(o, 4, nil)
 		require.NoError(b, b.asa.Deregister())
-		require.Empty(b, b.g.sessions.of, "nothing is left of them")
+		require.Zero(b, b.g.sessions.Len(), "nothing is left of them")
 	})
 }
 

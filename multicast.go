@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/internal/pace"
+	"github.com/go-grasp/grasp/internal/session"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -146,12 +147,12 @@ func (g *Instance) takeMulticast(raw []byte, from acp.Origin) {
 }
 
 // keyOf returns what tells a multicast from others.
-func keyOf(m wire.Message) sessionKey {
+func keyOf(m wire.Message) session.Key {
 	switch m := m.(type) {
 	case *wire.Discovery:
-		return sessionKey{m.SessionID, m.Initiator}
+		return session.Key{ID: m.SessionID, Initiator: m.Initiator}
 	case *wire.Flood:
-		return sessionKey{m.SessionID, m.Initiator}
+		return session.Key{ID: m.SessionID, Initiator: m.Initiator}
 	}
-	return sessionKey{}
+	return session.Key{}
 }

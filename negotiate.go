@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/go-grasp/grasp/internal/session"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -64,10 +65,10 @@ func (a *ASA) openSession(ctx context.Context, o Objective, peer *Locator, timeo
 	if err != nil {
 		return nil, wire.Objective{}, fail(opNegotiate, o.Name, ErrCBORFail, err)
 	}
-	s := &Session{g: a.g, asa: a, key: sessionKey{id: a.g.sessions.begin()}, name: o.Name, dry: o.Dry}
+	s := &Session{g: a.g, asa: a, key: session.Key{ID: a.g.sessions.Begin()}, name: o.Name, dry: o.Dry}
 	c := &outgoing{
 		op: opNegotiate, objective: o, peer: peer, timeout: timeout,
-		message:   &wire.ReqNeg{SessionID: s.key.id, Objective: asked},
+		message:   &wire.ReqNeg{SessionID: s.key.ID, Objective: asked},
 		noneFound: ErrNoDiscReply, sockErr: ErrSockErrNegRq,
 	}
 	if rapid {
@@ -75,14 +76,14 @@ func (a *ASA) openSession(ctx context.Context, o Objective, peer *Locator, timeo
 	}
 	s.stream, err = a.request(ctx, c)
 	if err != nil {
-		a.g.sessions.end(s.key)
+		a.g.sessions.End(s.key)
 		return nil, wire.Objective{}, err
 	}
 	if id := s.stream.session; id != 0 {
-		a.g.sessions.end(s.key)
-		s.key.id = id
+		a.g.sessions.End(s.key)
+		s.key.ID = id
 	}
-	a.g.sessions.attach(s)
+	a.g.sessions.Attach(s.key, s)
 	if err := a.check(); err != nil {
 		s.finish() // deregistered meanwhile
 		return nil, wire.Objective{}, failWith(opNegotiate, o.Name, s.stream.Peer, ErrNoASA, err)
@@ -197,7 +198,7 @@ func (g *Instance) dropStale(queue *backlog) {
 func (g *Instance) refuseRequest(s *Session, reason Reason) {
 	g.drop(Event{
 		Reason: reason, Peer: s.Source(), Link: s.stream.Link,
-		Message: wire.TypeReqNeg.String(), Objective: s.name, SessionID: s.key.id,
+		Message: wire.TypeReqNeg.String(), Objective: s.name, SessionID: s.key.ID,
 	})
 	s.finish()
 }
@@ -213,11 +214,11 @@ func (g *Instance) incoming(st *stream, m *wire.ReqNeg) {
 	}
 	g.dropStale(queue)
 	s := &Session{
-		g: g, key: sessionKey{id: m.SessionID, initiator: st.Peer.Addr()},
+		g: g, key: session.Key{ID: m.SessionID, Initiator: st.Peer.Addr()},
 		name: m.Objective.Name, dry: m.Objective.Flags&wire.FlagNegDry != 0, stream: st,
 	}
-	switch err := g.sessions.accept(s); {
-	case errors.Is(err, ErrIDClash):
+	switch err := g.sessions.Accept(s.key, s, st.local); {
+	case errors.Is(err, session.ErrInUse):
 		// The request is discarded, the peer runs into its timeout.
 		g.dropFrom(st, m, ReasonIDClash, nil)
 		queue.put(request{err: ErrIDClash})
@@ -227,7 +228,7 @@ func (g *Instance) incoming(st *stream, m *wire.ReqNeg) {
 		return
 	case err != nil:
 		reason := ReasonTooManySessions
-		if errors.Is(err, errTooManyOf) {
+		if errors.Is(err, session.ErrPeerFull) {
 			reason = ReasonPeerSessions
 		}
 		g.dropFrom(st, m, reason, nil)

@@ -59,7 +59,7 @@ func TestP02RapidNegotiation(t *testing.T) {
 		for _, g := range []*Instance{responder.g, initiator.g} {
 			require.Empty(t, g.Snapshot().Sessions)
 			require.Zero(t, g.Snapshot().Streams)
-			require.Empty(t, g.sessions.active)
+			require.Zero(t, g.sessions.Len())
 		}
 		require.Zero(t, initiator.g.Snapshot().Sent["M_REQ_NEG"])
 	})
@@ -156,6 +156,6 @@ func TestP06RapidSynch(t *testing.T) {
 		got, err := a.Synchronize(t.Context(), Objective{Name: "EX2", Synch: true, LoopCount: 6}, nil, 0)
 		require.NoError(t, err)
 		require.Equal(t, int64(7), got.Value)
-		require.Empty(t, a.g.sessions.active)
+		require.Zero(t, a.g.sessions.Len())
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/session"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -37,7 +38,7 @@ const relayMemory = 2 * DefaultTimeout
 // bit for bit but for the loop count. It returns why it did not.
 //
 // What came by a stream from beyond the links goes to all of them.
-func (g *Instance) relay(m wire.Message, key sessionKey, raw []byte, from asker) (Reason, bool) {
+func (g *Instance) relay(m wire.Message, key session.Key, raw []byte, from asker) (Reason, bool) {
 	if g.cfg.DULL {
 		return ReasonNoOtherLink, false // RFC 8990 section 2.5.2: it relays nothing
 	}
@@ -84,7 +85,7 @@ func (g *Instance) relay(m wire.Message, key sessionKey, raw []byte, from asker)
 // from (RFC 8990 section 2.5.4.4), each result as it comes, as a Divert. It
 // returns false if the response is not for a discovery that was relayed.
 func (g *Instance) passBack(m *wire.Response, link int, peer netip.AddrPort) bool {
-	r, ok := g.relayed.get(sessionKey{m.SessionID, m.Initiator})
+	r, ok := g.relayed.get(session.Key{ID: m.SessionID, Initiator: m.Initiator})
 	if !ok || r.own || time.Since(r.at) > relayTimeout {
 		return false
 	}
@@ -124,7 +125,7 @@ type relayed struct {
 	from asker
 	left bool // by whoever asked: the stream by which it came has ended
 	at   time.Time
-	key  sessionKey
+	key  session.Key
 }
 
 // relayTable remembers multicasts by session ID and initiator, for a time and
@@ -133,23 +134,23 @@ type relayTable struct {
 	limit int
 
 	mu    sync.Mutex // guards all following fields
-	byKey map[sessionKey]*relayed
+	byKey map[session.Key]*relayed
 	order []*relayed // oldest first
 }
 
 func newRelayTable(limit int) *relayTable {
-	return &relayTable{limit: limit, byKey: make(map[sessionKey]*relayed)}
+	return &relayTable{limit: limit, byKey: make(map[session.Key]*relayed)}
 }
 
 // add remembers a multicast.
-func (t *relayTable) add(key sessionKey, r *relayed) {
+func (t *relayTable) add(key session.Key, r *relayed) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.addLocked(key, r)
 }
 
 // addNew remembers a multicast unless it is remembered: then it returns false.
-func (t *relayTable) addNew(key sessionKey, r *relayed) bool {
+func (t *relayTable) addNew(key session.Key, r *relayed) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.getLocked(key) != nil {
@@ -159,7 +160,7 @@ func (t *relayTable) addNew(key sessionKey, r *relayed) bool {
 	return true
 }
 
-func (t *relayTable) addLocked(key sessionKey, r *relayed) {
+func (t *relayTable) addLocked(key session.Key, r *relayed) {
 	r.key, r.at = key, time.Now()
 	for len(t.order) > 0 && (len(t.order) >= t.limit || r.at.Sub(t.order[0].at) > relayMemory) {
 		delete(t.byKey, t.order[0].key)
@@ -172,14 +173,14 @@ func (t *relayTable) addLocked(key sessionKey, r *relayed) {
 
 // addOwn remembers a multicast that this instance sends, so as to know it
 // when it comes back.
-func (t *relayTable) addOwn(key sessionKey) {
+func (t *relayTable) addOwn(key session.Key) {
 	if !t.isOwn(key) {
 		t.add(key, &relayed{own: true})
 	}
 }
 
 // leave forgets the stream by which a multicast came: it has ended.
-func (t *relayTable) leave(key sessionKey) {
+func (t *relayTable) leave(key session.Key) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if r := t.byKey[key]; r != nil {
@@ -188,7 +189,7 @@ func (t *relayTable) leave(key sessionKey) {
 }
 
 // get returns a multicast that is remembered, as it is now.
-func (t *relayTable) get(key sessionKey) (relayed, bool) {
+func (t *relayTable) get(key session.Key) (relayed, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if r := t.getLocked(key); r != nil {
@@ -197,7 +198,7 @@ func (t *relayTable) get(key sessionKey) (relayed, bool) {
 	return relayed{}, false
 }
 
-func (t *relayTable) getLocked(key sessionKey) *relayed {
+func (t *relayTable) getLocked(key session.Key) *relayed {
 	r := t.byKey[key]
 	if r == nil || time.Since(r.at) > relayMemory {
 		return nil
@@ -205,12 +206,12 @@ func (t *relayTable) getLocked(key sessionKey) *relayed {
 	return r
 }
 
-func (t *relayTable) has(key sessionKey) bool {
+func (t *relayTable) has(key session.Key) bool {
 	_, ok := t.get(key)
 	return ok
 }
 
-func (t *relayTable) isOwn(key sessionKey) bool {
+func (t *relayTable) isOwn(key session.Key) bool {
 	r, ok := t.get(key)
 	return ok && r.own
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/fxamacker/cbor/v2"
 	"github.com/stretchr/testify/require"
+
+	"github.com/go-grasp/grasp/internal/session"
 )
 
 // relayBed is a bed with three links and a peer on each.
@@ -405,7 +407,9 @@ func TestF13WhatIsDiscardedIsNotRelayed(t *testing.T) {
 // Memory of what was relayed is bounded.
 func TestR06MemoryIsBounded(t *testing.T) {
 	table := newRelayTable(3)
-	key := func(id int) sessionKey { return sessionKey{uint32(id), netip.MustParseAddr("fd00::1")} }
+	key := func(id int) session.Key {
+		return session.Key{ID: uint32(id), Initiator: netip.MustParseAddr("fd00::1")}
+	}
 	for id := range 5 {
 		table.add(key(id), &relayed{})
 	}

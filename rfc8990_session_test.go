@@ -1,10 +1,8 @@
 package grasp
 
 import (
-	"math/bits"
 	"net/netip"
 	"testing"
-	"testing/cryptotest"
 	"testing/synctest"
 	"time"
 
@@ -94,73 +92,6 @@ func TestS02OtherSessionID(t *testing.T) {
 		s.send(arr{8, s.read().id(b) ^ 1, arr{"EX1", 5, 6, 1}})
 		isCode(b, got.done().err, ErrNoValidSynch)
 	})
-}
-
-// Section 2.7: IDs come from a good generator: all 32 bits vary, each on its
-// own, and there are no collisions to speak of.
-func TestS03SessionIDsAreRandom(t *testing.T) {
-	const draws = 4096
-	a, b := newSessionTable(1<<20, 1<<20), newSessionTable(1<<20, 1<<20)
-	var ones [32]int
-	seen := make(map[uint32]int)
-	last := uint32(0)
-	changes := 0
-	for range draws {
-		for _, table := range []*sessionTable{a, b} {
-			id := table.begin()
-			seen[id]++
-			for bit := range ones {
-				ones[bit] += int(id >> bit & 1)
-			}
-			changes += bits.OnesCount32(id ^ last)
-			last = id
-		}
-	}
-	// Eight standard deviations.
-	const n = 2 * draws
-	for bit, count := range ones {
-		require.InDelta(t, n/2, count, 8*45, "bit %d", bit)
-	}
-	require.InDelta(t, n*16, changes, 8*256)
-	require.Greater(t, len(seen), n-3)
-}
-
-// Section 2.7: an ID that is in use is not drawn, nor one that was lately.
-func TestS04S05SessionIDsInUse(t *testing.T) {
-	table := newSessionTable(1<<20, 1<<20)
-	draw := func(n int) (ids []uint32) {
-		cryptotest.SetGlobalRandom(t, 1) // the same numbers each time
-		for range n {
-			ids = append(ids, table.begin())
-		}
-		return ids
-	}
-	first := draw(2)
-	table.end(sessionKey{id: first[1]})
-	second := draw(2)
-	require.NotContains(t, second, first[0], "it is in use")
-	require.NotContains(t, second, first[1], "it was in use")
-
-	// One that is in use for long is not drawn either, however many come after.
-	cryptotest.SetGlobalRandom(t, 2)
-	for range 3 * recentLimit {
-		table.end(sessionKey{id: table.begin()})
-	}
-	third := draw(2)
-	require.NotContains(t, third, first[0], "it is still in use")
-	require.Contains(t, third, first[1], "its use is long ago")
-
-	// Nor one that a peer uses, or used.
-	table = newSessionTable(1<<20, 1<<20)
-	peer := sessionKey{id: first[0], initiator: netip.MustParseAddr("fd00::1")}
-	require.NoError(t, table.accept(&Session{key: peer, stream: &stream{}}))
-	require.NotContains(t, draw(2), first[0])
-	table.end(peer)
-	require.NotContains(t, draw(2), first[0])
-
-	// The control: with a new table the numbers are the same.
-	table = newSessionTable(1<<20, 1<<20)
-	require.Equal(t, first, draw(2))
 }
 
 // Section 2.7: a session is told apart by its ID together with the address of

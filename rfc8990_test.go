@@ -32,7 +32,7 @@ import (
 //	rfc8990_security_test.go     2.5.1, 3     X security substrate
 //	rfc8990_general_test.go      2.2, 2.4     G general
 //
-// and, as far as they are about single messages or links, in internal/wire and
+// and, as far as they are about single messages, links or tables, in internal and
 // acp.
 
 // rfc8990 are the requirements, a letter for each topic and the numbers of
@@ -65,7 +65,7 @@ var notHere = map[string]string{
 // TestEveryRequirementHasATest keeps the tests and the list above together.
 func TestEveryRequirementHasATest(t *testing.T) {
 	tested := make(map[string][]string)
-	for _, dir := range []string{".", "acp", "acp/tlsplane", "internal/scenario", "internal/wire"} {
+	for _, dir := range []string{".", "acp", "acp/tlsplane", "internal/scenario", "internal/session", "internal/wire"} {
 		for _, name := range testsIn(t, dir) {
 			for _, id := range idsOf(name) {
 				tested[id] = append(tested[id], name)

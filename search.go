@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/go-grasp/grasp/internal/session"
 )
 
 // search is a discovery under way: a call of Discover that waits.
@@ -102,7 +104,7 @@ func (s *search) locators() []Locator {
 
 // searchTable leads responses to the searches that wait for them.
 type searchTable struct {
-	sessions *sessionTable
+	sessions *session.Table[*Session]
 	maxFound int
 
 	mu   sync.Mutex // guards all following fields
@@ -114,7 +116,7 @@ type searchKey struct {
 	initiator netip.Addr // as it was sent
 }
 
-func newSearchTable(sessions *sessionTable, maxFound int) *searchTable {
+func newSearchTable(sessions *session.Table[*Session], maxFound int) *searchTable {
 	return &searchTable{sessions: sessions, maxFound: maxFound, byID: make(map[uint32]*search)}
 }
 
@@ -171,7 +173,7 @@ func (t *searchTable) close(s *search) {
 	t.mu.Unlock()
 	for _, key := range keys {
 		if s.taken == nil || s.taken.session != key.id {
-			t.sessions.end(sessionKey{id: key.id})
+			t.sessions.End(session.Key{ID: key.id})
 		}
 	}
 	select {

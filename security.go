@@ -100,7 +100,7 @@ func (g *Instance) watchPlane() {
 // ErrNoSecurity.
 func (g *Instance) lockDown() {
 	g.objectives.stopAll(ErrNoSecurity)
-	for _, s := range g.sessions.sessions(nil) {
+	for _, s := range g.sessions.All() {
 		s.finish()
 	}
 	g.streams.closeAll()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/session"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -27,7 +28,7 @@ import (
 // of NegotiateStep and Recv at a time.
 type Session struct {
 	g      *Instance
-	key    sessionKey
+	key    session.Key
 	name   string // of the objective
 	dry    bool   // a session is dry from its first message to its last, or not at all
 	stream *stream
@@ -72,7 +73,7 @@ func (s *Session) finish() bool {
 	s.ended = true
 	s.mu.Unlock()
 	if !ended {
-		s.g.sessions.end(s.key)
+		s.g.sessions.End(s.key)
 		s.stream.close()
 	}
 	return !ended
@@ -156,7 +157,7 @@ func (s *Session) receive(ctx context.Context, op string, timeout time.Duration)
 		s.g.trace(Received, m, s.stream.raw(), s.stream.Peer, s.stream.Link)
 		wait, isWait := m.(*wire.Wait)
 		switch {
-		case wire.SessionID(m) != s.key.id:
+		case wire.SessionID(m) != s.key.ID:
 			return nil, s.broken(op, &wire.Error{Type: m.Type(), HasType: true, Err: errWrongSession})
 		case isWait:
 			// RFC 8990 section 2.8.9: the timer is restarted with the new value.
@@ -278,7 +279,7 @@ func (s *Session) step(ctx context.Context, o Objective, timeout time.Duration) 
 	if err != nil {
 		return nil, Objective{}, s.fail(op, ErrCBORFail, err)
 	}
-	if err := s.send(op, &wire.Negotiate{SessionID: s.key.id, Objective: sent}, ErrSockErrNegStep); err != nil {
+	if err := s.send(op, &wire.Negotiate{SessionID: s.key.ID, Objective: sent}, ErrSockErrNegStep); err != nil {
 		return nil, Objective{}, err
 	}
 	return s.await(ctx, op, timeout, sent)
@@ -318,7 +319,7 @@ func (s *Session) NegotiateWait(timeout time.Duration) error {
 	if err != nil {
 		return s.fail(op, ErrUnspec, err)
 	}
-	return s.send(op, &wire.Wait{SessionID: s.key.id, Wait: wait}, ErrSockErrWait)
+	return s.send(op, &wire.Wait{SessionID: s.key.ID, Wait: wait}, ErrSockErrWait)
 }
 
 // EndNegotiate ends the negotiation: the peer's last offer is accepted, or
@@ -333,7 +334,7 @@ func (s *Session) EndNegotiate(accept bool, reason string) error {
 	if err := s.check(op); err != nil {
 		return err
 	}
-	m := &wire.End{SessionID: s.key.id, Accept: accept}
+	m := &wire.End{SessionID: s.key.ID, Accept: accept}
 	if !accept {
 		m.Reason = reason
 	}
@@ -355,7 +356,7 @@ func (s *Session) SendInvalid(info any) error {
 	if err != nil {
 		return s.fail(op, ErrCBORFail, err)
 	}
-	return s.sendLast(op, &wire.Invalid{SessionID: s.key.id, Info: raw})
+	return s.sendLast(op, &wire.Invalid{SessionID: s.key.ID, Info: raw})
 }
 
 // sendLast sends the message that ends the session. One that is refused

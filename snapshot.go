@@ -92,8 +92,8 @@ func (g *Instance) Snapshot() Snapshot {
 		s.Floods = append(s.Floods, FloodState{e.objective.Name, e.objective.LoopCount, source, diagnose(e.objective.Value)})
 	}
 	slices.SortStableFunc(s.Floods, func(a, b FloodState) int { return cmp.Compare(a.Objective, b.Objective) })
-	for _, n := range g.sessions.sessions(nil) {
-		state := SessionState{ID: n.key.id, Objective: n.name, Peer: n.Source(), Initiator: !n.key.initiator.IsValid()}
+	for _, n := range g.sessions.All() {
+		state := SessionState{ID: n.key.ID, Objective: n.name, Peer: n.Source(), Initiator: !n.key.Initiator.IsValid()}
 		if asa := n.owner(); asa != nil {
 			state.ASA = asa.name
 		}

@@ -412,11 +412,7 @@ func (g *Instance) dropUnsent(s *stream, m wire.Message, raw []byte, cause error
 	g.drop(eventOf(m, Event{Reason: ReasonSendFailed, Peer: s.Peer, Link: s.Link, Raw: raw, Err: cause}))
 }
 
-var (
-	errUnexpected = errors.New("not a message to begin with")
-	errTooMany    = errors.New("too many sessions")
-	errTooManyOf  = errors.New("too many sessions of one peer")
-)
+var errUnexpected = errors.New("not a message to begin with")
 
 // refuse closes a stream whose message could not be read or made no sense.
 func (g *Instance) refuse(s *stream, err error) {

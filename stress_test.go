@@ -280,9 +280,7 @@ func (l *leftovers) found() string {
 		for _, o := range now.Objectives {
 			add(who, "requests that wait", o.Waiting)
 		}
-		g.sessions.mu.Lock()
-		add(who, "entries of the session table", len(g.sessions.active))
-		g.sessions.mu.Unlock()
+		add(who, "entries of the session table", g.sessions.Len())
 		g.searches.mu.Lock()
 		add(who, "searches", len(g.searches.byID))
 		g.searches.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/go-grasp/grasp/internal/session"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -62,11 +63,11 @@ func (a *ASA) Synchronize(ctx context.Context, o Objective, peer *Locator, timeo
 	if rapid := a.g.locators.rapidValue(o.Name, *peer); rapid != nil {
 		return decodeObjective(rapid), nil
 	}
-	id := a.g.sessions.begin()
+	id := a.g.sessions.Begin()
 	c.message = &wire.ReqSyn{SessionID: id, Objective: o.withoutValue()}
 	s, err := a.request(ctx, c)
 	if err != nil {
-		a.g.sessions.end(sessionKey{id: id})
+		a.g.sessions.End(session.Key{ID: id})
 		return Objective{}, err
 	}
 	return a.readSynch(ctx, c, s, id)
@@ -74,7 +75,7 @@ func (a *ASA) Synchronize(ctx context.Context, o Objective, peer *Locator, timeo
 
 // readSynch reads the value that a peer sends, M_SYNCH, and ends the session.
 func (a *ASA) readSynch(ctx context.Context, c *outgoing, s *stream, id uint32) (Objective, error) {
-	defer a.g.sessions.end(sessionKey{id: id})
+	defer a.g.sessions.End(session.Key{ID: id})
 	defer s.close()
 	defer context.AfterFunc(a.ctx, s.close)()
 	failed := func(code ErrorCode, err error) (Objective, error) {
@@ -200,7 +201,7 @@ func (g *Instance) answerSynch(s *stream, m *wire.ReqSyn) {
 		g.dropFrom(s, m, ReasonNoListener, nil)
 		return
 	}
-	if g.sessions.inUse(sessionKey{id: m.SessionID, initiator: s.Peer.Addr()}, s.local) {
+	if g.sessions.InUse(session.Key{ID: m.SessionID, Initiator: s.Peer.Addr()}, s.local) {
 		g.dropFrom(s, m, ReasonIDClash, nil)
 		g.linger(s)
 		return

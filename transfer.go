@@ -63,7 +63,7 @@ func (s *Session) Recv(ctx context.Context, timeout time.Duration) (any, error) 
 	code := readCode(err)
 	switch code {
 	case ErrCBORFail:
-		s.g.drop(Event{Reason: reasonOf(err), Peer: s.stream.Peer, Link: s.stream.Link, Objective: s.name, SessionID: s.key.id, Err: err})
+		s.g.drop(Event{Reason: reasonOf(err), Peer: s.stream.Peer, Link: s.stream.Link, Objective: s.name, SessionID: s.key.ID, Err: err})
 	case ErrNoNegReply:
 		code = ErrNoPeer
 		if errors.Is(err, os.ErrDeadlineExceeded) {

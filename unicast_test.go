@@ -566,7 +566,7 @@ func TestD21HostileAnswers(t *testing.T) {
 		s.closed()
 		require.Zero(b, b.g.Snapshot().Streams)
 		require.Empty(b, b.g.searches.byID)
-		require.Empty(b, b.g.sessions.active)
+		require.Zero(b, b.g.sessions.Len())
 		require.EqualValues(b, 0, b.g.Snapshot().Sent[wire.TypeResponse.String()])
 	})
 }
