@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -24,7 +25,9 @@ func decodeCommand() cli.Command {
 		About: "Decodes messages into words and diagnostic notation, and says what is wrong with them\n" +
 			"and at which byte. They come in hexadecimal digits as arguments, or from files, - and nothing\n" +
 			"being standard input: captures of the formats pcap and pcapng, or a message in each\n" +
-			"line in hexadecimal digits, or messages as they are. The exit status is 1 if one is wrong.",
+			"line in hexadecimal digits, or messages as they are, each perhaps compressed with gzip.\n" +
+			"Packets of a capture that it cannot read are counted on standard error. The exit status\n" +
+			"is 1 if a message is wrong, or if there is none.",
 		Arguments: "[hex | file | -]...",
 		Offline:   true,
 		Results:   true,
@@ -74,6 +77,14 @@ type decoder struct {
 	count, wrong int
 }
 
+// plural returns a number of things in words.
+func plural(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
 // argument decodes what an argument gives: digits, or else a file.
 func (d *decoder) argument(arg string) error {
 	if raw, ok := parseHex(arg); ok {
@@ -93,19 +104,50 @@ func (d *decoder) argument(arg string) error {
 // parseHex reads digits, which may have spaces or colons between them.
 func parseHex(s string) ([]byte, bool) {
 	s = strings.NewReplacer(" ", "", "\t", "", ":", "", "\r", "").Replace(s)
-	raw, err := hex.DecodeString(strings.TrimPrefix(s, "0x"))
+	if len(s) > 2 && (s[:2] == "0x" || s[:2] == "0X") {
+		s = s[2:]
+	}
+	raw, err := hex.DecodeString(s)
 	return raw, err == nil && len(raw) > 0
 }
 
 // maxText bounds what is read that is no capture.
 const maxText = 64 << 20
 
+// formats are those of captures, and of compression, that are not read, by how files
+// of them begin.
+var formats = map[string]string{
+	"\x28\xb5\x2f\xfd":     "compressed with zstd, which is not read: try zstd -dc FILE | graspctl decode",
+	"\xfd7zXZ\x00":         "compressed with xz, which is not read: try xz -dc FILE | graspctl decode",
+	"BZh":                  "compressed with bzip2, which is not read: try bzip2 -dc FILE | graspctl decode",
+	"\x04\x22\x4d\x18":     "compressed with lz4, which is not read: try lz4 -dc FILE | graspctl decode",
+	"PK\x03\x04":           "a zip archive, which is not read: try unzip -p FILE | graspctl decode",
+	"snoop\x00\x00\x00":    "a capture of snoop, which is not read: " + convert,
+	"GMBU":                 "a capture of Microsoft's Network Monitor, which is not read: " + convert,
+	"TRSNIFF data    \x1a": "a capture of Sniffer, which is not read: " + convert,
+}
+
+const convert = "editcap FILE FILE.pcapng converts it"
+
 // input decodes a file.
 func (d *decoder) input(from io.Reader) error {
 	r := bufio.NewReader(from)
-	begin, err := r.Peek(4)
+	if begin, _ := r.Peek(2); string(begin) == "\x1f\x8b" {
+		z, err := gzip.NewReader(r)
+		if err != nil {
+			return fmt.Errorf("compressed with gzip, as it seems: %w", err)
+		}
+		r = bufio.NewReader(z)
+	}
+	const longest = 17 // of the formats
+	begin, err := r.Peek(longest)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
+	}
+	for prefix, what := range formats {
+		if bytes.HasPrefix(begin, []byte(prefix)) {
+			return errors.New(what)
+		}
 	}
 	if capture.IsCapture(begin) {
 		return d.capture(r)
@@ -132,8 +174,9 @@ func (d *decoder) input(from io.Reader) error {
 // hexLines reads lines of digits; those that are empty or begin with # are left out. It
 // is false if there are others.
 func hexLines(text []byte) ([][]byte, bool) {
+	const mark = "\ufeff" // byte order mark
 	var out [][]byte
-	for line := range bytes.Lines(text) {
+	for line := range bytes.Lines(bytes.TrimPrefix(text, []byte(mark))) {
 		s := strings.TrimSpace(string(line))
 		if s == "" || s[0] == '#' {
 			continue

@@ -19,36 +19,57 @@ import (
 // others are.
 type conversations struct {
 	*decoder
-	streams capture.Streams
-	known   map[netip.AddrPort]struct{} // where GRASP is spoken over TCP
-	flows   map[capture.Flow]*flow
+	dissector capture.Dissector
+	streams   capture.Streams
+	known     map[netip.AddrPort]struct{} // where GRASP is spoken over TCP
+	flows     map[capture.Flow]*flow
+	buffered  int   // bytes in all flows
+	err       error // of printing what was given up
 }
 
-// maxKnown bounds what is remembered of a capture.
-const maxKnown = 1 << 16
+// The bounds of what is remembered of a capture.
+const (
+	maxKnown    = 1 << 16
+	maxBuffered = 64 << 20
+)
 
 // flow is one direction of a connection.
 type flow struct {
 	buf  []byte // of which no message is there in full
+	need int    // the length from which there may be one
 	rest bool   // skip it: it is not GRASP, or nobody knows where a message begins
 }
 
-// capture decodes the messages in a capture, whatever else is there.
+// capture decodes the messages in a capture, whatever else is there, and says what it
+// could not read.
 func (d *decoder) capture(from io.Reader) error {
 	r, err := capture.NewReader(from)
 	if err != nil {
 		return err
 	}
 	c := &conversations{decoder: d, known: make(map[netip.AddrPort]struct{}), flows: make(map[capture.Flow]*flow)}
-	for {
+	c.streams.Forget = func(at capture.Flow, left bool) { c.err = errors.Join(c.err, c.close(at, left)) }
+	err = c.packets(r)
+	if d.ctx.Err() == nil {
+		err = errors.Join(c.end(), err)
+	}
+	for _, u := range c.dissector.Unread() {
+		fmt.Fprintf(d.p.Stderr, "%s, %s skipped\n", u.Why, plural(u.Packets, "packet"))
+	}
+	return err
+}
+
+// packets decodes what is in the packets up to the end of the file.
+func (c *conversations) packets(r *capture.Reader) error {
+	for c.ctx.Err() == nil {
 		p, err := r.Next()
 		if errors.Is(err, io.EOF) {
-			return c.end()
+			return nil
 		}
 		if err != nil {
 			return err
 		}
-		s, ok := p.Segment()
+		s, ok := c.dissector.Segment(p)
 		if !ok {
 			continue
 		}
@@ -66,6 +87,7 @@ func (d *decoder) capture(from io.Reader) error {
 			return err
 		}
 	}
+	return c.ctx.Err()
 }
 
 // datagram decodes a datagram to or from the port of GRASP: one message.
@@ -119,52 +141,93 @@ func (c *conversations) isKnown(f capture.Flow) bool {
 // end.
 func (c *conversations) segment(at seen, s capture.Segment) error {
 	b, ok := c.streams.Add(s)
-	if !ok {
-		return nil
+	if c.err != nil || !ok {
+		return c.err
 	}
 	f := c.flows[b.Flow]
-	if b.New || f == nil {
+	if f == nil {
 		f = &flow{}
 		c.flows[b.Flow] = f
 	}
-	if f.rest {
-		return nil
+	err := c.bytes(at, f, b)
+	if b.End && err == nil {
+		err = c.close(b.Flow, false)
 	}
-	if b.Gap {
-		f.rest = true
+	return err
+}
+
+// bytes takes the next bytes of a direction.
+func (c *conversations) bytes(at seen, f *flow, b capture.Bytes) error {
+	switch {
+	case f.rest:
+		return nil
+	case b.Gap || c.buffered+len(b.Data) > maxBuffered:
+		c.skip(f)
 		if !c.isKnown(b.Flow) {
 			return nil
 		}
 		at.Error = "a part was not captured, and the rest of the connection cannot be read"
+		if !b.Gap {
+			at.Error = "too many connections have messages without end, and the rest of this one is not read"
+		}
 		return c.print(at)
 	}
 	f.buf = append(f.buf, b.Data...)
-	for len(f.buf) > 0 && !f.rest {
+	c.buffered += len(b.Data)
+	for len(f.buf) > 0 && len(f.buf) >= f.need {
 		n, err := wire.Scan(f.buf, c.limits)
-		switch {
-		case errors.Is(err, wire.ErrTruncated):
+		if errors.Is(err, wire.ErrTruncated) {
+			f.need = n
 			return nil
+		}
+		raw := f.buf
+		switch {
 		case err != nil:
-			f.rest = true
+			c.skip(f)
 			if !c.isKnown(b.Flow) {
 				return nil
 			}
-			n = len(f.buf)
 		case !c.isKnown(b.Flow):
-			if _, err := wire.Parse(f.buf[:n], c.limits); err != nil {
-				f.rest = true
+			if _, err := wire.Parse(raw[:n], c.limits); err != nil {
+				c.skip(f)
 				return nil
 			}
 			c.know(b.Flow.Dst) // it looks like GRASP
+			fallthrough
+		default:
+			raw, f.buf, f.need = raw[:n], raw[n:], 0
+			c.buffered -= n
 		}
 		each := at
-		c.learn(each.look(f.buf[:n], c.limits), b.Flow.Src)
+		c.learn(each.look(raw, c.limits), b.Flow.Src)
 		if err := c.print(each); err != nil {
 			return err
 		}
-		f.buf = f.buf[n:]
 	}
 	return nil
+}
+
+// skip has the rest of a direction not read.
+func (c *conversations) skip(f *flow) {
+	c.buffered -= len(f.buf)
+	f.buf, f.rest = nil, true
+}
+
+// close forgets a direction, and tells if it has a message that has no end.
+func (c *conversations) close(at capture.Flow, left bool) error {
+	f := c.flows[at]
+	delete(c.flows, at)
+	if f == nil || f.rest {
+		return nil
+	}
+	buf := f.buf
+	c.skip(f)
+	if len(buf) == 0 && !left || !c.isKnown(at) {
+		return nil
+	}
+	s := seen{Source: addrText(at.Src), Dest: addrText(at.Dst), Protocol: "tcp", Hex: fmt.Sprintf("%x", buf)}
+	s.fail(errors.New("not captured to its end"), len(buf))
+	return c.print(s)
 }
 
 // end tells of messages that have no end in the capture.
@@ -177,13 +240,7 @@ func (c *conversations) end() error {
 		return cmp.Or(a.Src.Compare(b.Src), a.Dst.Compare(b.Dst))
 	})
 	for _, flow := range flows {
-		f := c.flows[flow]
-		if f.rest || !c.isKnown(flow) || len(f.buf) == 0 && !missing[flow] {
-			continue
-		}
-		at := seen{Source: addrText(flow.Src), Dest: addrText(flow.Dst), Protocol: "tcp", Hex: fmt.Sprintf("%x", f.buf)}
-		at.fail(errors.New("not captured to its end"), len(f.buf))
-		if err := c.print(at); err != nil {
+		if err := c.close(flow, missing[flow]); err != nil {
 			return err
 		}
 	}

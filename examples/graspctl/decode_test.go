@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -230,4 +231,122 @@ func TestDecodeGap(t *testing.T) {
 	require.Len(t, got, 2)
 	assert.Equal(t, "M_NOOP", got[0].Message)
 	assert.Contains(t, got[1].Error, "a part was not captured")
+}
+
+// What cannot be read in a capture is told with the number of packets, and the exit status
+// says whether there was a message nevertheless.
+func TestDecodeUnread(t *testing.T) {
+	flood := capturetest.Vectors(t)[0]
+	from, to := netip.MustParseAddrPort("[fe80::1]:4000"), netip.MustParseAddrPort("[ff02::13]:7017")
+	packet := capturetest.UDP(from, to, flood)
+	frame := func(etherType string) []byte {
+		b, err := hex.DecodeString("333300000013020000000001" + etherType)
+		require.NoError(t, err)
+		return append(b, packet...)
+	}
+	file := func(linkType int, packets ...[]byte) string {
+		f := capturetest.NewFile(t, linkType)
+		for _, p := range packets {
+			f.Packet(time.Now(), p)
+		}
+		f.Close()
+		return f.Path
+	}
+	for name, c := range map[string]struct {
+		path     string
+		status   int
+		messages int
+		told     []string
+	}{
+		"a link type that is not read": {file(195, packet, packet, packet), 1, 0,
+			[]string{"link type 195 (IEEE 802.15.4) is not read, 3 packets skipped\n", "no message"}},
+		"some that are not read": {file(capturetest.Ethernet, frame("88e5"), frame("86dd"), frame("88b5"), frame("88b5")), 0, 1,
+			[]string{"EtherType 0x88b5 is not read, 2 packets skipped\nEtherType 0x88e5 (MACsec) is not read, 1 packet skipped\n"}},
+		"ARP that looks like IPv6": {file(capturetest.Ethernet, frame("0806")), 1, 0, []string{"no message"}},
+		"VXLAN":                    {file(capturetest.Raw, capturetest.UDP(from, netip.MustParseAddrPort("[fe80::2]:4789"), append([]byte{8, 0, 0, 0, 0, 0, 5, 0}, frame("86dd")...))), 0, 1, nil},
+	} {
+		status, out, errOut := ctl(nil, "decode", "-brief", c.path)
+		assert.Equal(t, c.status, status, "%s: %s", name, errOut)
+		assert.Equal(t, c.messages, strings.Count(out, "M_DISCOVERY"), name)
+		assert.Equal(t, c.messages, strings.Count(out, "\n"), name)
+		for _, told := range c.told {
+			assert.Contains(t, errOut, told, name)
+		}
+		if c.told == nil {
+			assert.Empty(t, errOut, name)
+		}
+		if c.messages > 0 {
+			assert.Contains(t, out, "[fe80::1]:4000 > [ff02::13]:7017 udp", name)
+		}
+	}
+}
+
+// Files that are compressed with gzip are read as they are; other forms are named.
+func TestDecodeForms(t *testing.T) {
+	path := conversation(t)
+	file, err := os.ReadFile(path)
+	require.NoError(t, err)
+	pack := func(b []byte) []byte {
+		var out bytes.Buffer
+		z := gzip.NewWriter(&out)
+		_, err := z.Write(b)
+		require.NoError(t, err)
+		require.NoError(t, z.Close())
+		return out.Bytes()
+	}
+	assert.Equal(t, decoded(t, 1, file), decoded(t, 1, pack(file)))
+	assert.Len(t, decoded(t, 0, pack([]byte("8100\n8100\n"))), 2)
+	// What came before the end of a file that is cut is decoded, and so is what it leaves.
+	cut := pack(file)
+	status, out, errOut := ctl(bytes.NewReader(cut[:len(cut)-20]), "decode", "-brief")
+	assert.Equal(t, 3, status)
+	assert.Contains(t, out, "M_DISCOVERY")
+	assert.Contains(t, errOut, "cut short")
+	status, out, _ = ctl(bytes.NewReader(file[:len(file)-1]), "decode", "-brief")
+	assert.Equal(t, 3, status)
+	assert.Contains(t, out, "WRONG: not captured to its end")
+	for begin, told := range map[string]string{
+		"\x28\xb5\x2f\xfdxx":                "compressed with zstd, which is not read: try zstd -dc FILE",
+		"BZh9xx":                            "bzip2",
+		"snoop\x00\x00\x00\x00\x00\x00\x02": "a capture of snoop, which is not read: editcap FILE FILE.pcapng converts it",
+		"\x1f\x8bxx":                        "gzip",
+	} {
+		status, _, errOut := ctl(strings.NewReader(begin), "decode")
+		assert.Equal(t, 3, status, begin)
+		assert.Contains(t, errOut, told)
+	}
+	for _, text := range []string{"\ufeff8100\n", "0X8100", "0x8100\r\n"} {
+		assert.Len(t, decoded(t, 0, []byte(text)), 1, text)
+	}
+}
+
+// A connection whose ports are used again ends a message that had no end; neither that nor
+// a message without end in each of many connections is kept for ever.
+func TestDecodeAgain(t *testing.T) {
+	f := capturetest.NewFile(t, capturetest.Raw)
+	from, to := netip.MustParseAddrPort("[2001:db8::1]:6000"), netip.MustParseAddrPort("[2001:db8::2]:7017")
+	f.Packet(time.Now(), capturetest.TCP(from, to, 0, capturetest.SYN, nil))
+	f.Packet(time.Now(), capturetest.TCP(from, to, 1, 0, []byte{0x82, 0x18}))
+	f.Packet(time.Now(), capturetest.TCP(from, to, 100, capturetest.SYN, nil))
+	f.Packet(time.Now(), capturetest.TCP(from, to, 101, 0, []byte{0x81, 0}))
+	f.Packet(time.Now(), capturetest.TCP(from, to, 103, capturetest.FIN, []byte{0x82}))
+	f.Close()
+	got := decoded(t, 1, nil, f.Path)
+	require.Len(t, got, 3)
+	assert.Contains(t, got[0].Error, "not captured to its end")
+	assert.Equal(t, "8218", got[0].Hex)
+	assert.Equal(t, "M_NOOP", got[1].Message)
+	assert.Equal(t, "82", got[2].Hex)
+
+	f = capturetest.NewFile(t, capturetest.Raw)
+	begin := append([]byte{0x83, 5, 1, 0x84, 0x61, 'x', 1, 5, 0x5a, 0, 0, 0xf0, 0}, make([]byte, 50_000)...)
+	for i := range 2000 {
+		from := netip.AddrPortFrom(from.Addr(), uint16(i))
+		f.Packet(time.Now(), capturetest.TCP(from, to, 1, 0, begin))
+	}
+	f.Close()
+	status, out, _ := ctl(nil, "decode", "-brief", "-max", "1000000", f.Path)
+	assert.Equal(t, 1, status)
+	assert.Equal(t, 2000, strings.Count(out, "WRONG"))
+	assert.Equal(t, 2000-64<<20/len(begin), strings.Count(out, "too many connections"))
 }

@@ -230,5 +230,8 @@ func names(m wire.Message) []string {
 
 // addrText returns an address for people, a link-local one without its link.
 func addrText(a netip.AddrPort) string {
+	if !a.IsValid() { // not told by the capture
+		return ""
+	}
 	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port()).String()
 }

@@ -85,13 +85,14 @@ func messages(t *testing.T, f *capturetest.File) (all []wire.Message, from []net
 	defer file.Close()
 	r, err := capture.NewReader(file)
 	require.NoError(t, err)
+	var d capture.Dissector
 	for {
 		p, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			return all, from
 		}
 		require.NoError(t, err)
-		s, ok := p.Segment()
+		s, ok := d.Segment(p)
 		if !ok || s.Dst.Port() != acp.Port {
 			continue
 		}

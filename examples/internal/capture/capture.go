@@ -1,7 +1,8 @@
 // Package capture reads what was captured on links: files in the formats pcap and
 // pcapng, the UDP datagrams and TCP segments in them, and the bytes of TCP
-// connections in their order. It is as much of that as it takes to find GRASP
-// in them, so that the library need not depend on a library for packets.
+// connections in their order. It reads what it takes to find GRASP on the links
+// that people capture on, so that the module needs no library for packets; what
+// it does not read, it names and counts.
 package capture
 
 import (
@@ -37,9 +38,10 @@ type Reader struct {
 
 // The magic numbers, as they are in a file of this byte order.
 const (
-	magicMicro = 0xa1b2c3d4
-	magicNano  = 0xa1b23c4d
-	magicNG    = 0x0a0d0d0a // the same in both orders
+	magicMicro    = 0xa1b2c3d4
+	magicNano     = 0xa1b23c4d
+	magicModified = 0xa1b2cd34 // records have a longer header
+	magicNG       = 0x0a0d0d0a // the same in both orders
 )
 
 // magicLen is how much it takes to tell the formats.
@@ -52,12 +54,15 @@ func IsCapture(begin []byte) bool {
 		return false
 	}
 	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
-		switch order.Uint32(begin) {
-		case magicMicro, magicNano, magicNG:
+		if magic := order.Uint32(begin); isPcap(magic) || magic == magicNG {
 			return true
 		}
 	}
 	return false
+}
+
+func isPcap(magic uint32) bool {
+	return magic == magicMicro || magic == magicNano || magic == magicModified
 }
 
 // NewReader reads the beginning of a file. The error is [ErrNoCapture] or one
@@ -105,13 +110,18 @@ func (r *Reader) read(n int, mayEnd bool) ([]byte, error) {
 // pcap is what the header of such a file says.
 type pcap struct {
 	order    binary.ByteOrder
-	nano     bool
+	magic    uint32
 	linkType int
+	swapped  bool // the two lengths of a record may be the other way round
 }
 
 const (
-	pcapHeader   = 24
-	recordHeader = 16
+	pcapHeader     = 24
+	recordHeader   = 16
+	modifiedHeader = 24
+	// linkTypeBits are those of the last field of the header that are not about
+	// the frame check sequence.
+	linkTypeBits = 0x03ffffff
 )
 
 // readHeader reads the header of a pcap file.
@@ -121,28 +131,36 @@ func (r *Reader) readHeader() error {
 		return err
 	}
 	r.pcap.order = binary.BigEndian
-	magic := binary.BigEndian.Uint32(b)
-	if magic != magicMicro && magic != magicNano {
+	if !isPcap(binary.BigEndian.Uint32(b)) {
 		r.pcap.order = binary.LittleEndian
-		magic = binary.LittleEndian.Uint32(b)
 	}
-	r.nano = magic == magicNano
-	r.linkType = int(r.pcap.order.Uint32(b[20:]) & 0x0fffffff)
+	r.magic = r.pcap.order.Uint32(b)
+	r.linkType = int(r.pcap.order.Uint32(b[20:]) & linkTypeBits)
+	major, minor := r.pcap.order.Uint16(b[4:]), r.pcap.order.Uint16(b[6:])
+	r.swapped = major == 2 && minor <= 3
 	return nil
 }
 
 // nextRecord reads a packet of a pcap file.
 func (r *Reader) nextRecord() (Packet, error) {
-	b, err := r.read(recordHeader, true)
+	size := recordHeader
+	if r.magic == magicModified {
+		size = modifiedHeader
+	}
+	b, err := r.read(size, true)
 	if err != nil {
 		return Packet{}, err
 	}
 	order := r.pcap.order
 	fraction := time.Duration(order.Uint32(b[4:]))
-	if !r.nano {
+	if r.magic != magicNano {
 		fraction *= time.Microsecond
 	}
+	captured, original := order.Uint32(b[8:]), order.Uint32(b[12:])
+	if r.swapped && captured > original { // before version 2.4, some programs swapped them
+		captured = original
+	}
 	p := Packet{Time: time.Unix(int64(order.Uint32(b)), int64(fraction)), LinkType: r.linkType}
-	p.Data, err = r.read(int(int32(order.Uint32(b[8:]))), false)
+	p.Data, err = r.read(int(int32(captured)), false)
 	return p, err
 }

@@ -32,13 +32,14 @@ func readAll(t *testing.T, file []byte) (all []capture.Segment, times []time.Tim
 	require.True(t, capture.IsCapture(file))
 	r, err := capture.NewReader(bytes.NewReader(file))
 	require.NoError(t, err)
+	var d capture.Dissector
 	for {
 		p, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			return all, times
 		}
 		require.NoError(t, err)
-		if s, ok := p.Segment(); ok {
+		if s, ok := d.Segment(p); ok {
 			s.Payload = bytes.Clone(s.Payload)
 			all, times = append(all, s), append(times, p.Time)
 		}
@@ -84,50 +85,32 @@ func TestPcap(t *testing.T) {
 	assert.EqualValues(t, 5, times[0].Nanosecond())
 }
 
-func TestLinkTypes(t *testing.T) {
+// Other forms of pcap: that of some Linux distributions of long ago, with more in the
+// header of a packet, and that of before version 2.4, whose lengths may be swapped.
+func TestPcapForms(t *testing.T) {
 	packet := capturetest.UDP(six, six2, []byte("one"))
-	v4 := capturetest.UDP(four, fou2, []byte("one"))
-	mac := make([]byte, 12)
-	join := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
-	for name, c := range map[string]struct {
-		linkType int
-		packet   []byte
-		ok       bool
-	}{
-		"ethernet":      {1, join(mac, []byte{0x86, 0xdd}, packet), true},
-		"ethernet, v4":  {1, join(mac, []byte{8, 0}, v4), true},
-		"VLANs":         {1, join(mac, []byte{0x88, 0xa8, 0, 1, 0x81, 0, 0, 2, 0x86, 0xdd}, packet), true},
-		"ARP":           {1, join(mac, []byte{8, 6}, v4), false},
-		"short":         {1, mac, false},
-		"null":          {0, join(make([]byte, 4), packet), true},
-		"cooked":        {113, join(make([]byte, 16), packet), true},
-		"cooked 2":      {276, join(make([]byte, 20), packet), true},
-		"IPv6":          {229, packet, true},
-		"unknown":       {7777, packet, false},
-		"cut to header": {101, packet[:40], false},
-	} {
-		_, ok := capture.Packet{LinkType: c.linkType, Data: c.packet}.Segment()
-		assert.Equal(t, c.ok, ok, name)
-	}
-	// Whatever is cut off, nothing is read beyond the end.
-	for _, p := range [][]byte{packet, v4, capturetest.TCP(six, six2, 1, 0, []byte("x"))} {
-		for n := range p {
-			s, ok := capture.Packet{LinkType: 101, Data: p[:n:n]}.Segment()
-			assert.True(t, !ok || s.Cut, "%d of %d bytes", n, len(p))
+	for _, order := range []binary.AppendByteOrder{binary.BigEndian, binary.LittleEndian} {
+		u16, u32 := order.AppendUint16, order.AppendUint32
+		header := func(magic uint32, minor uint16, linkType uint32) []byte {
+			return u32(append(u16(u16(u32(nil, magic), 2), minor), make([]byte, 12)...), linkType)
+		}
+		record := func(file []byte, captured, original int) []byte {
+			return u32(u32(u32(u32(file, 1800000000), 123456), uint32(captured)), uint32(original))
+		}
+		modified := append(record(header(0xa1b2cd34, 4, capturetest.Raw), len(packet), len(packet)), 0, 0, 0, 2, 0x86, 0xdd, 0, 0)
+		for name, file := range map[string][]byte{
+			"modified":     append(modified, packet...),
+			"swapped":      append(record(header(0xa1b2c3d4, 3, capturetest.Raw), len(packet)+10, len(packet)), packet...),
+			"not swapped":  append(record(header(0xa1b2c3d4, 3, capturetest.Raw), len(packet), len(packet)+10), packet...),
+			"longer":       append(record(header(0xa1b2c3d4, 4, capturetest.Raw), len(packet), 10), packet...),
+			"check length": append(record(header(0xa1b2c3d4, 4, capturetest.Raw|0x44000000), len(packet), len(packet)), packet...),
+		} {
+			all, times := readAll(t, file)
+			require.Len(t, all, 1, name)
+			assert.Equal(t, capture.Segment{Src: six, Dst: six2, Payload: []byte("one")}, all[0], name)
+			assert.True(t, times[0].Equal(at), name)
 		}
 	}
-	// Headers of IPv6 before that of UDP; a fragment is no datagram.
-	extended := bytes.Clone(packet[:40])
-	extended[5] += 16
-	extended[6] = 0
-	extended = append(extended, 44, 0, 0, 0, 0, 0, 0, 0, 17, 0, 0, 0, 0, 0, 0, 1)
-	extended = append(extended, packet[40:]...)
-	s, ok := capture.Packet{LinkType: 101, Data: extended}.Segment()
-	require.True(t, ok)
-	assert.Equal(t, "one", string(s.Payload))
-	extended[51] = 1
-	_, ok = capture.Packet{LinkType: 101, Data: extended}.Segment()
-	assert.False(t, ok)
 }
 
 func TestNoCapture(t *testing.T) {
@@ -180,8 +163,8 @@ func ng(order binary.AppendByteOrder, blocks ...[]byte) []byte {
 		kind, body := uint32(b[0]), b[1:]
 		if kind == 0 {
 			kind = 0x0a0d0d0a
-			body = order.AppendUint32(nil, 0x1a2b3c4d)
-			body = append(body, make([]byte, 12)...)
+			body = order.AppendUint16(order.AppendUint16(order.AppendUint32(nil, 0x1a2b3c4d), 1), 0)
+			body = order.AppendUint64(body, 1<<64-1)
 		}
 		for len(body)%4 != 0 {
 			body = append(body, 0)
@@ -211,7 +194,26 @@ func TestPcapng(t *testing.T) {
 		assert.True(t, times[0].Equal(time.Unix(3, 5e8)))
 		assert.True(t, times[1].IsZero())
 
+		// The block that enhanced ones took the place of.
+		obsolete := u32(u32(u32(u32(u16(u16([]byte{2}, 0), 0), 0), 3*1024+512), uint32(len(packet))), uint32(len(packet)))
+		obsolete = append(obsolete, packet...)
+		// A unit of 10^-20 s, which does not fit in 64 bits, and times that begin later.
+		fine := append(u32(u16(u16([]byte{1}, capturetest.Raw), 0), 0), u16(u16(nil, 9), 1)...)
+		fine = append(fine, 20, 0, 0, 0)
+		later := u16(u16(u32(u16(u16([]byte{1}, capturetest.Raw), 0), 0), 14), 8)
+		later = order.AppendUint64(later, 1800000000)
+		stamped := func(id, high, low uint32) []byte {
+			return append(u32(u32(u32(u32(u32([]byte{6}, id), high), low), uint32(len(packet))), uint32(len(packet))), packet...)
+		}
+		all, times = readAll(t, ng(order, []byte{0}, iface, fine, later, obsolete, stamped(1, 1<<31, 0), stamped(2, 0, 123456)))
+		require.Len(t, all, 3)
+		assert.Equal(t, "one", string(all[0].Payload))
+		assert.True(t, times[0].Equal(time.Unix(3, 5e8)))
+		assert.Equal(t, 92233720*time.Nanosecond, times[1].Sub(time.Unix(0, 0)), "2^63 units")
+		assert.True(t, times[2].Equal(at))
+
 		for name, bad := range map[string][]byte{
+			"short obsolete":   ng(order, []byte{0}, iface, obsolete[:18]),
 			"no interface":     ng(order, []byte{0}, enhanced),
 			"nor for a simple": ng(order, []byte{0}, simple),
 			"short packet":     ng(order, []byte{0}, iface, enhanced[:20]),
@@ -238,15 +240,30 @@ func TestPcapng(t *testing.T) {
 func FuzzReader(f *testing.F) {
 	f.Add(ng(binary.LittleEndian, []byte{0}, []byte{1, 101, 0, 0, 0, 0, 0, 0, 0}))
 	f.Add([]byte{0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 101, 0, 0, 0})
+	for _, l := range links() { // big endian, modified
+		head := binary.BigEndian.AppendUint32(hexed("a1b2cd34 0002 0004 00000000 00000000 00040000"), uint32(l.linkType))
+		for _, p := range l.packets {
+			head = binary.BigEndian.AppendUint32(append(head, make([]byte, 8)...), uint32(len(p)))
+			head = binary.BigEndian.AppendUint32(head, uint32(len(p)))
+			head = append(append(head, make([]byte, 8)...), p...)
+		}
+		f.Add(head)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := capture.NewReader(bytes.NewReader(b))
+		var d capture.Dissector
 		var streams capture.Streams
 		for err == nil {
 			var p capture.Packet
 			if p, err = r.Next(); err == nil {
-				if s, ok := p.Segment(); ok && s.TCP {
+				if s, ok := d.Segment(p); ok && s.TCP {
 					streams.Add(s)
 				}
+			}
+		}
+		for _, u := range d.Unread() {
+			if u.Why == "" || u.Packets < 1 {
+				t.Errorf("%+v", u)
 			}
 		}
 	})

@@ -12,14 +12,16 @@ import (
 // The types of blocks of a pcapng file that are read.
 const (
 	blockInterface = 1
+	blockObsolete  = 2 // a packet, as files had it before there was blockPacket
 	blockSimple    = 3
 	blockPacket    = 6
 )
 
 const (
-	byteOrderMagic  = 0x1a2b3c4d
-	optionTimestamp = 9 // if_tsresol
-	maxInterfaces   = 1 << 16
+	byteOrderMagic = 0x1a2b3c4d
+	optionUnit     = 9  // if_tsresol
+	optionOffset   = 14 // if_tsoffset
+	maxInterfaces  = 1 << 16
 )
 
 // pcapng is what a section of such a file has said so far.
@@ -32,7 +34,8 @@ type pcapng struct {
 type captured struct {
 	linkType int
 	snapLen  uint32
-	perSec   uint64 // units of time stamps
+	unit     byte  // of time stamps: the exponent of 10, or of 2 with the highest bit set
+	offset   int64 // seconds to add to time stamps
 }
 
 var errBlock = errors.New("capture: a block that is too short for what it holds")
@@ -49,6 +52,8 @@ func (r *Reader) nextBlock() (Packet, error) {
 			err = r.addInterface(body)
 		case blockPacket:
 			return r.packet(body)
+		case blockObsolete:
+			return r.obsoletePacket(body)
 		case blockSimple:
 			return r.simplePacket(body)
 		}
@@ -97,58 +102,77 @@ func (r *Reader) addInterface(b []byte) error {
 	if len(r.interfaces) == maxInterfaces {
 		return fmt.Errorf("capture: more than %d interfaces", maxInterfaces)
 	}
-	i := captured{linkType: int(order.Uint16(b)), snapLen: order.Uint32(b[4:]), perSec: 1e6}
+	const microseconds = 6
+	i := captured{linkType: int(order.Uint16(b)), snapLen: order.Uint32(b[4:]), unit: microseconds}
 	for opts := b[8:]; len(opts) >= 4; {
 		code, n := order.Uint16(opts), int(order.Uint16(opts[2:]))
 		if opts = opts[4:]; len(opts) < n {
 			return errBlock
 		}
-		if code == optionTimestamp && n == 1 {
-			i.perSec = resolution(opts[0])
+		switch {
+		case code == optionUnit && n == 1:
+			i.unit = opts[0]
+		case code == optionOffset && n == 8:
+			i.offset = int64(order.Uint64(opts))
 		}
 		opts = opts[min((n+3)&^3, len(opts)):]
-	}
-	if i.perSec == 0 {
-		return errors.New("capture: an interface with time stamps finer than can be read")
 	}
 	r.interfaces = append(r.interfaces, i)
 	return nil
 }
 
-// resolution returns the units in a second of a time stamp, 0 if there are too many.
-func resolution(exponent byte) uint64 {
-	base, n := uint64(10), exponent&0x7f
-	if exponent&0x80 != 0 {
+// time returns the time of a time stamp.
+func (i captured) time(high, low uint32) time.Time {
+	stamp := uint64(high)<<32 | uint64(low)
+	base, exponent := uint64(10), i.unit&0x7f
+	if i.unit&0x80 != 0 {
 		base = 2
 	}
-	units := uint64(1)
-	for range n {
-		hi, lo := bits.Mul64(units, base)
-		if hi != 0 {
-			return 0
+	perSec := uint64(1)
+	for range exponent {
+		hi, lo := bits.Mul64(perSec, base)
+		if hi != 0 { // more than 2^64 units a second: it is in the first one
+			fraction := float64(stamp) / math.Pow(float64(base), float64(exponent))
+			return time.Unix(i.offset, int64(fraction*float64(time.Second)))
 		}
-		units = lo
+		perSec = lo
 	}
-	return units
+	hi, lo := bits.Mul64(stamp%perSec, uint64(time.Second))
+	fraction, _ := bits.Div64(hi, lo, perSec) // hi < perSec, since the factors are below perSec and 2^64
+	return time.Unix(int64(stamp/perSec)+i.offset, int64(fraction))
 }
 
 // packet reads an enhanced packet block.
 func (r *Reader) packet(b []byte) (Packet, error) {
-	const head = 20
+	if len(b) < 4 {
+		return Packet{}, errBlock
+	}
+	return r.stamped(r.sectionOrder.Uint32(b), b[4:])
+}
+
+// obsoletePacket reads a packet block, whose interface has 16 bits, and after them the
+// number of packets that were lost.
+func (r *Reader) obsoletePacket(b []byte) (Packet, error) {
+	if len(b) < 4 {
+		return Packet{}, errBlock
+	}
+	return r.stamped(uint32(r.sectionOrder.Uint16(b)), b[4:])
+}
+
+// stamped reads the time, the lengths and the bytes of a packet of an interface.
+func (r *Reader) stamped(id uint32, b []byte) (Packet, error) {
+	const head = 16
 	order := r.sectionOrder
 	if len(b) < head {
 		return Packet{}, errBlock
 	}
-	id, length := order.Uint32(b), order.Uint32(b[12:])
+	length := order.Uint32(b[8:])
 	if uint64(id) >= uint64(len(r.interfaces)) || uint64(length) > uint64(len(b)-head) {
 		return Packet{}, errBlock
 	}
 	i := r.interfaces[id]
-	units := uint64(order.Uint32(b[4:]))<<32 | uint64(order.Uint32(b[8:]))
-	hi, lo := bits.Mul64(units%i.perSec, uint64(time.Second))
-	fraction, _ := bits.Div64(hi, lo, i.perSec) // hi < perSec, since the factors are below perSec and 2^64
 	return Packet{
-		Time:     time.Unix(int64(units/i.perSec), int64(fraction)),
+		Time:     i.time(order.Uint32(b), order.Uint32(b[4:])),
 		LinkType: i.linkType,
 		Data:     b[head : head+length],
 	}, nil

@@ -2,6 +2,7 @@ package capture_test
 
 import (
 	"math/rand/v2"
+	"net/netip"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -82,6 +83,59 @@ func TestStreamsGap(t *testing.T) {
 	end := capture.Segment{Src: four, Dst: fou2, Seq: 10, End: true, Payload: []byte("end")}
 	b, _ = streams.Add(end)
 	assert.Equal(t, "end", string(b.Data))
+	assert.True(t, b.End)
 	b, ok = streams.Add(end)
 	assert.True(t, ok && b.New)
+}
+
+// Neither connections without number nor bytes that wait for others make it grow; who is
+// given up is told, the one first that was silent longest.
+func TestStreamsBounds(t *testing.T) {
+	var streams capture.Streams
+	var forgotten []capture.Flow
+	var left int
+	streams.Forget = func(f capture.Flow, l bool) {
+		forgotten = append(forgotten, f)
+		if l {
+			left++
+		}
+	}
+	port := func(i int) netip.AddrPort {
+		return netip.AddrPortFrom(six.Addr(), uint16(i))
+	}
+	const most, more = 1 << 14, 100
+	for i := range most + more {
+		streams.Add(capture.Segment{Src: port(i), Dst: six2, Seq: 1, SYN: true})
+		streams.Add(capture.Segment{Src: port(0), Dst: six2, Seq: 2, Payload: nil, End: false})
+		if i < most/2 {
+			streams.Add(capture.Segment{Src: port(i), Dst: six2, Seq: 3, Payload: []byte("y")})
+		}
+	}
+	require.Len(t, forgotten, more)
+	assert.Equal(t, more, left)
+	assert.Equal(t, capture.Flow{Src: port(1), Dst: six2}, forgotten[0])
+	assert.NotContains(t, forgotten, capture.Flow{Src: port(0), Dst: six2})
+	assert.Len(t, streams.Rest(), most/2-more)
+	// Ports that are used again.
+	streams.Add(capture.Segment{Src: port(0), Dst: six2, Seq: 9, SYN: true})
+	assert.Equal(t, capture.Flow{Src: port(0), Dst: six2}, forgotten[more])
+
+	// 64 KiB that come early, in many connections.
+	streams = capture.Streams{}
+	gaps := 0
+	for i := range 1000 {
+		streams.Add(capture.Segment{Src: port(i), Dst: six2, Seq: 1, SYN: true})
+		if b, ok := streams.Add(capture.Segment{Src: port(i), Dst: six2, Seq: 3, Payload: make([]byte, 1<<16)}); ok {
+			assert.True(t, b.Gap)
+			gaps++
+		}
+	}
+	assert.Equal(t, 1000-32<<20>>16, gaps)
+	// What was kept makes room when it is read.
+	b, ok := streams.Add(capture.Segment{Src: port(0), Dst: six2, Seq: 2, Payload: []byte("x")})
+	assert.True(t, ok)
+	assert.Len(t, b.Data, 1+1<<16)
+	streams.Add(capture.Segment{Src: port(2000), Dst: six2, Seq: 1, SYN: true})
+	_, ok = streams.Add(capture.Segment{Src: port(2000), Dst: six2, Seq: 3, Payload: make([]byte, 1<<16)})
+	assert.False(t, ok, "kept")
 }
