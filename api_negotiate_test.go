@@ -71,7 +71,7 @@ func TestA32Dry(t *testing.T) {
 
 		call, s, m := b.asked(neg("EX1", 1))
 		s.send(arr{5, m.id(b), arr{"EX1", 11, 5, 2}}) // the peer says dry
-		require.False(b, call.ok().o.Dry)
+		isCode(b, call.done().err, ErrInvalidNeg)
 	})
 }
 
@@ -229,7 +229,7 @@ func TestA36Wait(t *testing.T) {
 
 // A peer that only ever asks for more time is given up.
 func TestWaitBomb(t *testing.T) {
-	inBed(t, func(b *bed) {
+	inBedOf(t, 1, Config{Limits: Limits{MaxWaits: 100, MaxWait: time.Hour}}, func(b *bed) {
 		b.register(neg("EX1", 1))
 		call, s, m := b.asked(neg("EX1", 1))
 		for range 100 {
@@ -264,7 +264,7 @@ func TestWaitBomb(t *testing.T) {
 
 // Nor does a peer that asks for weeks get them.
 func TestWaitIsBounded(t *testing.T) {
-	inBed(t, func(b *bed) {
+	inBedOf(t, 1, Config{Limits: Limits{MaxWait: time.Hour}}, func(b *bed) {
 		b.register(neg("EX1", 1))
 		call, s, m := b.asked(neg("EX1", 1))
 		s.send(arr{7, m.id(b), uint32(math.MaxUint32)})

@@ -73,10 +73,12 @@ type Limits struct {
 	// of them waiting. Peers are served by turns.
 	Backlog int
 	// MaxWaits is how many times in a negotiation a peer may ask for more time
-	// (M_WAIT) before the session is ended ([ReasonTooManyWaits]); 0 means 100.
+	// (M_WAIT) before the session is ended ([ReasonTooManyWaits]); 0 means
+	// 10,000, which no honest peer needs.
 	MaxWaits int
 	// MaxWait is how much time a peer gets that asks for more, whatever it asks
-	// for ([ReasonLongWait]); 0 means an hour.
+	// for ([ReasonLongWait]); 0 means as much as it asks for, which is 49.7 days at
+	// most: set it where ASAs wait without a context that ends.
 	MaxWait time.Duration
 
 	// MaxIdle bounds the connections that have not said what they want, or wait
@@ -121,7 +123,7 @@ func (l Limits) withDefaults() (Limits, error) {
 		{"MaxSessions", &l.MaxSessions, 20_000, 1, math.MaxInt},
 		{"SessionsPerPeer", &l.SessionsPerPeer, 15_000, 1, math.MaxInt},
 		{"Backlog", &l.Backlog, 256, 1, math.MaxInt},
-		{"MaxWaits", &l.MaxWaits, 100, 1, math.MaxInt},
+		{"MaxWaits", &l.MaxWaits, 10_000, 1, math.MaxInt},
 		{"MaxIdle", &l.MaxIdle, 16_384, 1, math.MaxInt},
 		{"IdlePerPeer", &l.IdlePerPeer, 12_288, 1, math.MaxInt},
 		{"RelayRate", &l.RelayRate, defaultRelayRate, 1, math.MaxInt},
@@ -144,7 +146,7 @@ func (l Limits) withDefaults() (Limits, error) {
 	}{
 		{"LocatorLifetime", &l.LocatorLifetime, 24 * time.Hour},
 		{"FloodLifetime", &l.FloodLifetime, 0},
-		{"MaxWait", &l.MaxWait, time.Hour},
+		{"MaxWait", &l.MaxWait, math.MaxUint32 * time.Millisecond},
 		{"IdleTimeout", &l.IdleTimeout, 10 * time.Second},
 	} {
 		if *f.value == 0 {

@@ -3,9 +3,12 @@ package grasp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net/netip"
 	"time"
 
+	"github.com/go-grasp/grasp/internal/negotiation"
 	"github.com/go-grasp/grasp/internal/session"
 	"github.com/go-grasp/grasp/internal/wire"
 )
@@ -65,24 +68,26 @@ func (a *ASA) openSession(ctx context.Context, o Objective, peer *Locator, timeo
 	if err != nil {
 		return nil, wire.Objective{}, fail(opNegotiate, o.Name, ErrCBORFail, err)
 	}
-	s := &Session{g: a.g, asa: a, key: session.Key{ID: a.g.sessions.Begin()}, name: o.Name, dry: o.Dry}
+	id := a.g.sessions.Begin()
 	c := &outgoing{
 		op: opNegotiate, objective: o, peer: peer, timeout: timeout,
-		message:   &wire.ReqNeg{SessionID: s.key.ID, Objective: asked},
+		message:   &wire.ReqNeg{SessionID: id, Objective: asked},
 		noneFound: ErrNoDiscReply, sockErr: ErrSockErrNegRq,
 	}
 	if rapid {
 		c.rapid = asked.Value
 	}
-	s.stream, err = a.request(ctx, c)
+	st, err := a.request(ctx, c)
 	if err != nil {
-		a.g.sessions.End(s.key)
+		a.g.sessions.End(session.Key{ID: id})
 		return nil, wire.Objective{}, err
 	}
-	if id := s.stream.session; id != 0 {
-		a.g.sessions.End(s.key)
-		s.key.ID = id
+	if st.session != 0 {
+		a.g.sessions.End(session.Key{ID: id})
+		id = st.session
 	}
+	s := a.g.newSession(id, netip.Addr{}, &asked)
+	s.asa, s.stream = a, st
 	a.g.sessions.Attach(s.key, s)
 	if err := a.check(); err != nil {
 		s.finish() // deregistered meanwhile
@@ -212,11 +217,16 @@ func (g *Instance) incoming(st *stream, m *wire.ReqNeg) {
 		st.close()
 		return
 	}
-	g.dropStale(queue)
-	s := &Session{
-		g: g, key: session.Key{ID: m.SessionID, Initiator: st.Peer.Addr()},
-		name: m.Objective.Name, dry: m.Objective.Flags&wire.FlagNegDry != 0, stream: st,
+	if err := negotiation.Check(&m.Objective); err != nil {
+		g.refuse(st, &wire.Error{
+			Type: m.Type(), HasType: true, SessionID: m.SessionID, HasSession: true,
+			Err: fmt.Errorf("%w: %w", wire.ErrInvalid, err),
+		})
+		return
 	}
+	g.dropStale(queue)
+	s := g.newSession(m.SessionID, st.Peer.Addr(), &m.Objective)
+	s.stream = st
 	switch err := g.sessions.Accept(s.key, s, st.local); {
 	case errors.Is(err, session.ErrInUse):
 		// The request is discarded, the peer runs into its timeout.

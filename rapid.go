@@ -1,6 +1,7 @@
 package grasp
 
 import (
+	"github.com/go-grasp/grasp/internal/negotiation"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -10,7 +11,7 @@ import (
 // returns false if the discovery is an ordinary one.
 func (g *Instance) rapidRequest(m *wire.Discovery, from asker) bool {
 	o := m.Objective
-	if isNull(o.Value) || o.Flags&wire.FlagNeg == 0 || !g.objectives.isRapid(o.Name) ||
+	if isNull(o.Value) || negotiation.Check(&o) != nil || !g.objectives.isRapid(o.Name) ||
 		!g.objectives.backlogOf(o.Name).listening() || g.cfg.DULL {
 		return false
 	}

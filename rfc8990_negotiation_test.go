@@ -499,7 +499,7 @@ func TestY01DryRun(t *testing.T) {
 }
 
 // Section 2.10.2: a session is a dry run from its first message to its last, or
-// not at all.
+// not at all: "Mixing the two modes in a single negotiation is not possible."
 func TestY02DryOrNotThroughout(t *testing.T) {
 	for _, dry := range []bool{false, true} {
 		flags, other := 3, 11
@@ -510,10 +510,9 @@ func TestY02DryOrNotThroughout(t *testing.T) {
 			o := neg("EX3", 1)
 			o.Dry = dry
 			b.register(neg("EX3", nil))
-			// The peer changes the flag on its way, and so does our ASA: neither
-			// gets through.
+			// Our ASA changes the flag on its way, and does not get through.
 			call, s, request := b.asked(o)
-			s.send(arr{5, request.id(b), arr{"EX3", other, 5, 1}})
+			s.send(arr{5, request.id(b), arr{"EX3", flags, 5, 1}})
 			got := call.ok()
 			require.Equal(b, dry, got.o.Dry)
 			got.o.Dry = !dry
@@ -525,10 +524,47 @@ func TestY02DryOrNotThroughout(t *testing.T) {
 			session, got2, s := b.served(o, 7, 1)
 			require.Equal(b, dry, got2.Dry)
 			got2.Dry = !dry
-			b.step(session, got2, 0)
+			step = b.step(session, got2, 0)
 			s.read().is(b, fmt.Sprintf(`[5, %%d, ["EX3", %d, 5, 1]]`, flags))
+			// The peer does: that ends the session, on either side.
+			s.send(arr{5, 7, arr{"EX3", other, 4, 1}})
+			isCode(b, step.done().err, ErrInvalidNeg)
+			s.closed()
+			call, s, request = b.asked(o)
+			s.send(arr{5, request.id(b), arr{"EX3", other, 5, 1}})
+			isCode(b, call.done().err, ErrInvalidNeg)
+			s.closed()
+			b.wantDrop(ReasonInvalid, 2)
 		})
 	}
+}
+
+// Section 2.10.2 and RFC 8991 section 2.3.2.3: an objective is for negotiation or
+// for synchronization. One that claims to be for both is neither asked for nor
+// offered.
+func TestN07NegotiationOrSynchronization(t *testing.T) {
+	inBed(t, func(b *bed) {
+		b.register(neg("EX3", nil))
+		call, s, request := b.asked(neg("EX3", 1))
+		s.send(arr{5, request.id(b), arr{"EX3", 7, 5, 1}})
+		isCode(b, call.done().err, ErrInvalidNeg)
+		s.closed()
+		session, o, s := b.served(neg("EX3", 1), 7, 1)
+		step := b.step(session, o, 0)
+		s.read()
+		s.send(arr{5, 7, arr{"EX3", 7, 4, 1}})
+		isCode(b, step.done().err, ErrInvalidNeg)
+		s.closed()
+		b.wantDrop(ReasonInvalid, 2)
+
+		listening := b.listen(neg("EX3", nil))
+		s = b.peer.dial(b.at())
+		s.send(arr{3, 8, arr{"EX3", 7, 6, 1}})
+		require.EqualValues(b, 99, s.read().items(b)[0], "it is told why")
+		s.closed()
+		listening.blocks()
+		b.wantDrop(ReasonInvalid, 3)
+	})
 }
 
 // Sections 2.5.5 and 2.10.4: the core carries the flag, and does all else as

@@ -30,7 +30,7 @@ func TestN14N15WaitReplacesTheTimer(t *testing.T) {
 		{time.Second, []uint32{1<<32 - 1}, time.Second + (1<<32-1)*time.Millisecond},
 		{time.Second, []uint32{0}, time.Second}, // expires at once
 	} {
-		inBedOf(t, 1, Config{Limits: Limits{MaxWait: 50 * 24 * time.Hour}}, func(b *bed) {
+		inBed(t, func(b *bed) {
 			ex3 := neg("EX3", 1)
 			b.register(ex3)
 			start := time.Now()

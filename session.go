@@ -7,11 +7,12 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/negotiation"
 	"github.com/go-grasp/grasp/internal/session"
 	"github.com/go-grasp/grasp/internal/wire"
 )
@@ -30,15 +31,22 @@ type Session struct {
 	g      *Instance
 	key    session.Key
 	name   string // of the objective
-	dry    bool   // a session is dry from its first message to its last, or not at all
 	stream *stream
 
-	waiting atomic.Bool // a call waits for the peer
-	waits   int         // the M_WAIT that came; for the call that waits
+	mu       sync.Mutex // guards all following fields
+	asa      *ASA       // nil until a listener takes it
+	state    negotiation.Session
+	released bool // its stream and its place in the table
+}
 
-	mu    sync.Mutex // guards all following fields
-	asa   *ASA       // nil until a listener takes it
-	ended bool
+// newSession returns a session that begins with a request for an objective. The
+// initiator is the zero Addr for one that this instance begins.
+func (g *Instance) newSession(id uint32, initiator netip.Addr, asked *wire.Objective) *Session {
+	lim := negotiation.Limits{Message: g.limits.Bytes, Waits: g.cfg.MaxWaits, Wait: g.cfg.MaxWait}
+	return &Session{
+		g: g, key: session.Key{ID: id, Initiator: initiator}, name: asked.Name,
+		state: negotiation.New(lim, id, asked),
+	}
 }
 
 // Source returns the address of the peer: id_source in the Python API. It is
@@ -66,17 +74,19 @@ func (s *Session) owner() *ASA {
 	return s.asa
 }
 
-// finish ends the session on this side. It returns false if it had ended.
+// finish ends the session on this side and releases what it holds. It returns
+// false if that was done before.
 func (s *Session) finish() bool {
 	s.mu.Lock()
-	ended := s.ended
-	s.ended = true
+	s.state.Close()
+	released := s.released
+	s.released = true
 	s.mu.Unlock()
-	if !ended {
+	if !released {
 		s.g.sessions.End(s.key)
 		s.stream.close()
 	}
-	return !ended
+	return !released
 }
 
 // check does what every call on a session checks first. There is no session
@@ -86,7 +96,7 @@ func (s *Session) check(op string) error {
 		return fail(op, "", ErrNoSession, nil)
 	}
 	s.mu.Lock()
-	asa, ended := s.asa, s.ended
+	asa, ended := s.asa, s.state.Ended()
 	s.mu.Unlock()
 	if err := asa.check(); err != nil {
 		return s.fail(op, ErrNoASA, err)
@@ -106,28 +116,78 @@ func (s *Session) fail(op string, code ErrorCode, cause error) error {
 
 // await waits for the peer's answer to what was sent last.
 func (s *Session) await(ctx context.Context, op string, timeout time.Duration, sent wire.Objective) (*Session, Objective, error) {
-	m, err := s.receive(ctx, op, timeout)
-	if err != nil {
-		return nil, Objective{}, err
+	deadline, err := s.startWait(op, timeout)
+	for err == nil {
+		var m wire.Message
+		var out negotiation.Output
+		if m, err = s.stream.message(ctx, deadline); err == nil {
+			s.g.trace(Received, m, s.stream.raw(), s.stream.Peer, s.stream.Link)
+			out = s.received(m)
+		} else if out = s.expired(err); out.What != negotiation.Waiting {
+			return nil, Objective{}, s.broken(op, err)
+		}
+		switch out.What {
+		case negotiation.Waiting:
+			deadline, err = out.Deadline, nil
+			if out.Shortened {
+				s.g.drop(eventOf(m, Event{Reason: ReasonLongWait, Peer: s.stream.Peer, Link: s.stream.Link, Objective: s.name}))
+			}
+		case negotiation.Offered:
+			return s, decodeObjective(out.Objective), nil
+		case negotiation.Accepted:
+			s.finish()
+			return nil, decodeObjective(&sent), nil
+		case negotiation.Declined:
+			s.finish()
+			return nil, Objective{}, &DeclinedError{Objective: s.name, Peer: s.stream.Peer, Reason: out.Reason}
+		case negotiation.Failed:
+			err = s.failed(op, m, out.Err)
+		}
+	}
+	return nil, Objective{}, err
+}
+
+// startWait begins to wait for the peer and returns until when.
+func (s *Session) startWait(op string, timeout time.Duration) (time.Time, error) {
+	if timeout == 0 {
+		timeout = DefaultTimeout
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	deadline, err := s.state.Await(time.Now(), timeout)
+	return deadline, s.refused(op, err)
+}
+
+func (s *Session) received(m wire.Message) negotiation.Output {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state.Receive(time.Now(), m)
+}
+
+// expired returns what follows from an error of reading: the wait goes on if the
+// timer was early.
+func (s *Session) expired(err error) negotiation.Output {
+	if readCode(err) != ErrNoNegReply || !errors.Is(err, os.ErrDeadlineExceeded) {
+		return negotiation.Output{What: negotiation.Failed}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state.Expired(time.Now())
+}
+
+// failed ends a session because of a message of the peer's, and says why.
+func (s *Session) failed(op string, m wire.Message, cause error) error {
+	switch {
+	case errors.Is(cause, negotiation.ErrEnded): // by another call, meanwhile
+		return s.fail(op, ErrNoSession, nil)
+	case errors.Is(cause, negotiation.ErrWrongID), errors.Is(cause, negotiation.ErrTooManyWaits):
+		return s.broken(op, &wire.Error{Type: m.Type(), HasType: true, Err: cause})
 	}
 	code := ErrNoValidStep
-	var cause error
 	switch m := m.(type) {
 	case *wire.Negotiate:
-		if m.Objective.Name == s.name && m.Objective.Flags&wire.FlagNeg != 0 {
-			o := decodeObjective(&m.Objective)
-			o.Dry = s.dry
-			// A peer that never counts down must not go on for ever.
-			o.LoopCount = min(o.LoopCount, sent.LoopCount)
-			return s, o, nil
-		}
-		code, cause = ErrInvalidNeg, fmt.Errorf("it is about %q with flags %#x", m.Objective.Name, uint64(m.Objective.Flags))
-	case *wire.End:
-		s.finish()
-		if !m.Accept {
-			return nil, Objective{}, &DeclinedError{Objective: s.name, Peer: s.stream.Peer, Reason: m.Reason}
-		}
-		return nil, decodeObjective(&sent), nil
+		code = ErrInvalidNeg
+		s.g.dropFrom(s.stream, m, ReasonInvalid, cause)
 	case *wire.Invalid:
 		cause = fmt.Errorf("the peer sent %v: %s", m.Type(), diagnose(m.Info))
 	default:
@@ -135,51 +195,8 @@ func (s *Session) await(ctx context.Context, op string, timeout time.Duration, s
 		s.g.dropFrom(s.stream, m, ReasonUnexpected, nil)
 	}
 	s.finish()
-	return nil, Objective{}, s.fail(op, code, cause)
+	return s.fail(op, code, cause)
 }
-
-// receive waits for the next message of the session that is not M_WAIT. At
-// any error the session is over.
-func (s *Session) receive(ctx context.Context, op string, timeout time.Duration) (wire.Message, error) {
-	if !s.waiting.CompareAndSwap(false, true) {
-		return nil, s.fail(op, ErrUnspec, errBusy)
-	}
-	defer s.waiting.Store(false)
-	if timeout == 0 {
-		timeout = DefaultTimeout
-	}
-	deadline := time.Now().Add(timeout)
-	for {
-		m, err := s.stream.message(ctx, deadline)
-		if err != nil {
-			return nil, s.broken(op, err)
-		}
-		s.g.trace(Received, m, s.stream.raw(), s.stream.Peer, s.stream.Link)
-		wait, isWait := m.(*wire.Wait)
-		switch {
-		case wire.SessionID(m) != s.key.ID:
-			return nil, s.broken(op, &wire.Error{Type: m.Type(), HasType: true, Err: errWrongSession})
-		case isWait:
-			// RFC 8990 section 2.8.9: the timer is restarted with the new value.
-			if s.waits++; s.waits > s.g.cfg.MaxWaits {
-				return nil, s.broken(op, &wire.Error{Type: m.Type(), HasType: true, Err: errTooManyWaits})
-			}
-			asked := time.Duration(wait.Wait) * time.Millisecond
-			if asked > s.g.cfg.MaxWait {
-				s.g.drop(eventOf(m, Event{Reason: ReasonLongWait, Peer: s.stream.Peer, Link: s.stream.Link, Objective: s.name}))
-			}
-			deadline = time.Now().Add(min(asked, s.g.cfg.MaxWait))
-		default:
-			return m, nil
-		}
-	}
-}
-
-var (
-	errBusy         = errors.New("another call waits for the peer")
-	errWrongSession = errors.New("wrong session ID")
-	errTooManyWaits = errors.New("asked for more time too often")
-)
 
 // broken ends a session that could not be read and says why.
 func (s *Session) broken(op string, err error) error {
@@ -247,7 +264,7 @@ func (s *Session) lives() bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.ended
+	return !s.state.Ended()
 }
 
 // step does the work of NegotiateStep.
@@ -262,44 +279,55 @@ func (s *Session) step(ctx context.Context, o Objective, timeout time.Duration) 
 	if err := s.check(op); err != nil {
 		return nil, Objective{}, err
 	}
-	if o.Name != s.name {
-		return nil, Objective{}, s.fail(op, ErrInvalidNeg, fmt.Errorf("the session is about %q, not %q", s.name, o.Name))
-	}
-	if s.waiting.Load() {
-		return nil, Objective{}, s.fail(op, ErrUnspec, errBusy)
-	}
-	// RFC 8990 section 2.8.7: the sender decrements the loop count, and MUST
-	// NOT send 0.
-	if o.LoopCount <= 1 {
-		return s, o, s.fail(op, ErrLoopExhausted, nil)
-	}
-	o.LoopCount--
-	o.Dry = s.dry
 	sent, err := o.encode()
 	if err != nil {
 		return nil, Objective{}, s.fail(op, ErrCBORFail, err)
 	}
-	if err := s.send(op, &wire.Negotiate{SessionID: s.key.ID, Objective: sent}, ErrSockErrNegStep); err != nil {
+	sent.LoopCount = o.LoopCount // 0 is 0 here
+	m, err := s.say(op, ErrSockErrNegStep, func(n *negotiation.Session) (negotiation.Sending, error) { return n.Offer(sent) })
+	if errors.Is(err, ErrLoopExhausted) {
+		return s, o, err
+	} else if err != nil {
 		return nil, Objective{}, err
 	}
-	return s.await(ctx, op, timeout, sent)
+	return s.await(ctx, op, timeout, m.(*wire.Negotiate).Objective)
 }
 
-// send sends a message of the session. If it cannot be sent the session is
-// over.
-func (s *Session) send(op string, m wire.Message, sockErr ErrorCode) error {
-	raw, err := s.g.encode(m)
+// say sends what the negotiation says. If it cannot be sent the session is over.
+func (s *Session) say(op string, sockErr ErrorCode, what func(*negotiation.Session) (negotiation.Sending, error)) (wire.Message, error) {
+	s.mu.Lock()
+	out, err := what(&s.state)
+	s.mu.Unlock()
 	if err != nil {
-		return s.fail(op, Code(err), err)
+		return nil, s.refused(op, err)
 	}
-	if err := s.stream.send(raw, sendTimeout); err != nil {
+	if err := s.stream.send(out.Bytes, sendTimeout); err != nil {
 		if !s.finish() {
 			sockErr = ErrNoSession
 		}
-		return s.fail(op, sockErr, err)
+		return nil, s.fail(op, sockErr, err)
 	}
-	s.g.trace(Sent, m, raw, s.stream.Peer, s.stream.Link)
-	return nil
+	s.g.trace(Sent, out.Message, out.Bytes, s.stream.Peer, s.stream.Link)
+	return out.Message, nil
+}
+
+// refused names the call that the state of the negotiation does not allow. It
+// returns nil for nil.
+func (s *Session) refused(op string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, negotiation.ErrEnded):
+		return s.fail(op, ErrNoSession, nil)
+	case errors.Is(err, negotiation.ErrLoopExhausted):
+		return s.fail(op, ErrLoopExhausted, nil)
+	case errors.Is(err, negotiation.ErrOther):
+		return s.fail(op, ErrInvalidNeg, err)
+	case errors.Is(err, negotiation.ErrTooLong):
+		return s.fail(op, ErrTooLong, err)
+	default:
+		return s.fail(op, ErrUnspec, err)
+	}
 }
 
 // NegotiateWait asks the peer for more time (M_WAIT): its call that waits for
@@ -319,7 +347,8 @@ func (s *Session) NegotiateWait(timeout time.Duration) error {
 	if err != nil {
 		return s.fail(op, ErrUnspec, err)
 	}
-	return s.send(op, &wire.Wait{SessionID: s.key.ID, Wait: wait}, ErrSockErrWait)
+	_, err = s.say(op, ErrSockErrWait, func(n *negotiation.Session) (negotiation.Sending, error) { return n.Delay(wait) })
+	return err
 }
 
 // EndNegotiate ends the negotiation: the peer's last offer is accepted, or
@@ -334,11 +363,7 @@ func (s *Session) EndNegotiate(accept bool, reason string) error {
 	if err := s.check(op); err != nil {
 		return err
 	}
-	m := &wire.End{SessionID: s.key.ID, Accept: accept}
-	if !accept {
-		m.Reason = reason
-	}
-	return s.sendLast(op, m)
+	return s.sayLast(op, func(n *negotiation.Session) (negotiation.Sending, error) { return n.End(accept, reason) })
 }
 
 // SendInvalid tells the peer that its last message made no sense, with info
@@ -356,13 +381,13 @@ func (s *Session) SendInvalid(info any) error {
 	if err != nil {
 		return s.fail(op, ErrCBORFail, err)
 	}
-	return s.sendLast(op, &wire.Invalid{SessionID: s.key.ID, Info: raw})
+	return s.sayLast(op, func(n *negotiation.Session) (negotiation.Sending, error) { return n.Refuse(raw) })
 }
 
-// sendLast sends the message that ends the session. One that is refused
-// before it is sent leaves the session as it is.
-func (s *Session) sendLast(op string, m wire.Message) error {
-	if err := s.send(op, m, ErrSockErrEnd); err != nil {
+// sayLast sends the message that ends the session. One that is refused before it
+// is sent leaves the session as it is.
+func (s *Session) sayLast(op string, what func(*negotiation.Session) (negotiation.Sending, error)) error {
+	if _, err := s.say(op, ErrSockErrEnd, what); err != nil {
 		return err
 	}
 	s.finish()

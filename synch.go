@@ -6,6 +6,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/go-grasp/grasp/internal/negotiation"
 	"github.com/go-grasp/grasp/internal/session"
 	"github.com/go-grasp/grasp/internal/wire"
 )
@@ -101,7 +102,7 @@ func (a *ASA) readSynch(ctx context.Context, c *outgoing, s *stream, id uint32) 
 	case !ok:
 		return failed(ErrNoValidSynch, fmt.Errorf("the peer sent %v", m.Type()))
 	case answer.SessionID != id:
-		return failed(ErrNoValidSynch, errWrongSession)
+		return failed(ErrNoValidSynch, negotiation.ErrWrongID)
 	case answer.Objective.Name != c.objective.Name:
 		return failed(ErrNoValidSynch, fmt.Errorf("the peer sent %q", answer.Objective.Name))
 	}

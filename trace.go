@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/negotiation"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -221,7 +222,7 @@ func reasonOf(err error) Reason {
 		return ReasonTooDeep
 	case errors.Is(err, wire.ErrTooMany):
 		return ReasonTooManyItems
-	case errors.Is(err, errTooManyWaits):
+	case errors.Is(err, negotiation.ErrTooManyWaits):
 		return ReasonTooManyWaits
 	case errors.Is(err, wire.ErrMalformed), errors.Is(err, wire.ErrTruncated), errors.Is(err, io.ErrUnexpectedEOF):
 		return ReasonMalformed

@@ -47,16 +47,14 @@ func (s *Session) Recv(ctx context.Context, timeout time.Duration) (any, error) 
 	if err := s.check(op); err != nil {
 		return nil, err
 	}
-	if !s.waiting.CompareAndSwap(false, true) {
-		return nil, s.fail(op, ErrUnspec, errBusy)
+	deadline, err := s.startWait(op, timeout)
+	if err != nil {
+		return nil, err
 	}
-	defer s.waiting.Store(false)
-	if timeout == 0 {
-		timeout = DefaultTimeout
-	}
+	defer s.endWait()
 	s.stream.setLimits(s.g.cfg.transfers())
 	defer s.stream.setLimits(s.g.limits)
-	raw, err := s.stream.next(ctx, time.Now().Add(timeout))
+	raw, err := s.stream.next(ctx, deadline)
 	if err == nil {
 		return decodeValue(raw), nil
 	}
@@ -77,4 +75,11 @@ func (s *Session) Recv(ctx context.Context, timeout time.Duration) (any, error) 
 		code, err = ErrNoSecurity, insecure
 	}
 	return nil, s.fail(op, code, err)
+}
+
+// endWait ends a wait for something that was no message.
+func (s *Session) endWait() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state.Rest()
 }

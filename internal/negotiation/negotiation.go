@@ -16,6 +16,9 @@ import (
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
+// ErrNotNegotiable says that an objective is not one for negotiation.
+var ErrNotNegotiable = errors.New("not an objective for negotiation")
+
 // Why a call is refused. The session is as it was before.
 var (
 	// ErrEnded says that the session is over.
@@ -32,9 +35,9 @@ var (
 var (
 	// ErrTimeout says that the peer did not answer in time.
 	ErrTimeout = errors.New("no answer in time")
-	// ErrOther says that an M_NEGOTIATE is not about what the session is about.
-	// It also refuses calls that would send one.
-	ErrOther = errors.New("not what the session is about")
+	// ErrOther says that an M_NEGOTIATE is about another objective than the
+	// session, or in another mode. A call that would send one is refused with it.
+	ErrOther = errors.New("not about the objective of the session")
 	// ErrWrongID says that a message has another session ID.
 	ErrWrongID = errors.New("wrong session ID")
 	// ErrTooManyWaits says that the peer exceeded Limits.Waits.
@@ -75,25 +78,24 @@ const (
 	ended
 )
 
-// New returns a session that began with an M_REQ_NEG, or an M_DISCOVERY in its
-// stead (section 2.5.5.1), of the ID and with the objective. It does not matter
-// which side sent it. The error wraps ErrOther if that objective cannot be
-// negotiated: section 2.10.2 has a flag for negotiation, and RFC 8991 section
-// 2.3.2.3 no objective that is for synchronization, too.
-func New(limits Limits, id uint32, asked *wire.Objective) (Session, error) {
-	if asked.Flags&(wire.FlagNeg|wire.FlagSynch) != wire.FlagNeg {
-		return Session{}, fmt.Errorf("%w: flags %#x of %q", ErrOther, uint64(asked.Flags), asked.Name)
+// Check returns an error that wraps ErrNotNegotiable for an objective that lacks
+// the flag for negotiation (RFC 8990 section 2.10.2) or is for synchronization,
+// too (RFC 8991 section 2.3.2.3).
+func Check(o *wire.Objective) error {
+	if o.Flags&(wire.FlagNeg|wire.FlagSynch) != wire.FlagNeg {
+		return fmt.Errorf("%w: it has flags %#x", ErrNotNegotiable, uint64(o.Flags))
 	}
-	return Session{
-		limits: limits, id: id, name: asked.Name, dry: asked.Flags&wire.FlagNegDry != 0, loops: asked.LoopCount,
-	}, nil
+	return nil
 }
 
-// Name returns the name of the objective.
-func (s *Session) Name() string { return s.name }
-
-// Dry says that the negotiation is a dry run.
-func (s *Session) Dry() bool { return s.dry }
+// New returns a session that began with an M_REQ_NEG, or an M_DISCOVERY in its
+// stead (section 2.5.5.1), of the ID and with the objective, which has passed
+// Check. It does not matter which side sent it.
+func New(limits Limits, id uint32, asked *wire.Objective) Session {
+	return Session{
+		limits: limits, id: id, name: asked.Name, dry: asked.Flags&wire.FlagNegDry != 0, loops: asked.LoopCount,
+	}
+}
 
 // Ended says that the session is over.
 func (s *Session) Ended() bool { return s.state == ended }
@@ -133,7 +135,7 @@ func (s *Session) Offer(o wire.Objective) (Sending, error) {
 	case s.state == ended:
 		return Sending{}, ErrEnded
 	case o.Name != s.name:
-		return Sending{}, fmt.Errorf("%w: it is %q, not %q", ErrOther, s.name, o.Name)
+		return Sending{}, fmt.Errorf("%w: that is %q, not %q", ErrOther, s.name, o.Name)
 	case s.state != idle:
 		return Sending{}, ErrBusy
 	case o.LoopCount <= 1:
@@ -223,13 +225,15 @@ const (
 	Failed
 )
 
-// Receive takes a message of the peer's.
+// Receive takes a message of the peer's, which was waited for.
 func (s *Session) Receive(now time.Time, m wire.Message) Output {
 	switch {
 	case s.state == ended:
 		return Output{What: Failed, Err: ErrEnded}
 	case wire.SessionID(m) != s.id: // section 2.7: all messages of a session have its ID
 		return s.fail(ErrWrongID)
+	case s.state != waiting: // section 2.5.5: each side speaks in its turn
+		return s.fail(ErrUnexpected)
 	}
 	switch m := m.(type) {
 	case *wire.Wait:
@@ -283,19 +287,22 @@ func (s *Session) take(o *wire.Objective) Output {
 	return Output{What: Offered, Objective: &offer}
 }
 
-// Expired says that nothing came in time. Before the deadline the wait goes on.
+// Expired says that nothing came until now. At the deadline the negotiation has
+// failed (sections 2.8.6 and 2.8.9); before, the wait goes on.
 func (s *Session) Expired(now time.Time) Output {
 	switch {
 	case s.state == ended:
 		return Output{What: Failed, Err: ErrEnded}
+	case s.state != waiting:
+		return Output{}
 	case now.Before(s.deadline):
 		return Output{Deadline: s.deadline}
 	}
 	return s.fail(ErrTimeout)
 }
 
-// Rest ends a wait with something that was no message of a negotiation and
-// leaves the session as it was before.
+// Rest ends a wait by something that is no message of a negotiation: it is the
+// ASA's turn.
 func (s *Session) Rest() {
 	if s.state == waiting {
 		s.state = idle
