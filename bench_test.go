@@ -268,35 +268,6 @@ func BenchmarkSessionTable(b *testing.B) {
 	b.Run("BeginEnd/64", func(b *testing.B) { inParallel(b, beginEnd) })
 }
 
-func BenchmarkRelayTable(b *testing.B) {
-	key := func(i int) session.Key { return session.Key{ID: uint32(i), Initiator: benchLocator(i % 100).Addr} }
-	full := func() *relayTable {
-		t := newRelayTable(maxRelayed)
-		for i := range maxRelayed {
-			t.add(key(i), &relayed{})
-		}
-		return t
-	}
-	b.Run("Add", func(b *testing.B) {
-		t, i := full(), maxRelayed
-		oneByOne(b, func() error {
-			i++
-			t.add(key(i), &relayed{})
-			return nil
-		})
-	})
-	b.Run("Has", func(b *testing.B) {
-		t, i := full(), 0
-		oneByOne(b, func() error {
-			i = (i + 7) % maxRelayed
-			if !t.has(key(i)) {
-				return ErrNoSession
-			}
-			return nil
-		})
-	})
-}
-
 // sinkPlane is a plane and its endpoint, with two links, where all that is
 // sent disappears and nothing comes.
 type sinkPlane struct {

@@ -39,11 +39,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"sync"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/loop"
 	"github.com/go-grasp/grasp/internal/pace"
 	"github.com/go-grasp/grasp/internal/session"
 	"github.com/go-grasp/grasp/internal/wire"
@@ -124,8 +126,7 @@ type Instance struct {
 	searches   *searchTable
 	locators   *locatorCache
 	floods     *floodCache
-	relayed    *relayTable
-	rates      *relayRates
+	relays     guarded[*loop.Relay[asker]]
 	streams    *streamTable
 	responders *responderTable
 	counters   counters
@@ -165,8 +166,7 @@ func New(cfg Config) (*Instance, error) {
 		sessions:   session.NewTable[*Session](cfg.MaxSessions, cfg.SessionsPerPeer),
 		locators:   newLocatorCache(cacheLimits{cfg.MaxCached, cfg.LocatorsPerObjective, cfg.CachedPerSource}),
 		floods:     newFloodCache(cacheLimits{cfg.MaxCached, cfg.FloodsPerObjective, cfg.CachedPerSource}),
-		relayed:    newRelayTable(maxRelayed),
-		rates:      newRelayRates(cfg.RelayRate),
+		relays:     guarded[*loop.Relay[asker]]{value: loop.New[asker](maxRelayed, cfg.RelayRate, rand.Float64)},
 		streams:    newStreamTable(cfg.MaxIdle, cfg.IdlePerPeer),
 		responders: newResponderTable(),
 
@@ -224,6 +224,20 @@ func (g *Instance) WaitForLink(ctx context.Context) error {
 			return fail(op, "", ErrCancelled, context.Cause(ctx))
 		}
 	}
+}
+
+// guarded is a value with the lock that keeps its users apart.
+type guarded[T any] struct {
+	mu    sync.Mutex // guards value
+	value T
+}
+
+// do calls f with the value, which f must not keep. f must not wait for
+// anything, nor take another lock.
+func (g *guarded[T]) do(f func(T)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	f(g.value)
 }
 
 // broadcaster wakes everybody who waits.

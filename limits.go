@@ -5,6 +5,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/go-grasp/grasp/internal/loop"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -126,7 +127,7 @@ func (l Limits) withDefaults() (Limits, error) {
 		{"MaxWaits", &l.MaxWaits, 10_000, 1, math.MaxInt},
 		{"MaxIdle", &l.MaxIdle, 16_384, 1, math.MaxInt},
 		{"IdlePerPeer", &l.IdlePerPeer, 12_288, 1, math.MaxInt},
-		{"RelayRate", &l.RelayRate, defaultRelayRate, 1, math.MaxInt},
+		{"RelayRate", &l.RelayRate, loop.DefaultRate, 1, math.MaxInt},
 		{"LogRate", &l.LogRate, 100, 1, math.MaxInt},
 	} {
 		if *f.value == 0 {

@@ -54,7 +54,7 @@ func (g *Instance) multicast(on func(acp.Link) wire.Message) error {
 			if raw, err = g.encodeMulticast(m); err != nil {
 				return err
 			}
-			g.relayed.addOwn(keyOf(m))
+			g.rememberOwn(m)
 			last = m
 		}
 		if err := g.sendOn(l, m, raw); err != nil {
@@ -130,7 +130,7 @@ func (g *Instance) takeMulticast(raw []byte, from acp.Origin) {
 		return
 	}
 	switch key := keyOf(m); {
-	case g.relayed.isOwn(key), g.isOwn(from.Addr): // sent or relayed by this instance
+	case g.isOwnMulticast(key), g.isOwn(from.Addr): // sent or relayed by this instance
 		drop(ReasonOwn)
 		return
 	case !g.mayTake(m, from):

@@ -1,6 +1,9 @@
 package grasp
 
 import (
+	"time"
+
+	"github.com/go-grasp/grasp/internal/loop"
 	"github.com/go-grasp/grasp/internal/negotiation"
 	"github.com/go-grasp/grasp/internal/wire"
 )
@@ -18,8 +21,12 @@ func (g *Instance) rapidRequest(m *wire.Discovery, from asker) bool {
 	request := func(s *stream) {
 		g.incoming(s, &wire.ReqNeg{SessionID: m.SessionID, Objective: o})
 	}
-	seen := &relayed{name: o.Name, from: asker{Origin: from.Origin}, left: true} // nothing will be passed back
-	switch first := g.relayed.addNew(keyOf(m), seen); {
+	first := false
+	g.relays.do(func(r *loop.Relay[asker]) {
+		// Nothing will be passed back.
+		first = r.Remember(keyOf(m), loop.Asked[asker]{Objective: o.Name, Left: true}, time.Now())
+	})
+	switch {
 	case !first:
 		// Another copy of it came by another link.
 		g.drop(eventOf(m, Event{Reason: ReasonRelayedBefore, Peer: from.Addr, Link: from.Link}))

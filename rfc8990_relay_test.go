@@ -11,7 +11,7 @@ import (
 	"github.com/fxamacker/cbor/v2"
 	"github.com/stretchr/testify/require"
 
-	"github.com/go-grasp/grasp/internal/session"
+	"github.com/go-grasp/grasp/internal/loop"
 )
 
 // relayBed is a bed with three links and a peer on each.
@@ -137,8 +137,8 @@ func TestR05F11RelayRate(t *testing.T) {
 				alone := b.peer
 				send(alone, 400)
 				got := relayed()[alone.node.Addr()]
-				require.LessOrEqual(b, got, burstTime*perSecond, "one neighbour has all")
-				require.GreaterOrEqual(b, got, burstTime*perSecond-perSecond/2, "as long as there is enough nothing is left to chance")
+				require.LessOrEqual(b, got, loop.BurstTime*perSecond, "one neighbour has all")
+				require.GreaterOrEqual(b, got, loop.BurstTime*perSecond-perSecond/2, "as long as there is enough nothing is left to chance")
 				require.NotEmpty(b, b.log.dropped(ReasonRate))
 				seconds(10, map[*rawPeer]int{alone: 30})
 				require.InDelta(b, 10*perSecond, relayed()[alone.node.Addr()], perSecond, "in the long run")
@@ -201,7 +201,7 @@ func TestR06RelayedOnce(t *testing.T) {
 		m[3].(arr)[2] = 4
 		third.multicast(m)
 		b.wantDrop(ReasonRelayedBefore, 3)
-		time.Sleep(relayMemory - soon)
+		time.Sleep(loop.Memory - soon)
 		b.peer.multicast(m)
 		for _, p := range []*rawPeer{b.peer, b.far, third} {
 			p.none()
@@ -284,7 +284,7 @@ func TestR07RelayTimeout(t *testing.T) {
 		b.far.respond(m, arr{2, 8, initiator, 60000, b.far.option()})
 		b.far.respond(m, arr{2, 7, ip("2001:db8::2"), 60000, b.far.option()})
 		b.wantDrop(ReasonUnsolicited, 2)
-		time.Sleep(relayTimeout)
+		time.Sleep(loop.ResultTime)
 		b.far.respond(m, arr{2, 7, initiator, 60000, b.far.option()})
 		b.peer.dialed()
 		time.Sleep(soon)
@@ -402,19 +402,4 @@ func TestF13WhatIsDiscardedIsNotRelayed(t *testing.T) {
 		b.peer.multicast(arr{99, 7})
 		b.far.none()
 	})
-}
-
-// Memory of what was relayed is bounded.
-func TestR06MemoryIsBounded(t *testing.T) {
-	table := newRelayTable(3)
-	key := func(id int) session.Key {
-		return session.Key{ID: uint32(id), Initiator: netip.MustParseAddr("fd00::1")}
-	}
-	for id := range 5 {
-		table.add(key(id), &relayed{})
-	}
-	require.Len(t, table.byKey, 3)
-	require.Len(t, table.order, 3)
-	require.False(t, table.has(key(1)))
-	require.True(t, table.has(key(2)))
 }

@@ -65,7 +65,7 @@ var notHere = map[string]string{
 // TestEveryRequirementHasATest keeps the tests and the list above together.
 func TestEveryRequirementHasATest(t *testing.T) {
 	tested := make(map[string][]string)
-	for _, dir := range []string{".", "acp", "acp/tlsplane", "internal/scenario", "internal/session", "internal/wire"} {
+	for _, dir := range []string{".", "acp", "acp/tlsplane", "internal/loop", "internal/scenario", "internal/session", "internal/wire"} {
 		for _, name := range testsIn(t, dir) {
 			for _, id := range idsOf(name) {
 				tested[id] = append(tested[id], name)

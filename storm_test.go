@@ -15,6 +15,7 @@ import (
 
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/acp/memory"
+	"github.com/go-grasp/grasp/internal/loop"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -280,13 +281,13 @@ func TestR05StormOfDiscoveries(t *testing.T) {
 					counts := counted.of(l, s.nodes[i+1])
 					t.Logf("relay %d sent %d of them on, by the second: %d", i+1, totalOf(counts), counts[:min(len(counts), 8)])
 					others := 3 * asked // with the tries of each
-					assert.LessOrEqual(t, totalOf(counts), int(defaultRelayRate*(burstTime+took+1))+others, "relay %d", i+1)
+					assert.LessOrEqual(t, totalOf(counts), int(loop.DefaultRate*(loop.BurstTime+took+1))+others, "relay %d", i+1)
 					if insiders == 1 { // two neighbours: half for each
-						assert.LessOrEqual(t, counts[8], defaultRelayRate/2+others, "relay %d", i+1)
+						assert.LessOrEqual(t, counts[8], loop.DefaultRate/2+others, "relay %d", i+1)
 					}
 				}
 				t.Logf("the first relay dropped %v", s.chain[1].Snapshot().Dropped)
-				if insiders <= neighbourShare {
+				if insiders <= loop.SmallestShare {
 					assert.Equal(t, asked, found)
 				} else { // their shares are more than there is, and luck decides
 					assert.NotZero(t, found)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/loop"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -62,7 +63,7 @@ func (g *Instance) sendQuestion(s *search, o wire.Objective, targets []netip.Add
 	if err != nil {
 		return err
 	}
-	g.relayed.addOwn(keyOf(m)) // it may come back by way of others
+	g.rememberOwn(m) // it may come back by way of others
 	var errs []error
 	for _, to := range targets {
 		if err = acp.SendTo(g.ep, to, raw); err == nil {
@@ -83,7 +84,7 @@ func (g *Instance) askByStream(ctx context.Context, q *inquiry, s *search, targe
 	if err != nil {
 		return err
 	}
-	g.relayed.addOwn(keyOf(m)) // it may come back by way of others
+	g.rememberOwn(m) // it may come back by way of others
 	var errs []error
 	for _, to := range targets {
 		dialing, cancel := context.WithTimeout(ctx, dialTimeout)
@@ -171,6 +172,6 @@ func (g *Instance) answerOnStream(s *stream, m *wire.Discovery) {
 		g.drop(eventOf(m, Event{Reason: reason, Peer: s.Peer, Link: s.Link}))
 		return
 	}
-	defer g.relayed.leave(key)
-	_, _ = s.next(context.Background(), time.Now().Add(relayTimeout)) // until the peer has enough
+	defer g.relays.do(func(r *loop.Relay[asker]) { r.Leave(key, time.Now()) })
+	_, _ = s.next(context.Background(), time.Now().Add(loop.ResultTime)) // until the peer has enough
 }

@@ -15,6 +15,8 @@ import (
 
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/acp/memory"
+	"github.com/go-grasp/grasp/internal/loop"
+	"github.com/go-grasp/grasp/internal/session"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -179,7 +181,7 @@ func TestD21R09RelayedForAStream(t *testing.T) {
 		}
 		b.peer.none()
 		b.peer.notDialed()
-		s.silent(relayTimeout - 10*soon)
+		s.silent(loop.ResultTime - 10*soon)
 		time.Sleep(10 * soon)
 		s.closed()
 
@@ -190,9 +192,11 @@ func TestD21R09RelayedForAStream(t *testing.T) {
 		require.Equal(b, 1, b.g.Snapshot().Streams)
 		s.closeNow()
 		require.Zero(b, b.g.Snapshot().Streams)
-		for _, r := range b.g.relayed.byKey {
-			require.Nil(b, r.from.stream, "nobody needs it any more")
-		}
+		b.g.relays.do(func(r *loop.Relay[asker]) {
+			asked, ok := r.Asker(session.Key{ID: 8, Initiator: b.peer.node.Addr()}, time.Now())
+			require.True(b, ok)
+			require.Nil(b, asked.Asker.stream, "nobody needs it any more")
+		})
 		b.far.respond(packet{from: netip.AddrPortFrom(linkOf(b.node, b.links[1]).Addr.WithZone(linkOf(b.far.node, b.links[1]).Addr.Zone()), b.at().Port())},
 			arr{2, 8, b.peer.addr(), 60000, b.far.option()})
 		b.wantDrop(ReasonSendFailed, 1)
@@ -238,7 +242,7 @@ func TestD21R07RelayFindsNothing(t *testing.T) {
 		at := NewLocator(netip.AddrPortFrom(relay.Snapshot().Links[0].Addr.WithZone(""), relay.Snapshot().Port))
 		at.IfIndex = asa.g.Snapshot().Links[0].Index
 		for timeout, want := range map[time.Duration]time.Duration{
-			0: 600 * time.Millisecond, 5 * time.Second: 5 * time.Second, time.Hour: relayTimeout,
+			0: 600 * time.Millisecond, 5 * time.Second: 5 * time.Second, time.Hour: loop.ResultTime,
 		} {
 			start := time.Now()
 			found, err := asa.Discover(t.Context(), neg("EX3", nil), timeout, DiscoverOptions{Peer: &at})

@@ -1,0 +1,113 @@
+package loop
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/go-grasp/grasp/internal/session"
+	"github.com/go-grasp/grasp/internal/share"
+)
+
+// Asked is what is remembered of a message: who asked, and for what.
+type Asked[A any] struct {
+	Objective string
+	Asker     A
+	Left      bool // the asker has gone
+	own       bool // sent by this instance
+}
+
+// memory remembers messages for a time, and up to a number of them: when full,
+// it forgets the oldest.
+type memory[A any] struct {
+	limit int
+	byKey map[session.Key]*remembered[A]
+	order []*remembered[A] // oldest first
+}
+
+type remembered[A any] struct {
+	Asked[A]
+	key session.Key
+	at  time.Time
+}
+
+func newMemory[A any](limit int) memory[A] {
+	return memory[A]{limit: limit, byKey: make(map[session.Key]*remembered[A])}
+}
+
+// add remembers a message that is not remembered.
+func (m *memory[A]) add(key session.Key, asked Asked[A], now time.Time) {
+	for len(m.order) > 0 && (len(m.order) >= m.limit || now.Sub(m.order[0].at) > Memory) {
+		if oldest := m.order[0]; m.byKey[oldest.key] == oldest {
+			delete(m.byKey, oldest.key)
+		}
+		m.order[0] = nil
+		m.order = m.order[1:]
+	}
+	e := &remembered[A]{Asked: asked, key: key, at: now}
+	m.byKey[key] = e
+	m.order = append(m.order, e)
+}
+
+// get returns a message that is remembered, or nil.
+func (m *memory[A]) get(key session.Key, now time.Time) *remembered[A] {
+	if e := m.byKey[key]; e != nil && now.Sub(e.at) <= Memory {
+		return e
+	}
+	return nil
+}
+
+// answers remembers which questions were answered with what other nodes said.
+// When full, the oldest answer of the neighbour that has most is forgotten.
+type answers struct {
+	byQuestion map[question]*share.Elem[netip.Addr, answer]
+	all        *share.Shares[netip.Addr, answer]
+}
+
+// question is what somebody wants to know.
+type question struct {
+	initiator netip.Addr
+	objective string
+}
+
+type answer struct {
+	question
+	until time.Time
+}
+
+func newAnswers(limit int) answers {
+	return answers{
+		byQuestion: make(map[question]*share.Elem[netip.Addr, answer]),
+		all:        share.New[netip.Addr, answer](limit, limit),
+	}
+}
+
+func (a *answers) add(q question, neighbour netip.Addr, until, now time.Time) {
+	if old := a.byQuestion[q]; old != nil {
+		if old.Value.until.After(until) && old.Value.until.After(now) {
+			until = old.Value.until
+		}
+		a.remove(old)
+	}
+	e, evict := a.all.Add(neighbour, answer{q, until})
+	a.byQuestion[q] = e
+	if evict != nil {
+		a.remove(evict)
+	}
+}
+
+func (a *answers) has(q question, now time.Time) bool {
+	e := a.byQuestion[q]
+	if e == nil {
+		return false
+	}
+	if !e.Value.until.After(now) {
+		a.remove(e)
+		return false
+	}
+	return true
+}
+
+func (a *answers) remove(e *share.Elem[netip.Addr, answer]) {
+	a.all.Remove(e)
+	delete(a.byQuestion, e.Value.question)
+}

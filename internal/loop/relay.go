@@ -1,0 +1,165 @@
+// Package loop decides what a relay passes on (RFC 8990 sections 2.5.4.4 and
+// 2.5.6.2), so that no message goes round in a loop and none floods the links.
+// It only decides: it sends nothing and has no clock, no lock and no goroutine.
+package loop
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/go-grasp/grasp/internal/session"
+	"github.com/go-grasp/grasp/internal/wire"
+)
+
+// Memory is how long a message is remembered: twice the default timeout of 60 s.
+// RFC 8990 section 2.5.6.2 asks for that at least.
+const Memory = 120 * time.Second
+
+// ResultTime is how long the results of a relayed discovery are passed back. RFC
+// 8990 section 2.5.4.4 suggests 100 ms for each loop count; initiators may wait
+// for longer.
+const ResultTime = 60 * time.Second
+
+// Relay is the relay of an instance. A is what it needs to answer whoever sent
+// a message.
+type Relay[A any] struct {
+	seen     memory[A]
+	answered answers
+	rates    rates
+}
+
+// New returns a relay that remembers up to limit messages and relays up to
+// perSecond discoveries, and apart from that floods, to each link. random
+// returns numbers from 0 to 1.
+func New[A any](limit, perSecond int, random func() float64) *Relay[A] {
+	return &Relay[A]{seen: newMemory[A](limit), answered: newAnswers(limit), rates: newRates(perSecond, random)}
+}
+
+// Message is an M_DISCOVERY or M_FLOOD that came in.
+type Message struct {
+	Type      wire.Type
+	Key       session.Key
+	Objective string     // the name of its first objective
+	Raw       []byte     // as it came
+	Link      int        // by which it came, 0: from beyond the links
+	Neighbour netip.Addr // that sent it
+}
+
+// Refusal is why a message is not relayed.
+type Refusal uint8
+
+// The refusals. None means that the message is relayed.
+const (
+	None          Refusal = iota
+	NoOtherLink           // the only link is the one that it came by
+	RelayedBefore         // or sent by this instance
+	LoopCount             // it would be 0
+	Invalid               // the loop count cannot be read
+	Rate                  // the neighbour has sent its share
+)
+
+var refusals = [...]string{"none", "no other link", "relayed before", "loop count", "invalid", "relay rate"}
+
+func (r Refusal) String() string { return refusals[r] }
+
+// Decision is what is to be done with a message.
+type Decision struct {
+	Refusal Refusal
+	Raw     []byte // what to send; it shares no memory with the message
+	Links   []int  // on which links
+	Full    []int  // on which links not, because they have their share
+}
+
+// Pass decides what is done with a message: it is sent on all links but the one
+// that it came by, bit for bit but for the loop count. links are those in use;
+// the slice is used up. asker is who gets the results of a discovery.
+func (r *Relay[A]) Pass(m *Message, links []int, asker A, now time.Time) Decision {
+	// RFC 8990 sections 2.5.4.4 and 2.5.6.2: on all other interfaces.
+	links = slices.DeleteFunc(links, func(l int) bool { return l == m.Link })
+	if len(links) == 0 {
+		return Decision{Refusal: NoOtherLink}
+	}
+	// The same session ID and initiator MUST NOT be relayed twice.
+	if r.seen.get(m.Key, now) != nil {
+		return Decision{Refusal: RelayedBefore}
+	}
+	raw, err := wire.AppendRelayed(make([]byte, 0, len(m.Raw)), m.Raw)
+	switch {
+	case errors.Is(err, wire.ErrLoopExhausted):
+		return Decision{Refusal: LoopCount}
+	case err != nil:
+		return Decision{Refusal: Invalid}
+	case !r.rates.allowFrom(m.Type, m.Link, m.Neighbour, now):
+		return Decision{Refusal: Rate}
+	}
+	r.seen.add(m.Key, Asked[A]{Objective: m.Objective, Asker: asker}, now)
+	d := Decision{Raw: raw}
+	d.Links = slices.DeleteFunc(links, func(l int) bool {
+		if r.rates.allowOn(m.Type, l, now) {
+			return false
+		}
+		d.Full = append(d.Full, l)
+		return true
+	})
+	return d
+}
+
+// Remember remembers a message that was dealt with in another way, so that it
+// is not relayed. It returns false if the message is remembered already.
+func (r *Relay[A]) Remember(key session.Key, asked Asked[A], now time.Time) bool {
+	if r.seen.get(key, now) != nil {
+		return false
+	}
+	r.seen.add(key, asked, now)
+	return true
+}
+
+// RememberOwn remembers a message that this instance sends: if it comes back it
+// is known by that.
+func (r *Relay[A]) RememberOwn(key session.Key, now time.Time) {
+	if !r.IsOwn(key, now) {
+		r.seen.add(key, Asked[A]{own: true}, now)
+	}
+}
+
+// IsOwn says that a message was sent by this instance.
+func (r *Relay[A]) IsOwn(key session.Key, now time.Time) bool {
+	e := r.seen.get(key, now)
+	return e != nil && e.own
+}
+
+// Leave says that the asker of a message has gone: results have nowhere to go.
+func (r *Relay[A]) Leave(key session.Key, now time.Time) {
+	if e := r.seen.get(key, now); e != nil {
+		var gone A
+		e.Asker, e.Left = gone, true
+	}
+}
+
+// Asker returns who is to get the results of a discovery with that key. It is
+// false if none was relayed, or too long ago.
+func (r *Relay[A]) Asker(key session.Key, now time.Time) (Asked[A], bool) {
+	e := r.seen.get(key, now)
+	if e == nil || e.own || now.Sub(e.at) > ResultTime {
+		return Asked[A]{}, false
+	}
+	return e.Asked, true
+}
+
+// Answered notes that an initiator was told locators of an objective that this
+// node has from others, which live for a time.
+func (r *Relay[A]) Answered(initiator, neighbour netip.Addr, objective string, life time.Duration, now time.Time) {
+	r.answered.add(question{initiator, objective}, neighbour, now.Add(life), now)
+}
+
+// AskedAgain says that what the initiator was told of the objective should
+// still live. If it asks again, then that was no good, and the question has to
+// be passed on although the cache has an answer.
+func (r *Relay[A]) AskedAgain(initiator netip.Addr, objective string, now time.Time) bool {
+	return r.answered.has(question{initiator, objective}, now)
+}
+
+// Len returns how many messages are remembered.
+func (r *Relay[A]) Len() int { return len(r.seen.byKey) }
