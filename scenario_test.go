@@ -74,10 +74,12 @@ func (s *scenario) discover(asa1 *ASA) *ASA {
 	for i, asa := range []*ASA{asa1, newASA(s, s.middle, "seeker of Boot"), newASA(s, s.right, "seeker of Boot")} {
 		found, err := asa.Discover(s.Context(), scenarioBoot, 10*s.moment, DiscoverOptions{First: true})
 		require.NoError(s, err)
-		require.Len(s, found, 1, "seeker %d", i)
-		require.Equal(s, int(s.left.ep.Port()), found[0].Port)
+		require.NotEmpty(s, found, "seeker %d", i)
 		require.Equal(s, s.left.ep.Addr(), found[0].IP)
-		require.Equal(s, i == 2, found[0].Diverted, "seeker %d", i)
+		for _, l := range found { // a host has other addresses
+			require.Equal(s, int(s.left.ep.Port()), l.Port)
+			require.Equal(s, i == 2, l.Diverted, "seeker %d", i)
+		}
 	}
 	require.Equal(s, before, s.middle.Snapshot().Relayed["M_DISCOVERY"], "it had the answer")
 	return boot

@@ -45,7 +45,9 @@ type layer2State struct {
 	byIndex map[int]*linkState
 	only4   []*linkState   // links that run over IPv4
 	names   map[string]int // of all interfaces
-	addr    netip.Addr
+	own     []ownAddr
+	here    map[netip.Addr]bool // own, and those of only4
+	addr    netip.Addr          // the best of own
 }
 
 // linkState is a link in use.
