@@ -1,0 +1,220 @@
+/*
+ * grasp.h: GRASP (RFC 8990) for C, with the API of RFC 8991.
+ *
+ * Build the library with
+ *
+ *     go build -buildmode=c-shared -o libgrasp.so ./examples/libgrasp
+ *
+ * and link with -lgrasp. Every function may be called from any thread, at any
+ * time, and returns a status: GRASP_OK or one of the codes below, which are
+ * those of RFC 8991, appendix A. grasp_last_error() says more.
+ *
+ * Memory. What a caller passes in is copied before the function returns and
+ * stays the caller's. What a function gives out in a struct belongs to the
+ * caller, who releases it with the grasp_..._release function of its type; a
+ * released struct may be used again. An out parameter is written only if the
+ * function returns GRASP_OK, or where its comment says so.
+ *
+ * Handles are numbers. 0 is none, and a handle that is over gives an error,
+ * never a crash. grasp_close ends all that was made from an instance.
+ *
+ * Time is in milliseconds. 0 means the default: 60,000, but for grasp_discover.
+ *
+ * Blocking. The functions with a parameter op block if it is NULL. Otherwise
+ * they are the polling form of RFC 8991 for event loops: set *op to 0 and call;
+ * GRASP_NO_REPLY means that the answer is not there yet and *op is a handle.
+ * Call again with the same op, from any thread, until another status comes;
+ * *op is then 0 again. grasp_op_fd gives a descriptor for poll(2) that is
+ * readable when the answer is there. The arguments of the first call count;
+ * the out parameters of the last one are written. grasp_op_cancel ends what is
+ * under way.
+ */
+#ifndef GRASP_H
+#define GRASP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* RFC 8991, appendix A; from 39 on, codes of the implementations. */
+enum grasp_status {
+	GRASP_OK = 0,
+	GRASP_DECLINED = 1,          /* the peer declined */
+	GRASP_NO_REPLY = 2,          /* not yet: call again */
+	GRASP_UNSPEC = 3,            /* an argument makes no sense */
+	GRASP_ASA_FULL = 4,
+	GRASP_DUP_ASA = 5,
+	GRASP_NO_ASA = 6,            /* no such handle, or it is over */
+	GRASP_NOT_YOUR_ASA = 7,
+	GRASP_NOT_BOTH = 8,
+	GRASP_NOT_DRY = 9,
+	GRASP_NOT_OVERLAP = 10,
+	GRASP_OBJ_FULL = 11,
+	GRASP_OBJ_REG = 12,
+	GRASP_NOT_YOUR_OBJ = 13,
+	GRASP_NOT_OBJ = 14,
+	GRASP_NOT_NEG = 15,
+	GRASP_NO_SECURITY = 16,
+	GRASP_NO_DISC_REPLY = 17,
+	GRASP_SOCK_ERR_NEG_RQ = 18,
+	GRASP_NO_SESSION = 19,
+	GRASP_NO_SOCKET = 20,
+	GRASP_LOOP_EXHAUSTED = 21,
+	GRASP_SOCK_ERR_NEG_STEP = 22,
+	GRASP_NO_PEER = 23,
+	GRASP_CBOR_FAIL = 24,
+	GRASP_INVALID_NEG = 25,
+	GRASP_INVALID_END = 26,
+	GRASP_NO_NEG_REPLY = 27,
+	GRASP_NO_VALID_STEP = 28,
+	GRASP_SOCK_ERR_WAIT = 29,
+	GRASP_SOCK_ERR_END = 30,
+	GRASP_ID_CLASH = 31,         /* a request was dropped; listen again */
+	GRASP_NOT_SYNCH = 32,
+	GRASP_NOT_FLOOD_DISC = 33,
+	GRASP_SOCK_ERR_SYN_RQ = 34,
+	GRASP_NO_LISTENER = 35,
+	GRASP_NO_SYNCH_REPLY = 36,
+	GRASP_NO_VALID_SYNCH = 37,
+	GRASP_INVALID_LOC = 38,
+	GRASP_SOCK_ERR = 39,
+	GRASP_TOO_LONG = 40,
+	GRASP_CANCELLED = 41,
+	GRASP_STOPPED = 42,
+	GRASP_UNUSABLE_LOCATOR = 43
+};
+
+typedef uint64_t grasp_instance; /* a node */
+typedef uint64_t grasp_asa;      /* the asa_handle of RFC 8991 */
+typedef uint64_t grasp_session;  /* the session_handle of RFC 8991 */
+typedef uint64_t grasp_op;       /* a call under way, in the polling form */
+
+/* How a node is set up. All zero: on all links of this machine, which are
+ * assumed to be protected by other means. */
+typedef struct {
+	const char *links;    /* names of interfaces, separated by commas; NULL: all */
+	const char *password; /* of a QUADS domain, if not NULL */
+	const char *tls_dir;  /* directory with the credentials of a TLS domain, if not NULL, */
+	const char *tls_name; /* and the name of this member in it */
+	int ipv4;             /* use links without IPv6, too */
+	int dull;             /* a DULL instance (RFC 8990 section 2.5.2) */
+} grasp_config;
+
+/* RFC 8991 section 2.3.2.3. The value is one CBOR item. */
+typedef struct {
+	char *name;
+	int neg, dry, synch;
+	uint8_t loop_count;   /* 0: 6 */
+	uint8_t *value;       /* NULL: CBOR's null */
+	size_t value_len;
+} grasp_objective;
+
+/* RFC 8991 section 2.3.2.4. */
+enum grasp_locator_kind { GRASP_IPV6 = 103, GRASP_IPV4 = 104, GRASP_FQDN = 105, GRASP_URI = 106 };
+typedef struct {
+	int kind;             /* one of the above; 0: none */
+	char *text;           /* the address, name or URI; a link-local address may have a zone */
+	uint16_t protocol;    /* 6 TCP, 17 UDP; 0 for URIs */
+	uint16_t port;
+	uint32_t if_index;    /* of the link by which it was learned, 0 if not known */
+	int diverted;         /* it came in a Divert */
+	uint32_t expire_ms;   /* how much longer it lives; 0: for ever */
+} grasp_locator;
+
+/* RFC 8991 section 2.3.2.5. */
+typedef struct {
+	grasp_objective objective;
+	grasp_locator source;
+} grasp_tagged_objective;
+
+/* Settings of grasp_register_objective. All zero: the defaults. */
+typedef struct {
+	uint32_t ttl_ms;      /* life of discovery responses; 0: 60,000 */
+	int discoverable;     /* from now on, not only when somebody listens */
+	int overlap;          /* other ASAs may register it, too */
+	int local;            /* give link-local addresses only */
+	int rapid;            /* allow rapid mode */
+} grasp_register_options;
+
+#ifndef GRASP_NO_PROTOTYPES
+
+/* The text of a status. It stays valid for ever. */
+const char *grasp_strerror(int status);
+
+/* What went wrong in this thread's last call that did not return GRASP_OK. The
+ * text is the thread's own and valid until its next call. */
+const char *grasp_last_error(void);
+
+void grasp_objective_release(grasp_objective *o);
+void grasp_locator_release(grasp_locator *l);
+void grasp_locators_release(grasp_locator *list, size_t n);
+void grasp_floods_release(grasp_tagged_objective *list, size_t n);
+
+/* Starts a node. cfg may be NULL. */
+int grasp_open(const grasp_config *cfg, grasp_instance *out);
+/* Waits until a link is in use. */
+int grasp_wait_for_link(grasp_instance g, uint32_t timeout_ms, grasp_op *op);
+/* Ends a node, its ASAs and sessions. Calls under way return GRASP_NO_ASA or
+ * GRASP_NO_SESSION. */
+int grasp_close(grasp_instance g);
+
+/* Registration: RFC 8991 section 2.3.3. */
+int grasp_register_asa(grasp_instance g, const char *name, grasp_asa *out);
+int grasp_deregister_asa(grasp_asa asa);
+int grasp_register_objective(grasp_asa asa, const grasp_objective *o, const grasp_register_options *opt);
+int grasp_deregister_objective(grasp_asa asa, const grasp_objective *o);
+
+/* Discovery: section 2.3.4. *list gets *n locators, or NULL; release with
+ * grasp_locators_release. timeout_ms 0 means 100 ms times the loop count.
+ * Known locators that live no longer than minimum_ttl_ms are forgotten first. */
+int grasp_discover(grasp_asa asa, const grasp_objective *o, uint32_t timeout_ms, uint32_t minimum_ttl_ms,
+	grasp_locator **list, size_t *n, grasp_op *op);
+
+/* Negotiation: section 2.3.5. peer may be NULL: one is discovered. After
+ * GRASP_OK either *session is 0, the peer accepted and *answer is what was
+ * agreed on; or the negotiation goes on and *answer is the peer's offer.
+ * GRASP_DECLINED: grasp_last_error() ends with the peer's reason. */
+int grasp_request_negotiate(grasp_asa asa, const grasp_objective *o, const grasp_locator *peer, uint32_t timeout_ms,
+	grasp_session *session, grasp_objective *answer, grasp_op *op);
+int grasp_listen_negotiate(grasp_asa asa, const grasp_objective *o,
+	grasp_session *session, grasp_objective *asked, grasp_op *op);
+int grasp_stop_listen_negotiate(grasp_asa asa, const grasp_objective *o);
+/* o is the objective last received with a new value. *next is 0 if the peer
+ * accepted, else session. */
+int grasp_negotiate_step(grasp_session session, const grasp_objective *o, uint32_t timeout_ms,
+	grasp_session *next, grasp_objective *answer, grasp_op *op);
+int grasp_negotiate_wait(grasp_session session, uint32_t timeout_ms);
+/* reason may be NULL, and counts only if accept is 0. */
+int grasp_end_negotiate(grasp_session session, int accept, const char *reason);
+/* info is one CBOR item, or NULL. */
+int grasp_send_invalid(grasp_session session, const uint8_t *info, size_t info_len);
+/* The peer's address and port, and its proven identity or "". Either buffer may
+ * be NULL; texts are cut to fit. */
+int grasp_session_peer(grasp_session session, char *addr, size_t addr_len, char *identity, size_t identity_len);
+
+/* Synchronization and flooding: section 2.3.6. */
+int grasp_synchronize(grasp_asa asa, const grasp_objective *o, const grasp_locator *peer, uint32_t timeout_ms,
+	grasp_objective *answer, grasp_op *op);
+int grasp_listen_synchronize(grasp_asa asa, const grasp_objective *o);
+int grasp_stop_listen_synchronize(grasp_asa asa, const grasp_objective *o);
+/* ttl_ms 0 means for ever. The source of each may be of kind 0. */
+int grasp_flood(grasp_asa asa, uint32_t ttl_ms, const grasp_tagged_objective *list, size_t n);
+/* *list gets *n floods, or NULL; release with grasp_floods_release. */
+int grasp_get_flood(grasp_asa asa, const grasp_objective *o, grasp_tagged_objective **list, size_t *n);
+int grasp_expire_flood(grasp_asa asa, const grasp_tagged_objective *flood);
+
+/* The polling form. The descriptor belongs to the operation, is readable when
+ * its answer is there, and is closed when that was taken; do not read from it. */
+int grasp_op_fd(grasp_op op, int *fd);
+/* Cancels what is under way; its answer is lost. *op is 0 afterwards. */
+int grasp_op_cancel(grasp_op *op);
+
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-grasp/grasp/internal/netbed"
+)
+
+// output runs a command to its end and returns what it printed.
+func output(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
+	require.NoError(t, err, "%s: %s", name, out)
+	return string(out)
+}
+
+// compiled builds the shared library and a C program that uses it.
+func compiled(t *testing.T, source string, flags ...string) string {
+	t.Helper()
+	if _, err := exec.LookPath("gcc"); err != nil {
+		t.Skip("there is no gcc, without which cgo builds nothing")
+	}
+	dir := t.TempDir()
+	output(t, "go", "build", "-buildmode=c-shared", "-o", filepath.Join(dir, "libgrasp.so"), ".")
+	program := filepath.Join(dir, strings.TrimSuffix(filepath.Base(source), ".c"))
+	output(t, "gcc", append(flags, "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-g", "-o", program, source,
+		"-I", ".", "-L", dir, "-lgrasp", "-lpthread", "-Wl,-rpath,"+dir)...)
+	return program
+}
+
+// A C program that uses every call, from many threads, under the sanitizers of
+// addresses, leaks and undefined behaviour.
+func TestFromC(t *testing.T) {
+	if !netbed.Enter(t) {
+		return
+	}
+	program := compiled(t, "testdata/test.c", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+	netbed.Sysctl(t, "net/ipv4/ip_local_port_range", "1024 65535")
+	netbed.VethPair(t, "va0", "va1")
+	assert.Equal(t, "passed 8000 calls\n", output(t, program, "va0", "va1", "8000"))
+}
+
+// The C program of the documentation negotiates with Briggs.
+func TestGrayInC(t *testing.T) {
+	if !netbed.Enter(t) {
+		return
+	}
+	program := compiled(t, "gray/gray.c")
+	netbed.VethPair(t, "va0", "va1")
+	briggs := filepath.Join(t.TempDir(), "briggs")
+	output(t, "go", "build", "-o", briggs, "../briggs")
+	cmd := exec.Command(briggs, "-link", "va1", "-seed", "1")
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	var got string
+	netbed.Eventually(t, time.Minute, "an agreement", func() bool {
+		got = output(t, program, "va0") // Briggs may have no money, or be about to start
+		return strings.HasPrefix(got, "agreed on ")
+	})
+	assert.Regexp(t, `^agreed on [0-9]+ NZD\n$`, got)
+}
+
+// The header and the library have the same functions, and each has a comment.
+func TestHeader(t *testing.T) {
+	header := output(t, "sh", "-c", `sed -n 's/^\(int\|void\|const char \*\) *\**\(grasp_[a-z_]*\)(.*/\2/p' grasp.h | sort`)
+	exported := output(t, "sh", "-c", `(sed -n 's|^//export ||p' *.go; echo grasp_last_error) | sort`)
+	assert.Equal(t, exported, header)
+	assert.Greater(t, strings.Count(header, "\n"), 25)
+}
