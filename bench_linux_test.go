@@ -114,3 +114,16 @@ func benchFloor(b *testing.B, addr string) {
 	b.Run("1", func(b *testing.B) { oneByOne(b, one) })
 	b.Run("64", func(b *testing.B) { inParallel(b, one) })
 }
+
+// BenchmarkRealQUADS is BenchmarkReal's GRASP in a domain with a password.
+func BenchmarkRealQUADS(b *testing.B) {
+	if !netbed.Enter(b) {
+		return
+	}
+	netbed.Sysctl(b, "net/ipv4/ip_local_port_range", "1024 65535")
+	netbed.VethPair(b, "va0", "va1")
+	server, client, heard := tracedPair(b, inDomain(&acp.Layer2{Links: []string{"va1"}}), inDomain(&acp.Layer2{Links: []string{"va0"}}))
+	waitForLink(b, server.g)
+	waitForLink(b, client.g)
+	benchPair(b, server, client, heard)
+}

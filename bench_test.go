@@ -16,6 +16,7 @@ import (
 
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/acp/memory"
+	"github.com/go-grasp/grasp/acp/quads"
 	"github.com/go-grasp/grasp/internal/session"
 	"github.com/go-grasp/grasp/internal/wire"
 )
@@ -391,4 +392,17 @@ func BenchmarkMulticast(b *testing.B) {
 			return nil
 		})
 	})
+}
+
+// BenchmarkMemoryQUADS is BenchmarkMemory in a domain with a password.
+func BenchmarkMemoryQUADS(b *testing.B) {
+	n := memory.NewNetwork(1)
+	l := n.NewLink(memory.LinkConfig{})
+	server, client, heard := tracedPair(b, inDomain(n.NewNode("server", l)), inDomain(n.NewNode("client", l)))
+	benchPair(b, server, client, heard)
+}
+
+// inDomain is a plane of a QUADS domain.
+func inDomain(under acp.Plane) acp.Plane {
+	return &quads.Plane{Key: []byte("QUADS key of 32 bytes, for tests"), Under: under}
 }

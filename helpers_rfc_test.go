@@ -50,6 +50,8 @@ type bed struct {
 	peer  *rawPeer // on the first link
 	far   *rawPeer // on the second link, if there is one
 	log   *eventLog
+
+	nodes map[*Instance]*memory.Node // of other instances
 }
 
 // inBed runs a test in virtual time, with an instance on one link.
@@ -504,7 +506,7 @@ func (b *bed) served(o Objective, id uint32, value any) (*Session, Objective, *r
 	b.Helper()
 	call := b.listen(o)
 	s := b.peer.dial(b.at())
-	s.send(arr{3, id, arr{o.Name, o.flags(), o.LoopCount, value}})
+	s.send(arr{3, id, arr{o.Name, flagsOf(o), o.LoopCount, value}})
 	a := call.ok()
 	return a.s, a.o, s
 }
@@ -575,4 +577,15 @@ func isCode(t testing.TB, err error, code ErrorCode) {
 	require.ErrorIs(t, err, code)
 	require.Equal(t, code, Code(err))
 	require.False(t, errors.Is(err, ErrDeclined) && code != ErrDeclined)
+}
+
+// flagsOf are the flags of an objective as they are sent.
+func flagsOf(o Objective) int {
+	flags := 1
+	for bit, set := range []bool{o.Neg, o.Synch, o.Dry} {
+		if set {
+			flags |= 2 << bit
+		}
+	}
+	return flags
 }

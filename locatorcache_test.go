@@ -29,14 +29,6 @@ func cachedName(kind wire.LocatorKind, name string) cachedLocator {
 	return cachedLocator{Locator: l, wire: w}
 }
 
-func texts(ls []Locator) []string {
-	out := []string{}
-	for _, l := range ls {
-		out = append(out, l.String())
-	}
-	return out
-}
-
 func TestLocatorCacheOrderAndEqualOnes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newLocatorCache(evenly(100))
@@ -239,4 +231,27 @@ func TestLocatorCacheTwin(t *testing.T) {
 			}
 		}
 	})
+}
+
+// The cache is bounded in locators, and in those of each objective.
+func TestD16CacheIsBounded(t *testing.T) {
+	cache := newLocatorCache(cacheLimits{all: 6, perObjective: 4, perSource: 6})
+	expire := time.Now().Add(time.Hour)
+	locator := func(i int) []cachedLocator {
+		w := wire.Locator{Kind: wire.LocatorIPv6, Addr: netip.MustParseAddr("fd00::1"), Protocol: 6, Port: i}
+		l := decodeLocator(w, 1)
+		l.Expire = expire
+		return []cachedLocator{{Locator: l, wire: w}}
+	}
+	for i := range 4 + 1 {
+		cache.put("EX1", locator(i+1))
+	}
+	require.Len(t, cache.get("EX1"), 4)
+	require.Equal(t, 2, cache.get("EX1")[0].Port, "the oldest gives way")
+	for _, name := range []string{"EX2", "EX3", "EX4"} {
+		cache.put(name, locator(1))
+		cache.get("EX1")
+	}
+	require.NotEmpty(t, cache.get("EX1"))
+	require.Empty(t, cache.get("EX2"), "the least recently used gives way")
 }

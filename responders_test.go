@@ -42,7 +42,7 @@ func TestUnreachableAskersDoNotStarveOthers(t *testing.T) {
 				}
 				time.Sleep(dialTimeout + soon)
 				synctest.Wait()
-				require.Zero(b, b.g.responders.len())
+				require.Zero(b, b.g.Snapshot().Responses)
 				drops := b.g.Snapshot().Dropped
 				room := min(maxResponders, dead*respondersPerNeighbour)
 				require.EqualValues(b, asked/dead*dead, drops["too many responses"]+drops["send failed"])

@@ -182,3 +182,14 @@ func (t *searchTable) close(s *search) {
 	default:
 	}
 }
+
+// len returns how many discoveries are under way.
+func (t *searchTable) len() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	open := make(map[*search]struct{})
+	for _, s := range t.byID {
+		open[s] = struct{}{}
+	}
+	return len(open)
+}

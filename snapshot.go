@@ -26,7 +26,11 @@ type Snapshot struct {
 	Locators   []LocatorState // the discovery cache
 	Floods     []FloodState   // the flood cache
 	Sessions   []SessionState // negotiations
+	SessionIDs int            // in use, by all kinds of sessions
+	Searches   int            // discoveries under way
+	Responses  int            // discovery responses under way
 	Streams    int            // open connections
+	Pending    int            // of them, those that have not said yet what they are for
 	// Sent, Received and Relayed count messages by type (relayed ones for each
 	// link), Dropped what was dropped by reason.
 	Sent, Received, Relayed, Dropped map[string]uint64
@@ -80,12 +84,15 @@ func (g *Instance) Snapshot() Snapshot {
 		ASAs:       g.names(),
 		Objectives: g.objectives.states(),
 		Locators:   g.locators.states(),
-		Streams:    g.streams.len(),
+		SessionIDs: g.sessions.Len(),
+		Searches:   g.searches.len(),
+		Responses:  g.responders.len(),
 		Sent:       make(map[string]uint64),
 		Received:   make(map[string]uint64),
 		Relayed:    make(map[string]uint64),
 		Dropped:    make(map[string]uint64),
 	}
+	s.Streams, s.Pending = g.streams.count()
 	for _, e := range g.floods.all() {
 		source := decodeLocator(e.at.locator, e.link)
 		source.Expire = e.expire

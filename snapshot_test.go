@@ -91,7 +91,7 @@ func TestTraceEvents(t *testing.T) {
 		for _, e := range b.log.events {
 			require.NotEmpty(b, e.Raw, "%v", e)
 			require.NotZero(b, e.SessionID)
-			require.Equal(b, nodeOf(k.other.g).Addr(), e.Peer.Addr())
+			require.Equal(b, b.nodeOf(k.other.g).Addr(), e.Peer.Addr())
 			got = append(got, Event{Kind: e.Kind, Message: e.Message, Objective: e.Objective})
 		}
 		require.Equal(b, []Event{

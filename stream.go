@@ -261,10 +261,12 @@ func (t *streamTable) closeAll() {
 	}
 }
 
-func (t *streamTable) len() int {
+// count returns how many streams are open, and how many of them have not said
+// yet what they are for.
+func (t *streamTable) count() (open, pending int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.open)
+	return len(t.open), t.undecided.Len()
 }
 
 func (g *Instance) newStream(c *acp.Stream, local bool) *stream {

@@ -19,17 +19,6 @@ import (
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
-// answering has the ASA under test answer synchronization requests for EX1.
-func (b *bed) answering(value any) {
-	b.Helper()
-	b.register(syn("EX1", nil))
-	require.NoError(b, b.asa.ListenSynchronize(syn("EX1", value)))
-}
-
-var askForEX1 = arr{4, uint32(7), arr{"EX1", 5, 6, nil}}
-
-const answerOfEX1 = `[8, %d, ["EX1", 5, 6, 7]]`
-
 // A request may come in any pieces.
 func TestStreamCutAtEveryByte(t *testing.T) {
 	inBed(t, func(b *bed) {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/fxamacker/cbor/v2"
 	"github.com/stretchr/testify/require"
+
+	"github.com/go-grasp/grasp/acp/memory"
 )
 
 // What an ASA gives and what another gets for it.
@@ -193,4 +195,23 @@ func TestMilliseconds(t *testing.T) {
 		_, err := milliseconds(d)
 		require.Error(t, err, "%v", d)
 	}
+}
+
+// An ASA that is being deregistered, and has given up its objectives, registers
+// none.
+func TestRegisterObjWhileLeaving(t *testing.T) {
+	g := newInstance(t, memory.NewNetwork(1).NewNode("x"))
+	a := newASA(t, g, "x")
+	a.left = true
+	isCode(t, a.RegisterObj(neg("EX1", nil), RegisterOptions{}), ErrNoASA)
+	require.Empty(t, g.Snapshot().Objectives)
+}
+
+// D-03, N-03: an objective made without a loop count has the default one.
+func TestD03N03NoLoopCountMeansTheDefault(t *testing.T) {
+	o, err := Objective{Name: "EX1"}.encode()
+	require.NoError(t, err)
+	require.EqualValues(t, DefaultLoopCount, o.LoopCount)
+	require.EqualValues(t, DefaultLoopCount, Objective{Name: "EX1"}.withoutValue().LoopCount)
+	require.Equal(t, 600*time.Millisecond, discoveryTime(Objective{Name: "EX1"}))
 }

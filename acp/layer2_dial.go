@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -91,7 +92,8 @@ func (st *layer2State) isHere(a netip.Addr, link int) bool {
 	if l := st.byIndex[link]; l != nil {
 		return a == l.Addr
 	}
-	return a.IsLoopback() || st.here[a]
+	return a == st.addr || a.IsLoopback() ||
+		slices.ContainsFunc(st.only4, func(l *linkState) bool { return a == l.Addr })
 }
 
 // noKeepAlive turns off TCP's own probes, which cost four system calls at each

@@ -45,9 +45,7 @@ type layer2State struct {
 	byIndex map[int]*linkState
 	only4   []*linkState   // links that run over IPv4
 	names   map[string]int // of all interfaces
-	own     []ownAddr
-	here    map[netip.Addr]bool // own, and those of only4
-	addr    netip.Addr          // the best of own
+	addr    netip.Addr
 }
 
 // linkState is a link in use.

@@ -16,8 +16,7 @@ type netif struct {
 	up        bool   // and operational: a cable without a signal is not
 	multicast bool
 	loopback  bool
-	noIPv6    bool   // it has IPv4 addresses, and IPv6 is known to be off
-	portOf    string // the bridge, or what is like one, that gets what comes by it
+	noIPv6    bool // it has IPv4 addresses, and IPv6 is known to be off
 	addrs     []netifAddr
 }
 
@@ -177,6 +176,44 @@ func (e *layer2Endpoint) linkOn(f *family, ifi *netif, addr netifAddr, old *link
 	}
 	l.oob = f.control(l.Link)
 	return l
+}
+
+// bestAddr returns the address by which nodes beyond the link reach this one:
+// a unique local one rather than a global one, as the prototype does, one that
+// lasts rather than a temporary or deprecated one, and the one given out so
+// far rather than another that is no better. IPv4 comes last, if at all. An
+// interface need not be a link in use, since any address of the host reaches
+// it.
+func bestAddr(ifs []netif, old netip.Addr, with4 bool) netip.Addr {
+	var best netip.Addr
+	bestRank := 0
+	for _, ifi := range ifs {
+		if !ifi.up || ifi.loopback {
+			continue
+		}
+		for _, a := range ifi.addrs {
+			if !a.ip.IsGlobalUnicast() || !a.usable() || (a.ip.Is4() && !with4) {
+				continue
+			}
+			rank := 1
+			if !a.ip.IsPrivate() { // of IPv6: fc00::/7
+				rank++
+			}
+			if a.flags&addrTemporary != 0 {
+				rank += 2
+			}
+			if a.flags&addrDeprecated != 0 {
+				rank += 4
+			}
+			if a.ip.Is4() {
+				rank += 8
+			}
+			if bestRank == 0 || rank < bestRank || (rank == bestRank && a.ip == old) {
+				best, bestRank = a.ip, rank
+			}
+		}
+	}
+	return best
 }
 
 // flagsOf takes what a snapshot needs from package net.

@@ -122,6 +122,7 @@ func (e *layer2Endpoint) refresh() time.Duration {
 	st := &layer2State{
 		byIndex: make(map[int]*linkState),
 		names:   make(map[string]int, len(ifs)),
+		addr:    bestAddr(ifs, old.addr, e.four != nil),
 	}
 	seen := make(map[int]bool, len(ifs))
 	next := pollSafe
@@ -154,10 +155,9 @@ func (e *layer2Endpoint) refresh() time.Duration {
 		}
 	}
 	slices.SortFunc(st.links, func(a, b Link) int { return a.Index - b.Index })
-	st.setOwn(ifs, old.addr, e.four != nil)
 	e.state.Store(st)
 	e.hearLinks()
-	if !slices.Equal(st.links, old.links) || !slices.Equal(st.own, old.own) {
+	if !slices.Equal(st.links, old.links) || st.addr != old.addr {
 		e.notify()
 	}
 	return next

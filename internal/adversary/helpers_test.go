@@ -1,0 +1,4 @@
+package adversary
+
+// arr is an array as the grammar of RFC 8990 writes it.
+type arr = []any

@@ -1,0 +1,181 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-grasp/grasp"
+	"github.com/go-grasp/grasp/internal/bed"
+)
+
+// blocking are the calls that block, each with what has it block.
+var blocking = map[string]func(b *bed.Bed) func(ctx context.Context) error{
+	"Discover": func(b *bed.Bed) func(context.Context) error {
+		return func(ctx context.Context) error {
+			return bed.Second(b.ASA.Discover(ctx, bed.Neg("EX1", nil), time.Hour, grasp.DiscoverOptions{}))
+		}
+	},
+	"ReqNegotiate, discovering": func(b *bed.Bed) func(context.Context) error {
+		return func(ctx context.Context) error {
+			return bed.Third(b.ASA.ReqNegotiate(ctx, bed.Neg("EX1", nil), nil, time.Hour))
+		}
+	},
+	"ReqNegotiate, connecting": func(b *bed.Bed) func(context.Context) error {
+		b.Links[0].SetDelay(time.Hour)
+		return func(ctx context.Context) error {
+			return bed.Third(b.ASA.ReqNegotiate(ctx, bed.Neg("EX1", nil), b.Peer.Locator(), time.Hour))
+		}
+	},
+	"ReqNegotiate, waiting": func(b *bed.Bed) func(context.Context) error {
+		return func(ctx context.Context) error {
+			return bed.Third(b.ASA.ReqNegotiate(ctx, bed.Neg("EX1", nil), b.Peer.Locator(), time.Hour))
+		}
+	},
+	"OpenSession": func(b *bed.Bed) func(context.Context) error {
+		return func(ctx context.Context) error {
+			return bed.Second(b.ASA.OpenSession(ctx, bed.Neg("EX1", nil), nil, time.Hour))
+		}
+	},
+	"ListenNegotiate": func(b *bed.Bed) func(context.Context) error {
+		return func(ctx context.Context) error { return bed.Third(b.ASA.ListenNegotiate(ctx, bed.Neg("EX1", nil))) }
+	},
+	"NegotiateStep": func(b *bed.Bed) func(context.Context) error {
+		s, o, _ := b.Served(bed.Neg("EX1", nil), 7, nil)
+		return func(ctx context.Context) error { return bed.Third(s.NegotiateStep(ctx, o, time.Hour)) }
+	},
+	"Recv": func(b *bed.Bed) func(context.Context) error {
+		s, _, conn := b.Served(bed.Neg("EX1", nil), 7, nil)
+		conn.Send([]byte{0x82, 0x01}) // half an item
+		return func(ctx context.Context) error { return bed.Second(s.Recv(ctx, time.Hour)) }
+	},
+	"Synchronize, discovering": func(b *bed.Bed) func(context.Context) error {
+		return func(ctx context.Context) error {
+			return bed.Second(b.ASA.Synchronize(ctx, bed.Syn("EX2", nil), nil, time.Hour))
+		}
+	},
+	"Synchronize, connecting": func(b *bed.Bed) func(context.Context) error {
+		b.Links[0].SetDelay(time.Hour)
+		return func(ctx context.Context) error {
+			return bed.Second(b.ASA.Synchronize(ctx, bed.Syn("EX2", nil), b.Peer.Locator(), time.Hour))
+		}
+	},
+	"Synchronize, waiting": func(b *bed.Bed) func(context.Context) error {
+		return func(ctx context.Context) error {
+			return bed.Second(b.ASA.Synchronize(ctx, bed.Syn("EX2", nil), b.Peer.Locator(), time.Hour))
+		}
+	},
+	"Synchronize with a name": func(b *bed.Bed) func(context.Context) error {
+		return func(ctx context.Context) error {
+			return bed.Second(b.ASA.Synchronize(ctx, bed.Syn("EX2", nil), &grasp.Locator{FQDN: "slow.example", Port: 1}, time.Hour))
+		}
+	},
+}
+
+// blocked runs a test with each call that blocks, while it does.
+func blocked(t *testing.T, test func(b *bed.Bed, ctx context.Context, cancel context.CancelCauseFunc, result <-chan error)) {
+	for name, prepare := range blocking {
+		t.Run(name, func(t *testing.T) {
+			bed.InLinks(t, 1, grasp.Config{Resolver: slow{}}, func(b *bed.Bed) {
+				b.Register(bed.Neg("EX1", nil), bed.Syn("EX2", nil))
+				call := prepare(b)
+				ctx, cancel := context.WithCancelCause(bed.Forever)
+				defer cancel(nil)
+				result := make(chan error, 1)
+				go func() { result <- call(ctx) }()
+				synctest.Wait()
+				require.Empty(b, result, "it does not block")
+				time.Sleep(time.Second) // in the midst of it
+				test(b, ctx, cancel, result)
+			})
+		})
+	}
+}
+
+// Cancelling a context ends every call that blocks, at once, with its cause,
+// and leaves nothing behind.
+func TestCancel(t *testing.T) {
+	why := errors.New("changed my mind")
+	blocked(t, func(b *bed.Bed, _ context.Context, cancel context.CancelCauseFunc, result <-chan error) {
+		start := time.Now()
+		cancel(why)
+		err := <-result
+		require.Zero(b, time.Since(start))
+		bed.IsCode(b, err, grasp.ErrCancelled)
+		require.ErrorIs(b, err, why)
+		require.ErrorContains(b, err, "EX")
+		b.NothingLeft()
+	})
+	blocked(t, func(b *bed.Bed, _ context.Context, cancel context.CancelCauseFunc, result <-chan error) {
+		cancel(nil)
+		err := <-result
+		bed.IsCode(b, err, grasp.ErrCancelled)
+		require.ErrorIs(b, err, context.Canceled)
+	})
+}
+
+// So does the deadline of a context; the GRASP timer is another matter.
+func TestDeadline(t *testing.T) {
+	for name, prepare := range blocking {
+		t.Run(name, func(t *testing.T) {
+			bed.InLinks(t, 1, grasp.Config{Resolver: slow{}}, func(b *bed.Bed) {
+				b.Register(bed.Neg("EX1", nil), bed.Syn("EX2", nil))
+				call := prepare(b)
+				ctx, cancel := context.WithTimeout(bed.Forever, 3*time.Second)
+				defer cancel()
+				start := time.Now()
+				err := call(ctx)
+				require.Equal(b, 3*time.Second, time.Since(start))
+				bed.IsCode(b, err, grasp.ErrCancelled)
+				require.ErrorIs(b, err, context.DeadlineExceeded)
+				b.NothingLeft()
+			})
+		})
+	}
+}
+
+// Deregistering the ASA ends them, too.
+func TestDeregisterEndsCalls(t *testing.T) {
+	blocked(t, func(b *bed.Bed, _ context.Context, _ context.CancelCauseFunc, result <-chan error) {
+		require.NoError(b, b.ASA.Deregister())
+		start := time.Now()
+		err := <-result
+		require.Zero(b, time.Since(start))
+		require.Contains(b, []grasp.ErrorCode{grasp.ErrNoASA, grasp.ErrNoSession}, grasp.Code(err), "%v", err)
+		b.NothingLeft()
+	})
+}
+
+// A call that ends by itself at the moment its context does leaves the session
+// alone: the next call is not disturbed.
+func TestCancelAfterTheCall(t *testing.T) {
+	bed.In(t, func(b *bed.Bed) {
+		b.Register(bed.Neg("EX1", nil))
+		s, o, conn := b.Served(bed.Neg("EX1", nil), 7, nil)
+		for loops := uint8(100); loops > 50; loops-- {
+			ctx, cancel := context.WithCancel(bed.Forever)
+			o.LoopCount = loops
+			call := b.Call(func() bed.Answer {
+				s, o, err := s.NegotiateStep(ctx, o, 0)
+				cancel()
+				return bed.Answer{S: s, O: o, Err: err}
+			})
+			conn.Next()
+			conn.Send(arr{5, 7, arr{"EX1", 3, loops - 1, nil}})
+			call.Ok()
+		}
+	})
+}
+
+// slow is a resolver that finds nothing for as long as it may.
+type slow struct{}
+
+func (slow) LookupNetIP(ctx context.Context, _, _ string) ([]netip.Addr, error) {
+	<-ctx.Done()
+	return nil, context.Cause(ctx)
+}

@@ -1,0 +1,12 @@
+package conformance
+
+import "time"
+
+// arr is an array as the grammar of RFC 8990 writes it.
+type arr = []any
+
+// What the instance does without being told in its Config.
+const (
+	dialTimeout            = 5 * time.Second
+	respondersPerNeighbour = 64 // responses under way to one neighbour
+)

@@ -1,0 +1,153 @@
+package conformance
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-grasp/grasp"
+	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/bed"
+)
+
+// inDULL is inBedOf with a DULL instance, on a plane that is not secure.
+func inDULL(t *testing.T, links int, test func(b *bed.Bed)) {
+	t.Helper()
+	bed.InLinks(t, links, grasp.Config{DULL: true, DULLObjectives: []string{"AN_ACP", "EX1", "EX3"}}, func(b *bed.Bed) {
+		b.Node.SetStatus(acp.Status{Reason: "no ACP yet"})
+		test(b)
+	})
+}
+
+// Section 2.5.2: a DULL instance may multicast discoveries and floods, with a
+// loop count of 1 whatever the objective says, and with link-local addresses.
+func TestL02L08Multicasts(t *testing.T) {
+	inDULL(t, 2, func(b *bed.Bed) {
+		ex1 := bed.Syn("EX1", "IKEv2")
+		ex1.LoopCount = 255
+		b.Register(ex1)
+		b.Flood(210*time.Second, ex1, ex1)
+		for i, p := range []*bed.Peer{b.Peer, b.Far} {
+			own := bed.Hex(bed.LinkOf(b.Node, b.Links[i]).Addr.AsSlice())
+			p.Only().Is(b, `[9, %d, `+own+`, 210000, [["EX1", 5, 1, "IKEv2"], []], [["EX1", 5, 1, "IKEv2"], []]]`)
+		}
+		call := b.Discover(ex1, time.Second, grasp.DiscoverOptions{First: true})
+		for i, p := range []*bed.Peer{b.Peer, b.Far} {
+			own := bed.Hex(bed.LinkOf(b.Node, b.Links[i]).Addr.AsSlice())
+			m := p.Only()
+			m.Is(b, `[1, %d, `+own+`, ["EX1", 5, 1, null]]`)
+			if p == b.Far {
+				peer := bed.LinkOf(p.Node, p.Link).Addr
+				p.Respond(m, arr{2, m.ID(b), m.Items(b)[2], 60000, arr{103, peer.AsSlice(), 6, 1}})
+				found := call.Ok().Found
+				require.Len(b, found, 1)
+				require.Equal(b, peer.WithZone(bed.Zone(b.Index(b.Links[1]))), found[0].IP)
+			}
+		}
+	})
+}
+
+// Section 2.5.2: it sends no other message unasked.
+func TestL03NothingElseIsSent(t *testing.T) {
+	inDULL(t, 1, func(b *bed.Bed) {
+		ex1, ex3 := bed.Syn("EX1", 1), bed.Neg("EX3", 1)
+		b.Register(ex1, ex3)
+		for name, err := range map[string]error{
+			"ReqNegotiate":      b.Request(ex3, nil, 0).Done().Err,
+			"ReqNegotiate, to":  b.Request(ex3, b.Peer.Locator(), 0).Done().Err,
+			"ListenNegotiate":   b.Listen(ex3).Done().Err,
+			"Synchronize":       b.Synchronize(ex1, nil, 0).Done().Err,
+			"Synchronize, to":   b.Synchronize(ex1, b.Peer.Locator(), 0).Done().Err,
+			"ListenSynchronize": b.ASA.ListenSynchronize(ex1),
+			"Discover":          b.Discover(bed.Syn("EX2", nil), 0, grasp.DiscoverOptions{}).Done().Err,
+		} {
+			require.ErrorIs(b, err, grasp.ErrNoSecurity, name)
+		}
+		// Nor is anything answered that comes by unicast, malformed or not.
+		for _, m := range []any{
+			arr{3, 1, arr{"EX3", 3, 1, 1}}, arr{4, 2, arr{"EX1", 5, 1, nil}}, arr{1, 3, b.Peer.Addr(), arr{"EX1", 5, 1, nil}},
+			arr{3, 4}, arr{42, 5}, arr{5, 6, arr{"EX3", 3, 1, 1}}, []byte{0xff},
+		} {
+			s := b.Peer.Dial(b.At())
+			s.Send(m)
+			s.Closed()
+		}
+		b.Peer.None()
+		b.Peer.NotDialed()
+	})
+}
+
+// Section 2.5.2: what has a loop count other than 1, a source that is not
+// link-local, or no part in a service that is meant is discarded silently.
+func TestL04L06WhatIsDiscarded(t *testing.T) {
+	inDULL(t, 1, func(b *bed.Bed) {
+		require.NoError(b, b.ASA.RegisterObj(bed.Syn("EX1", nil), grasp.RegisterOptions{Discoverable: true}))
+		require.NoError(b, b.ASA.RegisterObj(bed.Syn("EX2", nil), grasp.RegisterOptions{Discoverable: true}))
+		good := arr{arr{"EX1", 4, 1, "value"}, arr{}}
+		drops := 0
+		for i, objectives := range [][]any{
+			{arr{arr{"EX1", 4, 6, 1}, arr{}}},
+			{arr{arr{"EX1", 4, 0, 1}, arr{}}},
+			{good, arr{arr{"AN_ACP", 4, 2, 1}, arr{}}},
+			{arr{arr{"EX2", 4, 1, 1}, arr{}}},
+			{good, arr{arr{"EX2", 4, 1, 1}, arr{}}},
+		} {
+			b.Peer.Multicast(append(arr{9, i, bed.IP("fe80::1"), 0}, objectives...))
+			drops++
+			b.WantDrop(grasp.ReasonNoSecurity, drops)
+			require.Empty(b, b.G.Snapshot().Floods)
+		}
+		for i, o := range []arr{{"EX1", 5, 6, nil}, {"EX1", 5, 0, nil}, {"EX2", 5, 1, nil}} {
+			b.Peer.Multicast(arr{1, i, bed.IP("fe80::1"), o})
+			drops++
+			b.WantDrop(grasp.ReasonNoSecurity, drops)
+		}
+		b.Peer.NotDialed()
+		b.Peer.Multicast(arr{9, 7, bed.IP("fe80::1"), 0, good})
+		require.Equal(b, []any{"value"}, b.Flooded("EX1"))
+		b.Peer.Multicast(arr{1, 8, bed.IP("fe80::1"), arr{"EX1", 5, 1, nil}})
+		b.Peer.Dialed()
+	})
+}
+
+// Section 2.5.2: it relays nothing.
+func TestL05NothingIsRelayed(t *testing.T) {
+	inDULL(t, 2, func(b *bed.Bed) {
+		for _, loops := range []int{1, 2, 255} {
+			b.Peer.Multicast(arr{1, loops, bed.IP("fe80::1"), arr{"EX1", 5, loops, nil}})
+			b.Peer.Multicast(arr{9, loops, bed.IP("fe80::1"), 0, arr{arr{"EX1", 5, loops, 1}, arr{}}})
+		}
+		b.Far.None()
+	})
+}
+
+// Section 2.5.2: its responses give a link-local address, and never a Divert.
+func TestL07Responses(t *testing.T) {
+	inDULL(t, 2, func(b *bed.Bed) {
+		for name, opt := range map[string]grasp.RegisterOptions{
+			"EX1": {Discoverable: true},
+			"EX3": {Discoverable: true, Locators: []grasp.Locator{*b.Peer.Locator(), {FQDN: "example.com", Port: 1}}},
+		} {
+			require.NoError(b, b.ASA.RegisterObj(grasp.NewObjective(name), opt))
+		}
+		for i, p := range []*bed.Peer{b.Peer, b.Far} {
+			p.Multicast(arr{1, i, bed.IP("fe80::1"), arr{"EX1", 1, 1, nil}})
+			own := bed.Hex(bed.LinkOf(b.Node, b.Links[i]).Addr.AsSlice())
+			p.Dialed().Next().Is(b, fmt.Sprintf(`[2, %%d, %s, 60000, [103, %s, 6, %d]]`, bed.Hex(bed.IP("fe80::1")), own, b.At().Port()))
+			p.Multicast(arr{1, 10 + i, bed.IP("fe80::1"), arr{"EX3", 1, 1, nil}})
+			p.NotDialed() // nothing that could be said
+		}
+		// What it has found it does not pass on, nor does it take a Divert.
+		call := b.Discover(grasp.NewObjective("AN_ACP"), 100*time.Millisecond, grasp.DiscoverOptions{})
+		b.Peer.All()
+		m := b.Far.Only()
+		b.Far.Respond(m, arr{2, m.ID(b), m.Items(b)[2], 60000, arr{100, b.Far.Option()}})
+		b.Far.Respond(m, arr{2, m.ID(b), m.Items(b)[2], 60000, b.Far.Option()})
+		require.Len(b, call.Within(time.Second).Found, 1)
+		b.Peer.Multicast(arr{1, 20, bed.IP("fe80::1"), arr{"AN_ACP", 1, 1, nil}})
+		b.Peer.NotDialed()
+		b.Far.None()
+	})
+}

@@ -1,0 +1,48 @@
+package grasp
+
+import (
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/fxamacker/cbor/v2"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-grasp/grasp/acp/memory"
+	"github.com/go-grasp/grasp/internal/loop"
+	"github.com/go-grasp/grasp/internal/session"
+)
+
+// Who asked by a stream and has enough closes it: nothing keeps it then, for as
+// long as what it asked is remembered.
+func TestD21RelayLetsGoOfStreams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := memory.NewNetwork(1)
+		here := n.NewLink(memory.LinkConfig{})
+		g := newInstance(t, n.NewNode("relay", here, n.NewLink(memory.LinkConfig{})))
+		node := n.NewNode("asking", here)
+		asking, err := node.Open()
+		require.NoError(t, err)
+		defer asking.Close()
+		s, err := asking.Dial(t.Context(), netip.AddrPortFrom(g.Snapshot().Address, g.Snapshot().Port))
+		require.NoError(t, err)
+		raw, err := cbor.Marshal([]any{1, 8, node.Addr().AsSlice(), []any{"EX3", 3, 6, nil}})
+		require.NoError(t, err)
+		_, err = s.Write(raw)
+		require.NoError(t, err)
+		asked := func() asker {
+			synctest.Wait()
+			var out asker
+			g.relays.do(func(r *loop.Relay[asker]) {
+				a, ok := r.Asker(session.Key{ID: 8, Initiator: node.Addr()}, time.Now())
+				require.True(t, ok)
+				out = a.Asker
+			})
+			return out
+		}
+		require.NotNil(t, asked().stream)
+		require.NoError(t, s.Close())
+		require.Nil(t, asked().stream)
+	})
+}
