@@ -133,6 +133,9 @@ func array[T any](n int) (first *T, all []T) {
 	return first, unsafe.Slice(first, n)
 }
 
+//export grasp_free
+func grasp_free(p unsafe.Pointer) { C.free(p) }
+
 //export grasp_objective_release
 func grasp_objective_release(o *C.grasp_objective) {
 	if o == nil {

@@ -137,6 +137,8 @@ typedef struct {
 	int overlap;          /* other ASAs may register it, too */
 	int local;            /* give link-local addresses only */
 	int rapid;            /* allow rapid mode */
+	const grasp_locator *locators; /* given to whoever asks, instead of this node's */
+	size_t n_locators;
 } grasp_register_options;
 
 #ifndef GRASP_NO_PROTOTYPES
@@ -189,11 +191,22 @@ int grasp_negotiate_step(grasp_session session, const grasp_objective *o, uint32
 int grasp_negotiate_wait(grasp_session session, uint32_t timeout_ms);
 /* reason may be NULL, and counts only if accept is 0. */
 int grasp_end_negotiate(grasp_session session, int accept, const char *reason);
+/* Ends the session without a word. */
+int grasp_close_session(grasp_session session);
 /* info is one CBOR item, or NULL. */
 int grasp_send_invalid(grasp_session session, const uint8_t *info, size_t info_len);
 /* The peer's address and port, and its proven identity or "". Either buffer may
  * be NULL; texts are cut to fit. */
 int grasp_session_peer(grasp_session session, char *addr, size_t addr_len, char *identity, size_t identity_len);
+
+/* Free exchange on a session, one CBOR item a message (not in RFC 8991). One
+ * side opens the session, which the other gets from grasp_listen_negotiate. */
+int grasp_open_session(grasp_asa asa, const grasp_objective *o, const grasp_locator *peer, uint32_t timeout_ms,
+	grasp_session *session, grasp_op *op);
+int grasp_send(grasp_session session, const uint8_t *item, size_t len);
+/* *item gets *len bytes; release with grasp_free. GRASP_NO_REPLY without op:
+ * nothing came in time. */
+int grasp_recv(grasp_session session, uint32_t timeout_ms, uint8_t **item, size_t *len, grasp_op *op);
 
 /* Synchronization and flooding: section 2.3.6. */
 int grasp_synchronize(grasp_asa asa, const grasp_objective *o, const grasp_locator *peer, uint32_t timeout_ms,
@@ -205,6 +218,12 @@ int grasp_flood(grasp_asa asa, uint32_t ttl_ms, const grasp_tagged_objective *li
 /* *list gets *n floods, or NULL; release with grasp_floods_release. */
 int grasp_get_flood(grasp_asa asa, const grasp_objective *o, grasp_tagged_objective **list, size_t *n);
 int grasp_expire_flood(grasp_asa asa, const grasp_tagged_objective *flood);
+
+/* What the node knows: links, registries, caches, sessions and counters, as
+ * JSON. Release with grasp_free. */
+int grasp_snapshot(grasp_instance g, char **json);
+/* Releases what a function gave out by itself, not in a struct. */
+void grasp_free(void *p);
 
 /* The polling form. The descriptor belongs to the operation, is readable when
  * its answer is there, and is closed when that was taken; do not read from it. */

@@ -152,6 +152,16 @@ func grasp_end_negotiate(handle C.grasp_session, accept C.int, reason *C.char) (
 	return status(err)
 }
 
+//export grasp_close_session
+func grasp_close_session(handle C.grasp_session) (result C.int) {
+	defer guard(&result)
+	s, ok := sessions.remove(uint64(handle))
+	if !ok {
+		return status(errNoSession)
+	}
+	return status(s.Close())
+}
+
 //export grasp_send_invalid
 func grasp_send_invalid(handle C.grasp_session, info *C.uint8_t, n C.size_t) (result C.int) {
 	defer guard(&result)

@@ -9,7 +9,9 @@ import "C"
 import (
 	"cmp"
 	"context"
+	encodejson "encoding/json"
 	"strings"
+	"unsafe"
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
@@ -157,6 +159,18 @@ func grasp_register_objective(handle C.grasp_asa, o *C.grasp_objective, opt *C.g
 			TTL: milliseconds(opt.ttl_ms), Discoverable: opt.discoverable != 0,
 			Overlap: opt.overlap != 0, Local: opt.local != 0, Rapid: opt.rapid != 0,
 		}
+		if opt.locators != nil {
+			all := unsafe.Slice(opt.locators, min(opt.n_locators, 1<<16))
+			for i := range all {
+				l, err := locator(&all[i])
+				if err != nil {
+					return status(err)
+				}
+				if l != nil {
+					options.Locators = append(options.Locators, *l)
+				}
+			}
+		}
 	}
 	return status(a.RegisterObj(obj, options))
 }
@@ -169,6 +183,24 @@ func grasp_deregister_objective(handle C.grasp_asa, o *C.grasp_objective) (resul
 		return status(err)
 	}
 	return status(a.DeregisterObj(obj))
+}
+
+//export grasp_snapshot
+func grasp_snapshot(handle C.grasp_instance, json **C.char) (result C.int) {
+	defer guard(&result)
+	g, ok := instances.get(uint64(handle))
+	switch {
+	case !ok:
+		return status(errNoInstance)
+	case json == nil:
+		return status(unspec("nowhere to put the snapshot"))
+	}
+	text, err := encodejson.Marshal(g.Snapshot())
+	if err != nil {
+		return status(unspec("snapshot: %v", err))
+	}
+	*json = C.CString(string(text))
+	return C.GRASP_OK
 }
 
 //export grasp_discover

@@ -28,6 +28,7 @@
 static grasp_instance here, there;
 static grasp_asa client, server;
 static grasp_objective money = {.name = (char *)"example.com:money", .neg = 1, .dry = 1};
+static grasp_objective chat = {.name = (char *)"example.com:chat", .neg = 1};
 static uint8_t ten[] = {10}, five[] = {5}, text[] = {0x65, 'h', 'e', 'l', 'l', 'o'};
 
 /* Answers requests until the listening is stopped: accepts up to 5, offers 5. */
@@ -159,6 +160,51 @@ static void share(void)
 	EXPECT(GRASP_UNSPEC, grasp_flood(server, 0, NULL, 0));
 }
 
+/* A session on which anything goes: an echo. */
+static void *echo(void *unused)
+{
+	grasp_session s;
+	uint8_t *item;
+	size_t len;
+	(void)unused;
+	OK(grasp_listen_negotiate(server, &chat, &s, NULL, NULL));
+	OK(grasp_recv(s, 20000, &item, &len, NULL));
+	OK(grasp_send(s, item, len));
+	grasp_free(item);
+	EXPECT(GRASP_NO_PEER, grasp_recv(s, 20000, &item, &len, NULL));
+	return NULL;
+}
+
+static void exchange(void)
+{
+	pthread_t peer;
+	grasp_session s;
+	grasp_op op = 0;
+	uint8_t *item;
+	size_t len;
+	OK(grasp_register_objective(client, &chat, NULL));
+	OK(grasp_register_objective(server, &chat, &(grasp_register_options){.discoverable = 1}));
+	CHECK(pthread_create(&peer, NULL, echo, NULL) == 0);
+	int status = GRASP_NO_PEER;
+	for (int i = 0; status == GRASP_NO_PEER && i < 1000; i++) { /* until the echo listens */
+		OK(grasp_open_session(client, &chat, NULL, 10000, &s, NULL));
+		OK(grasp_send(s, text, sizeof text));
+		status = grasp_recv(s, 20000, &item, &len, NULL);
+	}
+	OK(status);
+	CHECK(len == sizeof text && memcmp(item, text, len) == 0);
+	grasp_free(item);
+	EXPECT(GRASP_NO_REPLY, grasp_recv(s, 20000, &item, &len, &op));
+	OK(grasp_op_cancel(&op));
+	OK(grasp_close_session(s));
+	CHECK(pthread_join(peer, NULL) == 0);
+
+	char *json;
+	OK(grasp_snapshot(here, &json));
+	CHECK(strstr(json, "example.com:chat") != NULL);
+	grasp_free(json);
+}
+
 /* Nonsense gives a status, never a crash. */
 static void nonsense(void)
 {
@@ -236,6 +282,7 @@ int main(int argc, char **argv)
 	discover();
 	polling();
 	share();
+	exchange();
 	nonsense();
 	for (int i = 0; i < THREADS; i++)
 		CHECK(pthread_create(&callers[i], NULL, caller, NULL) == 0);
