@@ -17,6 +17,7 @@ import (
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/acp/quads"
+	"github.com/go-grasp/grasp/internal/cache"
 	"github.com/go-grasp/grasp/internal/session"
 	"github.com/go-grasp/grasp/internal/wire"
 )
@@ -155,16 +156,16 @@ func benchLocator(i int) wire.Locator {
 
 func BenchmarkFloodCache(b *testing.B) {
 	names := benchNames()
-	entry := func(i int) floodedEntry {
-		return floodedEntry{
-			objective: wire.Objective{Name: names[i], Flags: wire.FlagSynch, LoopCount: 1, Value: null},
-			at:        placeOf(benchLocator(i), 1), link: 1, expire: time.Now().Add(time.Hour),
+	entry := func(i int) cache.Flood {
+		return cache.Flood{
+			Objective: wire.Objective{Name: names[i], Flags: wire.FlagSynch, LoopCount: 1, Value: null},
+			Place:     cache.PlaceOf(benchLocator(i), 1), Link: 1, Expire: time.Now().Add(time.Hour),
 		}
 	}
 	full := func() *floodCache {
-		c := newFloodCache(evenly(cached))
+		c := newFloodCache(cache.Limits{All: cached, PerObjective: cached, PerSource: cached})
 		for i := range cached {
-			c.put(entry(i))
+			c.put([]cache.Flood{entry(i)})
 		}
 		return c
 	}
@@ -172,7 +173,7 @@ func BenchmarkFloodCache(b *testing.B) {
 		c, i := full(), 0
 		oneByOne(b, func() error {
 			i = (i + 7) % cached
-			c.put(entry(i))
+			c.put([]cache.Flood{entry(i)})
 			return nil
 		})
 	})
@@ -181,8 +182,8 @@ func BenchmarkFloodCache(b *testing.B) {
 		oneByOne(b, func() error {
 			i++
 			e := entry(i % cached)
-			e.at.locator.Port = i // never the same again
-			c.put(e)
+			e.Place.Locator.Port = i // never the same again
+			c.put([]cache.Flood{e})
 			return nil
 		})
 	})
@@ -200,14 +201,12 @@ func BenchmarkFloodCache(b *testing.B) {
 
 func BenchmarkLocatorCache(b *testing.B) {
 	names := benchNames()
-	locators := func(i int) []cachedLocator {
+	locators := func(i int) []cache.Locator {
 		w := benchLocator(i)
-		l := decodeLocator(w, 1)
-		l.Expire = time.Now().Add(time.Hour)
-		return []cachedLocator{{Locator: l, wire: w}}
+		return []cache.Locator{{Wire: w, Link: 1, Expire: time.Now().Add(time.Hour)}}
 	}
 	full := func() *locatorCache {
-		c := newLocatorCache(evenly(cached))
+		c := newLocatorCache(cache.Limits{All: cached, PerObjective: cached, PerSource: cached}, false)
 		for i := range cached {
 			c.put(names[i], locators(i))
 		}
@@ -243,7 +242,7 @@ func BenchmarkLocatorCache(b *testing.B) {
 	})
 	// One objective with as many locators as there may be.
 	b.Run("GetMany", func(b *testing.B) {
-		c := newLocatorCache(evenly(manyLocators))
+		c := newLocatorCache(cache.Limits{All: manyLocators, PerObjective: manyLocators, PerSource: manyLocators}, false)
 		for i := range manyLocators {
 			c.put("many", locators(i))
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/cache"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -260,14 +261,14 @@ func (g *Instance) found(m *wire.Response, link int, peer netip.AddrPort) {
 }
 
 // cacheLocators puts what a response brought into the cache.
-func (g *Instance) cacheLocators(name string, all []cachedLocator) {
+func (g *Instance) cacheLocators(name string, all []cache.Locator) {
 	for range g.locators.put(name, all) {
 		g.drop(Event{Reason: ReasonCacheFull, Message: wire.TypeResponse.String(), Objective: name})
 	}
 }
 
 // takeLocators returns the locators of a response about an objective.
-func (g *Instance) takeLocators(name string, m *wire.Response, link int, peer netip.AddrPort) []cachedLocator {
+func (g *Instance) takeLocators(name string, m *wire.Response, link int, peer netip.AddrPort) []cache.Locator {
 	ttl := time.Duration(m.TTL) * time.Millisecond
 	if m.TTL == 0 {
 		ttl = defaultResponseTTL
@@ -277,16 +278,14 @@ func (g *Instance) takeLocators(name string, m *wire.Response, link int, peer ne
 		g.drop(eventOf(m, Event{Reason: ReasonLifetime, Peer: peer, Link: link, Objective: name}))
 	}
 	expire := time.Now().Add(ttl)
-	var all []cachedLocator
+	var all []cache.Locator
 	add := func(w wire.Locator, diverted bool) {
 		err := origin{link != 0, peer.Addr().IsLoopback(), diverted}.check(w)
 		if err != nil || diverted && g.cfg.DULL { // RFC 8990 section 2.5.2: it takes no Divert
 			g.drop(eventOf(m, Event{Reason: ReasonBadLocator, Peer: peer, Link: link, Objective: name, Err: err}))
 			return
 		}
-		l := decodeLocator(w, link)
-		l.Diverted, l.Expire = diverted, expire
-		all = append(all, cachedLocator{Locator: l, wire: w, from: peer.Addr()})
+		all = append(all, cache.Locator{Wire: w, Link: link, From: peer.Addr(), Expire: expire, Diverted: diverted})
 	}
 	for _, w := range m.Locators {
 		add(w, false)
@@ -298,7 +297,7 @@ func (g *Instance) takeLocators(name string, m *wire.Response, link int, peer ne
 	// as the Python prototype does it.
 	if o := m.Objective; o != nil && o.Name == name && o.Flags&wire.FlagSynch != 0 &&
 		len(all) > 0 && !all[0].Diverted && !isNull(o.Value) {
-		all[0].rapid = o
+		all[0].Rapid = o
 	}
 	return all
 }

@@ -1,12 +1,14 @@
 package grasp
 
 import (
+	"bytes"
 	"errors"
 	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/cache"
 	"github.com/go-grasp/grasp/internal/session"
 	"github.com/go-grasp/grasp/internal/wire"
 )
@@ -179,6 +181,7 @@ func (g *Instance) cacheFlood(m *wire.Flood, from acp.Origin) {
 	expire := g.floodExpiry(m, from)
 	own := !from.Addr.IsValid() // then its locators were checked before it was sent
 	source := origin{onLink: from.Link != 0, local: from.Addr.Addr().IsLoopback()}
+	var all []cache.Flood
 	for _, f := range m.Objectives {
 		if err := source.check(f.Locator); err != nil && !own {
 			g.drop(eventOf(m, Event{Reason: ReasonBadLocator, Peer: from.Addr, Link: from.Link, Objective: f.Objective.Name, Err: err}))
@@ -191,16 +194,16 @@ func (g *Instance) cacheFlood(m *wire.Flood, from acp.Origin) {
 		if f.Objective.Value == nil {
 			f.Objective.Value = null
 		}
-		e := floodedEntry{
-			objective: f.Objective, at: placeOf(f.Locator, from.Link),
-			link: from.Link, from: from.Addr.Addr(), expire: expire,
-		}
-		if old, ok := g.floods.put(e); ok {
-			g.drop(Event{
-				Reason: ReasonCacheFull, Message: m.Type().String(), Objective: old.objective.Name,
-				Peer: netip.AddrPortFrom(old.from, 0), Link: old.link,
-			})
-		}
+		all = append(all, cache.Flood{
+			Objective: f.Objective, Place: cache.PlaceOf(f.Locator, from.Link),
+			Link: from.Link, From: from.Addr.Addr(), Expire: expire,
+		})
+	}
+	for _, old := range g.floods.put(all) {
+		g.drop(Event{
+			Reason: ReasonCacheFull, Message: m.Type().String(), Objective: old.Objective.Name,
+			Peer: netip.AddrPortFrom(old.From, 0), Link: old.Link,
+		})
 	}
 }
 
@@ -228,17 +231,18 @@ func (a *ASA) GetFlood(o Objective) ([]TaggedObjective, error) {
 		return nil, err
 	}
 	var out []TaggedObjective
-	for _, e := range a.g.floods.get(o.Name) {
-		source := decodeLocator(e.at.locator, e.link)
-		source.Expire = e.expire
-		out = append(out, TaggedObjective{Objective: decodeObjective(&e.objective), Source: &source})
+	for _, f := range a.g.floods.get(o.Name) {
+		source := decodeLocator(f.Place.Locator, f.Link)
+		source.Expire = f.Expire
+		out = append(out, TaggedObjective{Objective: decodeObjective(&f.Objective), Source: &source})
 	}
 	return out, nil
 }
 
 // ExpireFlood marks a flooded value, as GetFlood gave it, as expired: GetFlood
-// and Synchronize no longer see it until it is flooded again. That there is
-// none is not an error. It does not block.
+// and Synchronize no longer see it until it is flooded again. If one flood gave
+// several values with this source, the one that is equal is meant, or if none is,
+// all of them. That there is none is not an error. It does not block.
 //
 // Errors: [ErrNoASA], [ErrInvalidLoc].
 func (a *ASA) ExpireFlood(t TaggedObjective) error {
@@ -258,6 +262,38 @@ func (a *ASA) ExpireFlood(t TaggedObjective) error {
 	if t.Source == nil || t.Source.IsZero() {
 		w = wire.Locator{}
 	}
-	a.g.floods.remove(t.Objective.Name, placeOf(w, link))
+	value, err := encodeValue(t.Objective.Value)
+	a.g.floods.do(func(c *cache.Floods) {
+		c.Remove(t.Objective.Name, cache.PlaceOf(w, link), func(f *cache.Flood) bool {
+			flooded, err2 := encodeValue(decodeValue(f.Objective.Value))
+			return err == nil && err2 == nil && bytes.Equal(value, flooded)
+		})
+	})
 	return nil
+}
+
+// floodCache is the cache of flooded values, which may be used concurrently.
+type floodCache struct{ guarded[*cache.Floods] }
+
+func newFloodCache(l cache.Limits) *floodCache {
+	return &floodCache{guarded[*cache.Floods]{value: cache.NewFloods(l)}}
+}
+
+// put adds the values of one message. It returns the living ones that were
+// evicted.
+func (c *floodCache) put(message []cache.Flood) (evicted []cache.Flood) {
+	c.do(func(c *cache.Floods) { evicted = c.Put(message, time.Now()) })
+	return evicted
+}
+
+// get returns the living values of an objective, oldest first.
+func (c *floodCache) get(name string) (out []cache.Flood) {
+	c.do(func(c *cache.Floods) { out = c.Get(name, time.Now()) })
+	return out
+}
+
+// all returns every living value: those of an objective oldest first.
+func (c *floodCache) all() (out []cache.Flood) {
+	c.do(func(c *cache.Floods) { out = c.All(time.Now()) })
+	return out
 }

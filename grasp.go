@@ -164,8 +164,8 @@ func New(cfg Config) (*Instance, error) {
 
 		objectives: newObjectiveTable(cfg.MaxObjectives),
 		sessions:   session.NewTable[*Session](cfg.MaxSessions, cfg.SessionsPerPeer),
-		locators:   newLocatorCache(cacheLimits{cfg.MaxCached, cfg.LocatorsPerObjective, cfg.CachedPerSource}),
-		floods:     newFloodCache(cacheLimits{cfg.MaxCached, cfg.FloodsPerObjective, cfg.CachedPerSource}),
+		locators:   newLocatorCache(cfg.cached(cfg.LocatorsPerObjective), cfg.TranslatedIPv4),
+		floods:     newFloodCache(cfg.cached(cfg.FloodsPerObjective)),
 		relays:     guarded[*loop.Relay[asker]]{value: loop.New[asker](maxRelayed, cfg.RelayRate, rand.Float64)},
 		streams:    newStreamTable(cfg.MaxIdle, cfg.IdlePerPeer),
 		responders: newResponderTable(),
@@ -176,7 +176,6 @@ func New(cfg Config) (*Instance, error) {
 	g.print = newPrinter(cfg.Dialogue, &g.observers)
 	g.print.limiter = pace.NewLineLimiter(cfg.LogRate)
 	g.log = slog.New(pace.NewHandler(cfg.Logger.Handler(), cfg.LogRate, g.logRefused))
-	g.locators.translated4 = cfg.TranslatedIPv4
 	if cfg.Trace != nil {
 		g.Observe(Observer{Trace: cfg.Trace})
 	}

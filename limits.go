@@ -5,6 +5,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/go-grasp/grasp/internal/cache"
 	"github.com/go-grasp/grasp/internal/loop"
 	"github.com/go-grasp/grasp/internal/wire"
 )
@@ -168,4 +169,9 @@ func (l Limits) messages() wire.Limits {
 // transfers returns what bounds an item of Send and Recv.
 func (l Limits) transfers() wire.Limits {
 	return wire.Limits{Bytes: l.MaxTransfer, Depth: l.MaxNesting, Elements: l.MaxTransfer}
+}
+
+// cached returns what bounds a cache.
+func (l Limits) cached(perObjective int) cache.Limits {
+	return cache.Limits{All: l.MaxCached, PerObjective: perObjective, PerSource: l.CachedPerSource}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/cache"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -242,11 +243,8 @@ func (from origin) check(w wire.Locator) error {
 	return err
 }
 
-// onLinkOnly says that an address is of use on one link only.
-func onLinkOnly(a netip.Addr) bool { return a.IsLinkLocalUnicast() || a.IsLoopback() }
-
 // isLinkLocal says that a locator is of use on one link only.
-func isLinkLocal(w wire.Locator) bool { return onLinkOnly(w.Addr) }
+func isLinkLocal(w wire.Locator) bool { return cache.OnLinkOnly(w.Addr) }
 
 // ownLocator returns the locator of this instance for a peer on a link (0:
 // the instance itself or a peer beyond the link). local asks for the

@@ -92,8 +92,8 @@ func (g *Instance) passBack(m *wire.Response, link int, peer netip.AddrPort) boo
 		back.TTL = uint32(defaultResponseTTL.Milliseconds()) // some take 0 for expired
 	}
 	for _, l := range all {
-		if g.locators.mayDivert(l, asked.Asker.Link) {
-			back.Diverted = append(back.Diverted, l.wire)
+		if g.locators.mayDivert(&l, asked.Asker.Link) {
+			back.Diverted = append(back.Diverted, l.Wire)
 		}
 	}
 	switch {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-grasp/grasp/internal/cache"
 	"github.com/go-grasp/grasp/internal/session"
 )
 
@@ -24,8 +25,8 @@ type search struct {
 	limit int // Config.MaxFound
 
 	mu    sync.Mutex // guards all following fields
-	found []*cachedLocator
-	at    map[place]*cachedLocator
+	found []*cache.Locator
+	at    map[cache.Place]*cache.Locator
 	of    map[netip.Addr]int // how many a peer gave
 }
 
@@ -33,18 +34,18 @@ type search struct {
 const peerShare = 4
 
 // put adds locators that are not there yet. It returns how many were too many.
-func (s *search) put(all []cachedLocator) (tooMany int) {
+func (s *search) put(all []cache.Locator) (tooMany int) {
 	s.mu.Lock()
 	for _, l := range all {
-		old := s.at[l.at()]
+		old := s.at[l.Place()]
 		switch {
 		case old != nil:
-			old.merge(l)
-		case len(s.found) >= s.limit || s.of[l.from] >= max(1, s.limit/peerShare):
+			old.Merge(l)
+		case len(s.found) >= s.limit || s.of[l.From] >= max(1, s.limit/peerShare):
 			tooMany++
 		default:
-			s.at[l.at()] = &l
-			s.of[l.from]++
+			s.at[l.Place()] = &l
+			s.of[l.From]++
 			s.found = append(s.found, &l)
 		}
 	}
@@ -97,7 +98,7 @@ func (s *search) locators() []Locator {
 	defer s.mu.Unlock()
 	var out []Locator
 	for _, l := range s.found {
-		out = append(out, l.Locator)
+		out = append(out, locatorOf(l))
 	}
 	return out
 }
@@ -123,7 +124,7 @@ func newSearchTable(sessions *session.Table[*Session], maxFound int) *searchTabl
 func (t *searchTable) open(name string, rapid bool) *search {
 	s := &search{
 		name: name, arrived: make(chan struct{}, 1), failed: make(chan struct{}),
-		limit: t.maxFound, at: make(map[place]*cachedLocator), of: make(map[netip.Addr]int),
+		limit: t.maxFound, at: make(map[cache.Place]*cache.Locator), of: make(map[netip.Addr]int),
 	}
 	if rapid {
 		s.rapid = make(chan *stream, 1)

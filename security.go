@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/cache"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -51,7 +52,7 @@ func (g *Instance) mayTake(m wire.Message, from acp.Origin) bool {
 	fits := func(o *wire.Objective) bool {
 		return o.LoopCount == 1 && slices.Contains(g.cfg.DULLObjectives, o.Name)
 	}
-	if from.Unicast || !onLinkOnly(from.Addr.Addr()) {
+	if from.Unicast || !cache.OnLinkOnly(from.Addr.Addr()) {
 		return false
 	}
 	switch m := m.(type) {
@@ -70,7 +71,7 @@ func (g *Instance) mayServe(m wire.Message, s *stream) bool {
 		return g.secure() == nil
 	}
 	_, ok := m.(*wire.Response)
-	return ok && (onLinkOnly(s.Peer.Addr()) || s.local)
+	return ok && (cache.OnLinkOnly(s.Peer.Addr()) || s.local)
 }
 
 // watchPlane follows the plane's status until the instance is closed. When it

@@ -11,6 +11,7 @@ import (
 	"github.com/fxamacker/cbor/v2"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/cache"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -94,9 +95,9 @@ func (g *Instance) Snapshot() Snapshot {
 	}
 	s.Streams, s.Pending = g.streams.count()
 	for _, e := range g.floods.all() {
-		source := decodeLocator(e.at.locator, e.link)
-		source.Expire = e.expire
-		s.Floods = append(s.Floods, FloodState{e.objective.Name, e.objective.LoopCount, source, diagnose(e.objective.Value)})
+		source := decodeLocator(e.Place.Locator, e.Link)
+		source.Expire = e.Expire
+		s.Floods = append(s.Floods, FloodState{e.Objective.Name, e.Objective.LoopCount, source, diagnose(e.Objective.Value)})
 	}
 	slices.SortStableFunc(s.Floods, func(a, b FloodState) int { return cmp.Compare(a.Objective, b.Objective) })
 	for _, n := range g.sessions.All() {
@@ -165,15 +166,11 @@ func (t *objectiveTable) states() []ObjectiveState {
 }
 
 // states returns the living locators in order of their objectives.
-func (c *locatorCache) states() []LocatorState {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := time.Now()
-	var out []LocatorState
-	c.cache.each(func(e *cacheEntry[cachedLocator]) {
-		if e.lives(now) {
-			out = append(out, LocatorState{e.name, e.value.Locator})
-		}
+func (c *locatorCache) states() (out []LocatorState) {
+	c.do(func(c *cache.Locators) {
+		c.Each(time.Now(), func(name string, l *cache.Locator) {
+			out = append(out, LocatorState{name, locatorOf(l)})
+		})
 	})
 	slices.SortStableFunc(out, func(a, b LocatorState) int { return cmp.Compare(a.Objective, b.Objective) })
 	return out

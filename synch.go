@@ -37,7 +37,7 @@ func (a *ASA) Synchronize(ctx context.Context, o Objective, peer *Locator, timeo
 	}
 	if peer == nil {
 		if flooded := a.g.floods.get(o.Name); len(flooded) > 0 {
-			return decodeObjective(&flooded[0].objective), nil
+			return decodeObjective(&flooded[0].Objective), nil
 		}
 	}
 	if err := a.g.secure(); err != nil {

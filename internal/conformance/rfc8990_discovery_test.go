@@ -432,7 +432,7 @@ func TestD24NamesAreNotAddresses(t *testing.T) {
 		require.Equal(b, []bool{false, false, true}, []bool{found[0].IP.IsValid(), found[1].IP.IsValid(), found[2].IP.IsValid()})
 		m, ok := b.Far.Discover(7, "EX3")
 		require.True(b, ok)
-		require.Len(b, m.Items(b)[4], 2, "the option's number and one locator")
+		require.Len(b, m.Items(b)[4], 3, "the option's number, the URI and the address: the FQDN is no name")
 	})
 }
 

@@ -252,13 +252,13 @@ func TestR08R09ResultsGoBack(t *testing.T) {
 		s.Closed()
 
 		// Each result as it comes, and a Divert flattened; not link-local
-		// addresses, nor names, which may mean nothing elsewhere.
+		// addresses, nor names that mean nothing elsewhere (2.9.5.3).
 		again := third.Only()
-		third.Respond(again, arr{2, 7, initiator, 0, arr{100, arr{104, bed.IP("192.0.2.1"), 6, 2}, arr{105, "example.com", 6, 3}},
+		third.Respond(again, arr{2, 7, initiator, 0, arr{100, arr{104, bed.IP("192.0.2.1"), 6, 2}, arr{105, "example.com", 6, 3}, arr{105, "host.local", 6, 5}},
 			arr{103, bed.LinkOf(third.Node, b.Links[2]).Addr.AsSlice(), 6, 4}})
 		s = b.Peer.Dialed()
 		// A ttl of 0 means 600 s, but is never sent (Q-14).
-		s.Next().Is(b, fmt.Sprintf(`[2, %%d, %s, 600000, [100, [104, %s, 6, 2]]]`, bed.Hex(initiator), bed.Hex(bed.IP("192.0.2.1"))))
+		s.Next().Is(b, fmt.Sprintf(`[2, %%d, %s, 600000, [100, [104, %s, 6, 2], [105, "example.com", 6, 3]]]`, bed.Hex(initiator), bed.Hex(bed.IP("192.0.2.1"))))
 		third.Respond(again, arr{2, 7, initiator, 30000, arr{103, bed.LinkOf(third.Node, b.Links[2]).Addr.AsSlice(), 6, 4}})
 		b.Peer.NotDialed()
 		third.NotDialed()
@@ -268,7 +268,7 @@ func TestR08R09ResultsGoBack(t *testing.T) {
 		_, ok := b.Peer.Discover(8, "EX1")
 		require.True(b, ok)
 		b.Far.None()
-		require.Len(b, b.G.Snapshot().Locators, 5)
+		require.Len(b, b.G.Snapshot().Locators, 6)
 		// But not told on the link where it was learned.
 		m2, ok := b.Far.Discover(9, "EX1")
 		require.True(b, ok)
