@@ -7,7 +7,7 @@
 //	go run ./examples/pfxm -n 20
 //
 // The second runs on the other devices, on the link or behind relays. Either
-// can be replaced by the Python prototype's pfxm3. With -state, what a device
+// can be replaced by the Python prototype's pfxm3, or with -tagged by its pfxm4. With -state, what a device
 // holds survives its failure; without, prefixes are lost with it. As in the
 // prototype nothing is really delegated.
 //
@@ -46,6 +46,7 @@ type options struct {
 	role, state     string
 	doubt           time.Duration
 	hold, count     int
+	tagged          bool
 }
 
 func command() cli.Command {
@@ -68,6 +69,7 @@ func (o *options) add(f *flag.FlagSet) {
 	f.IntVar(&o.subnet, "subnet", 64, "delegate IPv6 prefixes of length `L`; 0: none")
 	f.IntVar(&o.subnet4, "subnet4", 26, "delegate IPv4 prefixes of length `L`; 0: none")
 	f.StringVar(&o.role, "role", "", "ask for prefixes of the length that is flooded for this `role`")
+	f.BoolVar(&o.tagged, "tagged", false, "ask for PrefixManagerT, with the tags of RFC 9164, as the\nprototype's pfxm4 does; both are answered to")
 	f.StringVar(&o.state, "state", "", "keep in this `file` what is in the pool")
 	f.DurationVar(&o.doubt, "doubt", 0, "put a prefix back in the pool after `D` if the peer that it was\noffered to is silent; 0: not before it is known that the peer did\nnot take it")
 	f.IntVar(&o.hold, "hold", 0, "delegate at most `N` at a time, then the oldest comes back; 0: any number")
@@ -77,10 +79,10 @@ func (o *options) add(f *flag.FlagSet) {
 func (o *options) check(all cli.Options) error {
 	memory := slices.Contains(all.Links, cli.Memory)
 	switch {
-	case o.subnet != 0 && (o.subnet < 48 || o.subnet > 96):
-		return errors.New("-subnet must be from 48 to 96, or 0")
-	case o.subnet4 != 0 && (o.subnet4 < 16 || o.subnet4 > 32):
-		return errors.New("-subnet4 must be from 16 to 32, or 0")
+	case o.subnet < 0 || o.subnet > 128:
+		return errors.New("-subnet must be from 1 to 128, or 0")
+	case o.subnet4 < 0 || o.subnet4 > 32:
+		return errors.New("-subnet4 must be from 1 to 32, or 0")
 	case o.subnet == 0 && o.subnet4 == 0:
 		return errors.New("-subnet and -subnet4 are both 0")
 	case o.doubt < 0:
@@ -162,7 +164,7 @@ func manage(ctx context.Context, g *grasp.Instance, l *prefix.Ledger, p *cli.Pro
 	}
 	m, err := prefix.New(g, l, prefix.Settings{
 		Name: o.name, Origin: len(o.pool) > 0, Params: o.params,
-		Role: o.role, Length6: o.subnet, Length4: o.subnet4, Hold: o.hold, Doubt: o.doubt,
+		Role: o.role, Tagged: o.tagged, Length6: o.subnet, Length4: o.subnet4, Hold: o.hold, Doubt: o.doubt,
 		N: p.N, Seed: p.Seed, Wait: p.Wait, Outcomes: p.Outcomes,
 	})
 	if err != nil {

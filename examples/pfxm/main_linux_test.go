@@ -116,21 +116,32 @@ func TestProcessesDie(t *testing.T) {
 // this library and for another pfxm3.
 func TestInteropOrigin(t *testing.T) {
 	t.Parallel()
+	interopOrigin(t, "pfxm3")
+}
+
+// TestInteropTaggedOrigin does so with pfxm4, which has the tags of RFC 9164.
+func TestInteropTaggedOrigin(t *testing.T) {
+	t.Parallel()
+	interopOrigin(t, "pfxm4", "-tagged")
+}
+
+func interopOrigin(t *testing.T, python string, flags ...string) {
+	t.Helper()
 	graspybed.Checkout(t)
 	if !netbed.Enter(t) {
 		return
 	}
 	exe, dir := clitest.Build(t, "pfxm"), t.TempDir()
 	l := netbed.NewLAN(t, "pfx", true)
-	origin := graspybed.RunASAWith(t, l.Node(t, "origin"), "pfxm3", pfxm3(true))
-	peer := graspybed.RunASAWith(t, l.Node(t, "peer"), "pfxm3", pfxm3(false))
+	origin := graspybed.RunASAWith(t, l.Node(t, "origin"), python, pfxm3(true))
+	peer := graspybed.RunASAWith(t, l.Node(t, "peer"), python, pfxm3(false))
 	netbed.Eventually(t, time.Minute, "the origin is ready", func() bool { return said(origin, "Ready to negotiate PrefixManager") })
 
 	var states []string
 	var all []*clitest.Process
 	for i := range 3 {
 		states = append(states, filepath.Join(dir, fmt.Sprint("state", i)))
-		all = append(all, clitest.Start(t, l.Node(t, fmt.Sprint("d", i)), exe, "-state", states[i], "-wait", "100ms"))
+		all = append(all, clitest.Start(t, l.Node(t, fmt.Sprint("d", i)), exe, slices.Concat(flags, []string{"-state", states[i], "-wait", "100ms"})...))
 	}
 	netbed.Eventually(t, 3*time.Minute, "all have got prefixes of both families", func() bool {
 		return said(peer, "Obtained ") && !slices.ContainsFunc(all, func(p *clitest.Process) bool {
@@ -158,6 +169,17 @@ func TestInteropOrigin(t *testing.T) {
 // origin with this library.
 func TestInteropDelegators(t *testing.T) {
 	t.Parallel()
+	interopDelegators(t, "pfxm3")
+}
+
+// TestInteropTaggedDelegators does so with pfxm4.
+func TestInteropTaggedDelegators(t *testing.T) {
+	t.Parallel()
+	interopDelegators(t, "pfxm4")
+}
+
+func interopDelegators(t *testing.T, python string) {
+	t.Helper()
 	graspybed.Checkout(t)
 	if !netbed.Enter(t) {
 		return
@@ -168,7 +190,7 @@ func TestInteropDelegators(t *testing.T) {
 	origin := clitest.Start(t, l.Node(t, "origin"), exe, "-state", state, "-pool", "2001:db8::/32,10.0.0.0/8")
 	var all []*graspybed.Output
 	for i := range 2 {
-		all = append(all, graspybed.RunASAWith(t, l.Node(t, fmt.Sprint("d", i)), "pfxm3", pfxm3(false)))
+		all = append(all, graspybed.RunASAWith(t, l.Node(t, fmt.Sprint("d", i)), python, pfxm3(false)))
 	}
 	netbed.Eventually(t, 3*time.Minute, "all have got prefixes of both families", func() bool {
 		return agreed(origin, prefixpool.IPv6) > 0 && agreed(origin, prefixpool.IPv4) > 0 &&
@@ -204,7 +226,7 @@ func TestInteropDelegators(t *testing.T) {
 		slices.Collect(sum.All()))
 }
 
-// pfxm3 returns the answers to the questions that the prototype's agent asks
+// pfxm3 returns the answers to the questions that the prototype's agents ask
 // before graspy's own: defaults, but for haste.
 func pfxm3(origin bool) []string {
 	graspy := []string{"n", "y", "n", "n"}

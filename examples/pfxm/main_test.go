@@ -23,7 +23,7 @@ func execute(t *testing.T, args string) (status int, out, errOut string) {
 
 func TestFlags(t *testing.T) {
 	for _, args := range []string{
-		"-subnet 47", "-subnet 97", "-subnet4 15", "-subnet4 33", "-subnet 0 -subnet4 0", "-doubt -1s", "-hold -1",
+		"-subnet -1", "-subnet 129", "-subnet4 -1", "-subnet4 33", "-subnet 0 -subnet4 0", "-doubt -1s", "-hold -1",
 		"-c 0", "-c 2", "-c 1001 -link memory", "-link memory -state x", "-plane tls", "-params x=1", "more",
 		"-pool x", "-pool 2001:db8::1/32", "-pool 2001:db8::/32,2001:db8::/48", "-pool 2001:db8::/32,",
 	} {
@@ -44,6 +44,10 @@ func TestInMemory(t *testing.T) {
 		assert.Equal(t, 20, strings.Count(stdout, "\n"+who+": Delegated "), who)
 	}
 	assert.Contains(t, stdout, "origin: ASA exiting\n")
+
+	status, stdout, stderr = execute(t, "-link memory -n 5 -subnet 127 -subnet4 0 -tagged -wait 1ms")
+	require.Zero(t, status, stderr)
+	assert.Equal(t, 5, strings.Count(stdout, "/127\n"), stdout)
 
 	status, stdout, stderr = execute(t, "-link memory -plane tls -n 1")
 	require.Zero(t, status, stderr)

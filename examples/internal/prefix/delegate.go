@@ -107,8 +107,7 @@ func (m *Manager) refill(ctx context.Context, f *supply) {
 		return
 	}
 	m.asa.Tprint(f.Family, "prefix pool is low")
-	shortest, _ := limits(f.Family)
-	want := max(f.length-ahead, shortest)
+	want := max(f.length-ahead, 0)
 	if role := m.roleLength(ctx); role > 0 && f.Family == prefixpool.IPv6 {
 		want = min(role, f.length)
 	}

@@ -46,6 +46,12 @@
 // the giver did not hear the end of stays in doubt, for ever or for the time in
 // [Settings].
 //
+// # With tags
+//
+// The prototype's pfxm4 negotiates PrefixManagerT instead, whose values are prefixes with
+// the tags of RFC 9164 and which is else the same. A prefix manager of this package
+// answers to both, and asks by either.
+//
 // Peers are told apart by their addresses: there is one prefix manager in a
 // device, as in RFC 8992, and its address and its journal belong together.
 package prefix

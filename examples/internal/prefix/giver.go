@@ -24,15 +24,24 @@ const (
 	withdrawn      = "Offer withdrawn"
 )
 
-func negotiated() grasp.Objective {
-	return grasp.Objective{Name: "PrefixManager", Neg: true, LoopCount: grasp.DefaultLoopCount}
+// negotiated returns the objective by one of the names.
+func negotiated(name string) grasp.Objective {
+	return grasp.Objective{Name: name, Neg: true, LoopCount: grasp.DefaultLoopCount}
 }
 
-// Serve gives prefixes to whoever asks until the context ends. Negotiations
-// under way are broken off then.
+// Serve gives prefixes to whoever asks, by either name of the objective, until the
+// context ends. Negotiations under way are broken off then.
 func (m *Manager) Serve(ctx context.Context) error {
-	m.asa.Tprint("Ready to negotiate PrefixManager as listener")
-	return cli.Serve(ctx, m.asa, negotiated(), maxSessions, m.serve)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	errs := make(chan error, 2)
+	for _, name := range []string{objective, taggedObjective} {
+		m.asa.Tprint("Ready to negotiate", name, "as listener")
+		go func() { errs <- cli.Serve(ctx, m.asa, negotiated(name), maxSessions, m.serve) }()
+	}
+	err := <-errs
+	cancel()
+	return errors.Join(err, <-errs)
 }
 
 // serve negotiates with one peer.
@@ -85,8 +94,7 @@ func (m *Manager) confirm(s *grasp.Session, p netip.Prefix, peer netip.Addr, out
 
 // offer offers a prefix, and gives it if the peer wants it.
 func (m *Manager) offer(ctx context.Context, s *grasp.Session, o grasp.Objective, asked value, peer netip.Addr, out *cli.Outcome) {
-	_, longest := limits(asked.family)
-	offer, err := m.ledger.Offer(asked.family, asked.length, longest, peer)
+	offer, err := m.ledger.Offer(asked.family, asked.length, asked.family.Bits(), peer)
 	switch {
 	case errors.Is(err, ErrNothing) || errors.Is(err, ErrBusy):
 		m.decline(s, out, noPrefix)

@@ -28,6 +28,9 @@ type Settings struct {
 	// Length6 and Length4 are the lengths of the prefixes to delegate; 0 is
 	// for none of that family.
 	Length6, Length4 int
+	// Tagged says that it asks for PrefixManagerT, as the prototype's pfxm4 does, not for
+	// PrefixManager. It answers to both.
+	Tagged bool
 	// Hold is how many prefixes are delegated at a time: then for each new
 	// one the oldest comes back. 0 means any number.
 	Hold int
@@ -84,8 +87,10 @@ func New(g *grasp.Instance, l *Ledger, set Settings) (*Manager, error) {
 }
 
 func (m *Manager) register() error {
-	if err := m.asa.RegisterObj(negotiated(), grasp.RegisterOptions{}); err != nil {
-		return err
+	for _, name := range []string{objective, taggedObjective} {
+		if err := m.asa.RegisterObj(negotiated(name), grasp.RegisterOptions{}); err != nil {
+			return err
+		}
 	}
 	if !m.set.Origin {
 		return nil

@@ -96,7 +96,7 @@ func (l *lan) client(listen bool) *grasp.ASA {
 	l.t.Helper()
 	a, err := l.instance("client", io.Discard).RegisterASA("client")
 	require.NoError(l.t, err)
-	require.NoError(l.t, a.RegisterObj(negotiated(), grasp.RegisterOptions{Discoverable: listen}))
+	require.NoError(l.t, a.RegisterObj(negotiated(objective), grasp.RegisterOptions{Discoverable: listen}))
 	return a
 }
 
@@ -213,6 +213,42 @@ func TestObtainLess(t *testing.T) {
 	})
 }
 
+// Every length changes hands, by either objective: RFC 8992 section 5.1 has 0 to 128.
+func TestObtainAnyLength(t *testing.T) {
+	for _, tagged := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			l := newLAN(t)
+			ledger := empty(t)
+			all := []netip.Prefix{pfx("8000::/1"), pfx("2000::/31"), pfx("2100::/97"), pfx("2200::/112"), pfx("2300::2/127"), pfx("2400::1/128"),
+				pfx("128.0.0.0/1"), pfx("10.0.0.0/8"), pfx("11.0.0.0/31"), pfx("12.0.0.1/32")}
+			for _, p := range all {
+				require.NoError(t, ledger.Own(p))
+			}
+			stop := l.manager("giver", ledger, Settings{}).serve(t)
+			m := l.manager("m", empty(t), Settings{Tagged: tagged})
+			for _, p := range all {
+				got, err := m.Obtain(t.Context(), prefixpool.FamilyOf(p), p.Bits(), p.Bits())
+				require.NoError(t, err)
+				assert.Equal(t, p, got)
+			}
+			stop()
+			assert.Empty(t, ledger.Holdings().Free)
+			assert.Len(t, m.ledger.Holdings().Free, len(all))
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		l := newLAN(t)
+		ledger := empty(t)
+		require.NoError(t, ledger.Own(pfx("::/0")))
+		stop := l.manager("giver", ledger, Settings{}).serve(t)
+		m := l.manager("m", empty(t), Settings{})
+		p, err := m.Obtain(t.Context(), prefixpool.IPv6, 0, 0)
+		require.NoError(t, err)
+		assert.Equal(t, pfx("::/0"), p)
+		stop()
+	})
+}
+
 func requireDeclined(t *testing.T, err error, reason string) {
 	t.Helper()
 	var declined *grasp.DeclinedError
@@ -229,7 +265,7 @@ func TestOtherTakers(t *testing.T) {
 		stop := giver.serve(t)
 		client := l.client(false)
 		ask := func(v any, dry bool) (*grasp.Session, grasp.Objective, error) {
-			o := negotiated()
+			o := negotiated(objective)
 			o.Value, o.Dry = v, dry
 			return client.ReqNegotiate(t.Context(), o, nil, 0)
 		}
@@ -240,7 +276,7 @@ func TestOtherTakers(t *testing.T) {
 			_, _, err := ask(v, false)
 			requireDeclined(t, err, invalidRequest)
 		}
-		_, _, err := ask([]any{6, 16}, false)
+		_, _, err := ask([]any{6, 129}, false)
 		requireDeclined(t, err, outOfRange)
 		_, _, err = ask([]any{6, 64}, true)
 		requireDeclined(t, err, noDryRun)
@@ -302,7 +338,7 @@ func TestDoubtExpires(t *testing.T) {
 		go func() { over <- origin.Run(ctx) }()
 		synctest.Wait()
 		client := l.client(false)
-		o := negotiated()
+		o := negotiated(objective)
 		o.Value = []any{6, 48}
 		s, _, err := client.ReqNegotiate(t.Context(), o, nil, 0)
 		require.NoError(t, err)
@@ -329,7 +365,7 @@ func TestOtherGivers(t *testing.T) {
 		go func() {
 			defer close(over)
 			for {
-				s, o, err := giver.ListenNegotiate(ctx, negotiated())
+				s, o, err := giver.ListenNegotiate(ctx, negotiated(objective))
 				if err != nil {
 					return
 				}

@@ -22,8 +22,10 @@ type Param struct {
 // "RSG=34,ASG=44".
 type Params []Param
 
-// maxParams bounds the roles.
-const maxParams = 100
+const (
+	maxParams = 100 // roles
+	maxLength = 128 // of a prefix, IPv6's
+)
 
 var errNotParams = errors.New("not the value of PrefixManager.Params")
 
@@ -45,8 +47,8 @@ func (ps *Params) Set(text string) error {
 	for one := range strings.SplitSeq(text, ",") {
 		role, length, _ := strings.Cut(one, "=")
 		n, err := strconv.Atoi(length)
-		if role == "" || err != nil || n < shortest6 || n > longest6 {
-			return fmt.Errorf("%q is not ROLE=LENGTH with a length from %d to %d", one, shortest6, longest6)
+		if role == "" || err != nil || n < 1 || n > maxLength {
+			return fmt.Errorf("%q is not ROLE=LENGTH with a length from 1 to %d", one, maxLength)
 		}
 		all = append(all, Param{role, n})
 	}
@@ -98,7 +100,7 @@ func parseParams(o grasp.Objective) (Params, error) {
 				p.Length = int(n)
 			}
 		}
-		if p.Role != "" && p.Length >= shortest6 && p.Length <= longest6 {
+		if p.Role != "" && p.Length >= 1 && p.Length <= maxLength {
 			ps = append(ps, p)
 		}
 	}

@@ -108,9 +108,25 @@ func (m *Manager) forget(peer grasp.Locator, why error) {
 	remember(m.taker.refused, peer, true)
 }
 
-// peers returns whoever supports PrefixManager.
+// asks returns the objective by which it asks.
+func (m *Manager) asks() grasp.Objective {
+	if m.set.Tagged {
+		return negotiated(taggedObjective)
+	}
+	return negotiated(objective)
+}
+
+// form returns a value in the form that a peer reads. The prototype needs the bytes
+// that RFC 9164 has left out.
+func (m *Manager) form(v value, peer grasp.Locator) value {
+	v.tagged = m.set.Tagged
+	v.padded = v.tagged && !m.taker.confirms[at(peer)]
+	return v
+}
+
+// peers returns whoever supports the objective.
 func (m *Manager) peers(ctx context.Context) ([]grasp.Locator, error) {
-	found, err := m.asa.Discover(ctx, negotiated(), discoveryTime, grasp.DiscoverOptions{Flush: m.taker.flush})
+	found, err := m.asa.Discover(ctx, m.asks(), discoveryTime, grasp.DiscoverOptions{Flush: m.taker.flush})
 	m.taker.flush = err != nil
 	return found, err
 }
@@ -159,8 +175,8 @@ func (m *Manager) ask(ctx context.Context, peer grasp.Locator, wanted value, max
 	if err != nil {
 		return p, err
 	}
-	o := negotiated()
-	if err := wanted.put(&o); err != nil {
+	o := m.asks()
+	if err := m.form(wanted, peer).put(&o); err != nil {
 		return p, err
 	}
 	s, answer, err := m.asa.ReqNegotiate(ctx, o, &peer, patience)
@@ -298,8 +314,8 @@ func (m *Manager) isMine(ctx context.Context, p netip.Prefix, peer grasp.Locator
 
 // askFor asks a peer for just this prefix.
 func (m *Manager) askFor(ctx context.Context, p netip.Prefix, peer grasp.Locator) (*grasp.Session, error) {
-	o := negotiated()
-	if err := (value{}).of(p).put(&o); err != nil {
+	o := m.asks()
+	if err := m.form(value{}.of(p), peer).put(&o); err != nil {
 		return nil, err
 	}
 	s, _, err := m.asa.ReqNegotiate(ctx, o, &peer, patience)

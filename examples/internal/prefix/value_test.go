@@ -44,6 +44,18 @@ func TestValue(t *testing.T) {
 			assert.Equal(t, c.text, got.String())
 		}
 	}
+	// RFC 8992 section 5.1: the length is a number from 0 to 128, or to 32.
+	for _, text := range []string{"::/0", "8000::/1", "2000::/31", "2001:db8::/32", "2001:db8::/97", "2001:db8::/112", "2001:db8::2/127",
+		"2001:db8::1/128", "0.0.0.0/0", "128.0.0.0/1", "10.0.0.0/8", "192.0.2.254/31", "192.0.2.1/32"} {
+		for _, tag24 := range []bool{false, true} {
+			v := value{tag24: tag24}.of(pfx(text))
+			var o grasp.Objective
+			require.NoError(t, v.put(&o))
+			got, err := parseValue(o)
+			require.NoError(t, err, text)
+			assert.Equal(t, v, got)
+		}
+	}
 	v, err := parseValue(grasp.Objective{Value: []any{6, 56, nil}})
 	require.NoError(t, err)
 	assert.Equal(t, value{family: 6, length: 56}, v)
@@ -55,6 +67,73 @@ func TestValue(t *testing.T) {
 	raw, err := grasp.Encode([]any{60, bytes6})
 	require.NoError(t, err)
 	assert.Equal(t, raw, o.Value)
+}
+
+// The form of RFC 9164, whose examples these are, and that of the prototype's pfxm4, which
+// has a zero address for none and leaves no bytes of the length out.
+func TestTaggedValue(t *testing.T) {
+	tag := func(number uint64, length int, raw ...byte) cbor.Tag {
+		return cbor.Tag{Number: number, Content: []any{length, append([]byte{}, raw...)}}
+	}
+	of := func(v value, padded bool) value {
+		v.tagged, v.padded = true, padded
+		return v
+	}
+	none := value{family: 6, length: 59}
+	for _, c := range []struct {
+		tag  cbor.Tag
+		want value
+	}{
+		{tag(54, 44, 0x20, 1, 0xd, 0xb8, 0x12, 0x30), of(value{}.of(pfx("2001:db8:1230::/44")), false)},
+		{tag(54, 64, 0x20, 1, 0xd, 0xb8), of(value{}.of(pfx("2001:db8::/64")), false)},
+		{tag(54, 64, 0x20, 1, 0xd, 0xb8, 0, 0, 0, 0), of(value{}.of(pfx("2001:db8::/64")), true)},
+		{tag(54, 128, 0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1), of(value{}.of(pfx("2001:db8::1/128")), false)},
+		{tag(52, 24, 192, 0, 2), of(value{}.of(pfx("192.0.2.0/24")), false)},
+		{tag(52, 25, 192, 0, 2, 0), of(value{}.of(pfx("192.0.2.0/25")), true)},
+		{tag(54, 59), of(none, false)},
+		{tag(54, 59, make([]byte, 8)...), of(none, true)},
+		{tag(54, 0), of(value{family: 6}, false)},
+		{tag(52, 20, 0, 0, 0), of(value{family: 4, length: 20}, true)},
+	} {
+		o := negotiated(taggedObjective)
+		require.NoError(t, c.want.put(&o))
+		assert.Equal(t, c.tag, o.Value)
+		got, err := parseValue(o)
+		require.NoError(t, err)
+		assert.Equal(t, c.want, got)
+		encoded := c.want
+		encoded.tag24 = true
+		require.NoError(t, encoded.put(&o))
+		got, err = parseValue(o)
+		require.NoError(t, err)
+		assert.Equal(t, encoded, got)
+	}
+	for name, v := range map[string]any{
+		"no tag":              []any{6, 56},
+		"null":                nil,
+		"another tag":         tag(260, 64, bytes6...),
+		"an address":          cbor.Tag{Number: 54, Content: bytes6},
+		"an interface":        cbor.Tag{Number: 54, Content: []any{bytes6, 64}},
+		"a zone":              cbor.Tag{Number: 54, Content: []any{64, bytes6, 42}},
+		"a text":              cbor.Tag{Number: 54, Content: []any{64, "2001:db8::"}},
+		"too many bytes":      tag(52, 24, bytes6...),
+		"bits set":            tag(54, 44, 0x20, 1, 0xd, 0xb8, 0x12, 0x34),
+		"bytes beyond":        tag(54, 32, 0x20, 1, 0xd, 0xb8, 1),
+		"multicast":           tag(54, 64, 0xff, 2),
+		"the form of lengths": cbor.Tag{Number: 54, Content: []any{64}},
+	} {
+		o := negotiated(taggedObjective)
+		o.Value = v
+		_, err := parseValue(o)
+		assert.Error(t, err, name)
+		assert.NotErrorIs(t, err, errLength, name)
+	}
+	for _, c := range []cbor.Tag{tag(54, 129), tag(54, -1), tag(52, 33)} {
+		o := negotiated(taggedObjective)
+		o.Value = c
+		_, err := parseValue(o)
+		assert.ErrorIs(t, err, errLength)
+	}
 }
 
 // nonsense is what a peer can send instead.
@@ -89,7 +168,7 @@ func TestNonsense(t *testing.T) {
 		assert.Error(t, err, name)
 		assert.NotErrorIs(t, err, errLength, name)
 	}
-	for _, v := range [][]any{{6, 31}, {6, 97}, {4, 15}, {4, 33}, {6, -1}, {31}, {6, nil}, {uint64(1) << 62}} {
+	for _, v := range [][]any{{6, 129}, {4, 33}, {6, -1}, {4, -1}, {129}, {uint64(1) << 62}} {
 		_, err := parseValue(grasp.Objective{Value: v})
 		assert.ErrorIs(t, err, errLength, v)
 	}
@@ -105,20 +184,26 @@ func FuzzValue(f *testing.F) {
 	require.NoError(f, err)
 	f.Add([]byte(raw))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		v, err := parseValue(grasp.Objective{Value: grasp.EncodedCBOR(raw)})
-		if err != nil {
-			return
-		}
-		if v.prefix.IsValid() {
-			require.True(t, prefixpool.Valid(v.prefix))
-			require.Equal(t, v, v.of(v.prefix))
-		}
-		var o grasp.Objective
-		require.NoError(t, v.put(&o))
-		again, err := parseValue(o)
-		require.NoError(t, err)
-		require.Equal(t, v, again)
+		fuzzValue(t, objective, raw)
+		fuzzValue(t, taggedObjective, raw)
 	})
+}
+
+func fuzzValue(t *testing.T, name string, raw []byte) {
+	v, err := parseValue(grasp.Objective{Name: name, Value: grasp.EncodedCBOR(raw)})
+	if err != nil {
+		return
+	}
+	if v.prefix.IsValid() {
+		require.True(t, prefixpool.Valid(v.prefix))
+		require.Equal(t, v, v.of(v.prefix))
+	}
+	o := negotiated(name)
+	require.NoError(t, v.put(&o))
+	again, err := parseValue(o)
+	require.NoError(t, err)
+	v.padded = v.padded && again.padded // if it came with bytes beyond the length
+	require.Equal(t, v, again)
 }
 
 func TestParams(t *testing.T) {
@@ -132,7 +217,7 @@ func TestParams(t *testing.T) {
 	var again Params
 	require.NoError(t, again.Set(ps.String()))
 	assert.Equal(t, ps, again)
-	for _, wrong := range []string{"", "RSG", "RSG=", "=34", "RSG=31", "RSG=97", "RSG=34,"} {
+	for _, wrong := range []string{"", "RSG", "RSG=", "=34", "RSG=0", "RSG=-1", "RSG=129", "RSG=34,"} {
 		assert.Error(t, again.Set(wrong), wrong)
 	}
 	assert.Equal(t, ps, again)
