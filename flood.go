@@ -232,11 +232,16 @@ func (a *ASA) GetFlood(o Objective) ([]TaggedObjective, error) {
 	}
 	var out []TaggedObjective
 	for _, f := range a.g.floods.get(o.Name) {
-		source := decodeLocator(f.Place.Locator, f.Link)
-		source.Expire = f.Expire
-		out = append(out, TaggedObjective{Objective: decodeObjective(&f.Objective), Source: &source})
+		out = append(out, decodeFlood(&f))
 	}
 	return out, nil
+}
+
+// decodeFlood returns a flooded value as an ASA sees it.
+func decodeFlood(f *cache.Flood) TaggedObjective {
+	source := decodeLocator(f.Place.Locator, f.Link)
+	source.Expire = f.Expire
+	return TaggedObjective{Objective: decodeObjective(&f.Objective), Source: &source}
 }
 
 // ExpireFlood marks a flooded value, as GetFlood gave it, as expired: GetFlood
@@ -269,20 +274,31 @@ func (a *ASA) ExpireFlood(t TaggedObjective) error {
 			return err == nil && err2 == nil && bytes.Equal(value, flooded)
 		})
 	})
+	a.g.floods.watched.wake(t.Objective.Name)
 	return nil
 }
 
-// floodCache is the cache of flooded values, which may be used concurrently.
-type floodCache struct{ guarded[*cache.Floods] }
+// floodCache is the cache of flooded values, which may be used concurrently. It
+// wakes those who watch an objective when its values change.
+type floodCache struct {
+	guarded[*cache.Floods]
+	watched *watchTable
+}
 
 func newFloodCache(l cache.Limits) *floodCache {
-	return &floodCache{guarded[*cache.Floods]{value: cache.NewFloods(l)}}
+	return &floodCache{guarded[*cache.Floods]{value: cache.NewFloods(l)}, newWatchTable()}
 }
 
 // put adds the values of one message. It returns the living ones that were
 // evicted.
 func (c *floodCache) put(message []cache.Flood) (evicted []cache.Flood) {
 	c.do(func(c *cache.Floods) { evicted = c.Put(message, time.Now()) })
+	for i := range message {
+		c.watched.wake(message[i].Objective.Name)
+	}
+	for i := range evicted {
+		c.watched.wake(evicted[i].Objective.Name)
+	}
 	return evicted
 }
 

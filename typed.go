@@ -3,6 +3,7 @@ package grasp
 import (
 	"context"
 	"fmt"
+	"iter"
 	"time"
 )
 
@@ -86,6 +87,31 @@ func (t Typed[T]) GetFlood(a *ASA) ([]TypedFlood[T], error) {
 		out[i] = t.flood(f)
 	}
 	return out, nil
+}
+
+// TypedFloodEvent is a change of a flooded value of type T: a FloodEvent with
+// the value decoded.
+type TypedFloodEvent[T any] struct {
+	Change Change
+	Flood  TypedFlood[T]
+	Reason GoneReason
+	Err    error // as in FloodEvent: the last event
+}
+
+// WatchFloods is [ASA.WatchFloods]. A value of another type has its own
+// Flood.Err and does not end the watching.
+func (t Typed[T]) WatchFloods(ctx context.Context, a *ASA) iter.Seq[TypedFloodEvent[T]] {
+	return func(yield func(TypedFloodEvent[T]) bool) {
+		for e := range a.WatchFloods(ctx, t.Objective) {
+			typed := TypedFloodEvent[T]{Change: e.Change, Reason: e.Reason, Err: e.Err}
+			if e.Err == nil {
+				typed.Flood = t.flood(e.Flood)
+			}
+			if !yield(typed) {
+				return
+			}
+		}
+	}
 }
 
 // TypedSession is a session about values of type T.

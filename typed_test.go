@@ -2,6 +2,7 @@ package grasp_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -32,6 +33,9 @@ func TestTyped(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, want, got)
 
+		w := watch(n, shared.WatchFloods(t.Context(), b), func(e grasp.TypedFloodEvent[limits]) string {
+			return fmt.Sprint(e.Change, e.Flood.Value.MTU, e.Err)
+		})
 		want.MTU = 9000
 		require.NoError(t, a.Flood(time.Minute, grasp.TaggedObjective{Objective: shared.With(want)}))
 		n.Settle()
@@ -40,6 +44,7 @@ func TestTyped(t *testing.T) {
 		require.Len(t, floods, 1)
 		assert.Equal(t, want, floods[0].Value)
 		assert.NotNil(t, floods[0].Source)
+		assert.Equal(t, []string{"added 9000 <nil>"}, w.next())
 
 		deal := grasp.Typed[limits]{Objective: grasp.Objective{Name: "example.com:deal", Neg: true}}
 		grasptest.Objective(t, a, deal.Objective)
@@ -67,6 +72,8 @@ func TestTyped(t *testing.T) {
 		assert.Equal(t, limits{MTU: 1400}, offer)
 		stop()
 		require.NoError(t, <-served)
+		require.NoError(t, b.Deregister())
+		assert.Len(t, w.next(), 2, "the error, and the end")
 	})
 }
 
