@@ -1,6 +1,7 @@
 package tlsplane
 
 import (
+	"errors"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -15,20 +16,33 @@ import (
 // The objective by which neighbours are found (RFC 8994 section 6.4), and the
 // name there of what this plane does.
 const (
-	announced = "AN_ACP"
-	method    = "GRASP-TLS"
+	announcedBy = "AN_ACP"
+	method      = "GRASP-TLS"
 )
 
 // firstInterval is the time between the first two announcements; it doubles up
 // to Plane.Interval.
 const firstInterval = 250 * time.Millisecond
 
-// announce floods, on every link, that there is a node. It goes out in clear
-// and is unauthenticated, like that of a DULL instance (RFC 8990 section 2.5.2):
-// all it can do is to have somebody dial.
-func (e *endpoint) announce() {
+// announce floods, on every link, that there is a node. It is sent in the way of
+// a DULL instance (RFC 8990 section 2.5.2): all it can do is to have somebody
+// dial.
+func (e *endpoint) announce(own *standing, now time.Time) {
 	for _, l := range e.Links() {
-		raw, err := announcement(l.Addr, e.Port(), e.plane.interval())
+		var sealed []byte
+		to := netip.AddrPortFrom(l.Addr.WithZone(""), e.Port())
+		err := errNoAnchor
+		if own.anchor != nil {
+			sealed, err = prove(own.cert, own.anchor, to, now)
+		}
+		if err != nil {
+			e.log.Debug("an announcement goes without a proof", "link", l.Name, "error", err)
+		}
+		raw, err := announcement(to, sealed, e.plane.interval())
+		if err == nil && len(raw) > e.under.MaxMulticast() {
+			e.log.Debug("the proof of an announcement does not fit", "link", l.Name, "bytes", len(raw))
+			raw, err = announcement(to, nil, e.plane.interval())
+		}
 		if err == nil {
 			err = e.under.Send(l.Index, raw)
 		}
@@ -38,9 +52,17 @@ func (e *endpoint) announce() {
 	}
 }
 
-func announcement(addr netip.Addr, port uint16, interval time.Duration) ([]byte, error) {
-	addr = addr.WithZone("")
-	value, err := cbor.Marshal(method)
+var errNoAnchor = errors.New("no trust anchor")
+
+// announcement returns a flood of AN_ACP. Without a proof its value is the name
+// of the method, else an array that begins with it.
+func announcement(at netip.AddrPort, sealed []byte, interval time.Duration) ([]byte, error) {
+	addr, port := at.Addr(), at.Port()
+	var offer any = method
+	if sealed != nil {
+		offer = []any{method, sealed}
+	}
+	value, err := cbor.Marshal(offer)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +75,7 @@ func announcement(addr netip.Addr, port uint16, interval time.Duration) ([]byte,
 		Initiator: addr,
 		TTL:       uint32(lifetime(interval).Milliseconds()),
 		Objectives: []wire.Flooded{{
-			Objective: wire.Objective{Name: announced, Flags: wire.FlagSynch, LoopCount: 1, Value: value},
+			Objective: wire.Objective{Name: announcedBy, Flags: wire.FlagSynch, LoopCount: 1, Value: value},
 			Locator:   wire.Locator{Kind: kind, Addr: addr, Protocol: wire.ProtoTCP, Port: int(port)},
 		}},
 	}
@@ -63,41 +85,56 @@ func announcement(addr netip.Addr, port uint16, interval time.Duration) ([]byte,
 // lifetime is how long an announcement is valid: 210 s for one each minute.
 func lifetime(interval time.Duration) time.Duration { return interval * 7 / 2 }
 
-// parseAnnouncement returns where a node is to be dialed, and for how long.
-func parseAnnouncement(raw []byte, from acp.Origin) (to netip.AddrPort, ttl time.Duration, ok bool) {
+// announced is what an announcement says.
+type announced struct {
+	to     netip.AddrPort // with the zone of the packet's source
+	ttl    time.Duration
+	sealed []byte // a proof; nil: there is none
+}
+
+// parseAnnouncement returns what an announcement says, which need not be true.
+func parseAnnouncement(raw []byte, from acp.Origin) (a announced, ok bool) {
 	m, err := wire.Parse(raw, wire.Limits{})
 	if err != nil {
-		return netip.AddrPort{}, 0, false
+		return a, false
 	}
 	flood, isFlood := m.(*wire.Flood)
 	if !isFlood || flood.Initiator != from.Addr.Addr().WithZone("") {
-		return netip.AddrPort{}, 0, false
+		return a, false
 	}
 	for _, f := range flood.Objectives {
 		o, at := &f.Objective, &f.Locator
-		if o.Name == announced && o.LoopCount == 1 && offers(o.Value) &&
-			at.Addr == flood.Initiator && at.Protocol == wire.ProtoTCP && at.Port > 0 {
-			// The address of the packet, which has a zone.
-			to = netip.AddrPortFrom(from.Addr.Addr(), uint16(at.Port))
-			return to, time.Duration(flood.TTL) * time.Millisecond, true
+		if o.Name != announcedBy || o.LoopCount != 1 || at.Addr != flood.Initiator ||
+			at.Protocol != wire.ProtoTCP || at.Port <= 0 {
+			continue
+		}
+		if sealed, ok := offers(o.Value); ok {
+			return announced{
+				to:  netip.AddrPortFrom(from.Addr.Addr(), uint16(at.Port)),
+				ttl: time.Duration(flood.TTL) * time.Millisecond, sealed: sealed,
+			}, true
 		}
 	}
-	return netip.AddrPort{}, 0, false
+	return a, false
 }
 
 // offers says that the value of an AN_ACP has our method: its name, or an array
-// that begins with the name or with an array that does.
-func offers(value []byte) bool {
+// that begins with the name or with an array that does. A byte string that
+// follows the name is a proof.
+func offers(value []byte) (sealed []byte, ok bool) {
 	var v any
 	if cbor.Unmarshal(value, &v) != nil {
-		return false
+		return nil, false
 	}
 	for range 2 {
 		if list, ok := v.([]any); ok && len(list) > 0 {
 			v = list[0]
+			if len(list) > 1 && v == method {
+				sealed, _ = list[1].([]byte)
+			}
 		}
 	}
-	return v == method
+	return sealed, v == method
 }
 
 // listen hears announcements, until the endpoint closes. Whatever else is sent
@@ -114,18 +151,35 @@ func (e *endpoint) listen() {
 			continue
 		}
 		delay = 0
-		to, ttl, ok := parseAnnouncement(buf[:n], from)
+		a, ok := parseAnnouncement(buf[:n], from)
 		switch {
 		case !ok:
 			e.plane.counters.clear.Add(1)
-		case e.isOwn(to):
+		case e.isOwn(a.to):
 		default:
 			e.plane.counters.announcements.Add(1)
-			if e.consider(from.Link, to, ttl) {
+			if e.hearOf(from.Link, a) {
 				e.poke()
 			}
 		}
 	}
+}
+
+// hearOf takes an announcement. It returns true if somebody has to be dialed.
+func (e *endpoint) hearOf(index int, a announced) bool {
+	now := time.Now()
+	claim, there := e.plane.anchors.open(a.sealed)
+	if !there || !e.isWorthChecking(index, a.to, claim, now) {
+		return e.consider(index, a, now)
+	}
+	identity, at, err := e.plane.check(claim, netip.AddrPortFrom(a.to.Addr().WithZone(""), a.to.Port()), now)
+	if err != nil {
+		e.plane.counters.disproved.Add(1)
+		e.chargeForCheck(index, time.Since(now))
+		return e.consider(index, a, now)
+	}
+	e.plane.counters.proven.Add(1)
+	return e.considerProven(index, a, identity, at, now)
 }
 
 // isOwn says that an address is this endpoint's, on any link: of two on one

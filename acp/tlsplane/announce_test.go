@@ -34,26 +34,28 @@ func TestOffers(t *testing.T) {
 	} {
 		raw, err := cbor.Marshal(c.value)
 		require.NoError(t, err)
-		assert.Equal(t, c.want, offers(raw), "%v", c.value)
+		_, ok := offers(raw)
+		assert.Equal(t, c.want, ok, "%v", c.value)
 	}
-	assert.False(t, offers(nil))
+	_, ok := offers(nil)
+	assert.False(t, ok)
 }
 
 func TestAnnouncement(t *testing.T) {
 	for _, addr := range []string{"fe80::1%3", "10.0.0.1"} {
 		from := acp.Origin{Link: 3, Addr: netip.AddrPortFrom(netip.MustParseAddr(addr), 99)}
-		raw, err := announcement(from.Addr.Addr(), 4711, time.Minute)
+		raw, err := announcement(netip.AddrPortFrom(from.Addr.Addr().WithZone(""), 4711), nil, time.Minute)
 		require.NoError(t, err)
-		to, ttl, ok := parseAnnouncement(raw, from)
+		a, ok := parseAnnouncement(raw, from)
 		require.True(t, ok)
-		assert.Equal(t, netip.AddrPortFrom(netip.MustParseAddr(addr), 4711), to)
-		assert.Equal(t, 210*time.Second, ttl)
+		assert.Equal(t, netip.AddrPortFrom(netip.MustParseAddr(addr), 4711), a.to)
+		assert.Equal(t, 210*time.Second, a.ttl)
 
 		// By another node, cut short, or changed.
-		_, _, ok = parseAnnouncement(raw, acp.Origin{Link: 3, Addr: netip.MustParseAddrPort("[fe80::2%3]:99")})
+		_, ok = parseAnnouncement(raw, acp.Origin{Link: 3, Addr: netip.MustParseAddrPort("[fe80::2%3]:99")})
 		assert.False(t, ok)
 		for n := range raw {
-			_, _, ok = parseAnnouncement(raw[:n], from)
+			_, ok = parseAnnouncement(raw[:n], from)
 			assert.False(t, ok)
 		}
 		m, err := wire.Parse(raw, wire.Limits{})
@@ -73,7 +75,7 @@ func TestAnnouncement(t *testing.T) {
 			change(&changed.Objectives[0])
 			raw, err := changed.Append(nil)
 			require.NoError(t, err, what)
-			_, _, ok = parseAnnouncement(raw, from)
+			_, ok = parseAnnouncement(raw, from)
 			assert.False(t, ok, what)
 		}
 	}

@@ -1,215 +1,218 @@
 package tlsplane
 
 import (
-	"context"
 	"math/rand/v2"
 	"net/netip"
+	"strconv"
 	"time"
 
-	"github.com/go-grasp/grasp/acp"
+	"golang.org/x/time/rate"
 )
 
-// Bounds on what announcements, which anybody can forge, can cause.
+// Bounds on the candidates of a link.
 const (
-	maxDials     = 16               // to neighbours, at the same time
-	perAddress   = 16               // candidates with the same address
-	minLifetime  = 10 * time.Second // of a candidate
-	firstBackoff = time.Second
-	maxDoublings = 6 // of firstBackoff: about a minute
+	perAddress  = 16               // unproven ones with the same address
+	minLifetime = 10 * time.Second // of a candidate
+	maxFailures = 8                // after which a former neighbour is forgotten that is not announced
+	renewal     = 10 * time.Second // of a proof, for who need not be dialed
+
+	trustedPause = 250 * time.Millisecond // before the second dial to who is trusted
+	otherPause   = time.Second            // and to others; both double with each failure
+	longestPause = 64 * time.Second
+	maxDoublings = 8
 )
 
-// candidate is who was announced on a link, a neighbour or not.
+// trust is what is known of a candidate.
+type trust int
+
+const (
+	unproven trust = iota // it was announced, and anybody can do that
+	proven                // a member has signed its announcement
+	known                 // it is, or was, a neighbour
+)
+
+// candidate is who may become a neighbour on a link, or is one.
 type candidate struct {
-	expires  time.Time
+	addr     netip.AddrPort
+	trust    trust
+	identity string    // "" if unproven
+	signed   time.Time // when its last proof was made
+	renewed  time.Time // when that was checked
+	added    time.Time
+	expires  time.Time // of the announcement
 	next     time.Time // not to be dialed before
 	failures int       // in a row
-	dialing  bool
-	key      peerKey // who it turned out to be, when it was dialed last
+	answered bool      // the last time that it failed, there was somebody
+	dial     *dial     // under way
+	key      peerKey   // who it turned out to be, when it was dialed last
 }
 
-// backoff returns how long to wait after some failures in a row.
-func backoff(failures int) time.Duration {
-	if failures == 0 {
-		return 0
+// failed puts the next dial off. Somebody may have answered nevertheless.
+func (c *candidate) failed(now time.Time, answered bool) {
+	c.failures++
+	c.answered = answered
+	d := otherPause
+	if c.trust > unproven {
+		d = trustedPause
 	}
-	d := firstBackoff << min(failures-1, maxDoublings)
-	return d + rand.N(d/4) // or all would dial at the same time
+	d = min(d<<min(c.failures-1, maxDoublings), longestPause)
+	c.next = now.Add(d + rand.N(d/4)) // or all would dial at the same time
 }
 
-// consider notes an announcement. It returns true if somebody has to be dialed.
-func (e *endpoint) consider(index int, to netip.AddrPort, ttl time.Duration) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	l := e.links[index]
-	if l == nil {
-		return false
+// isOver says that nobody knows of a candidate any longer.
+func (c *candidate) isOver(now time.Time) bool {
+	return !c.expires.After(now) && (c.trust < known || c.failures >= maxFailures)
+}
+
+// candidates are those of a link: as many of whom nothing is known as of those
+// who have proven to be members.
+type candidates struct {
+	most   int // of each
+	byAddr map[netip.AddrPort]*candidate
+	dials  *rate.Limiter // of unproven ones
+	checks *rate.Limiter // of proofs that fail
+}
+
+func newCandidates(most int) *candidates {
+	return &candidates{
+		most: most, byAddr: make(map[netip.AddrPort]*candidate),
+		dials: rate.NewLimiter(linkDialRate, dialBurst), checks: rate.NewLimiter(checkRate, checkBurst),
 	}
-	now := time.Now()
-	c := l.candidates[to]
+}
+
+// heard notes an announcement that proves nothing. It returns nil if there is no
+// room for one more candidate, which takes the place of another one, the one
+// that failed most often, unless that is dialed or evictable says no.
+func (cs *candidates) heard(a announced, now time.Time, evictable func(*candidate) bool) *candidate {
+	c := cs.byAddr[a.to]
 	if c == nil {
-		if !l.roomForLocked(to, 2*e.plane.maxNeighbours()) {
-			return false
+		if !cs.makeRoom(a.to.Addr(), evictable) {
+			return nil
 		}
-		c = &candidate{}
-		l.candidates[to] = c
+		c = cs.add(a.to, now)
 	}
-	c.expires = now.Add(min(max(ttl, minLifetime), lifetime(maxInterval)))
-	return l.wantsLocked(to, c, now)
+	c.expires = latest(c.expires, now.Add(min(max(a.ttl, minLifetime), lifetime(maxInterval))))
+	return c
 }
 
-// roomForLocked makes room for a candidate: of those that are not connected the
-// one that failed most often goes, if any failed.
-func (l *link) roomForLocked(to netip.AddrPort, most int) bool {
-	same := 0
-	var worst netip.AddrPort
-	failures := 0
-	for addr, c := range l.candidates {
-		if addr.Addr() == to.Addr() {
-			same++
+// vouched notes who is to be found at an address: what a proof says, or a
+// connection. It returns nil if there is no room.
+func (cs *candidates) vouched(to netip.AddrPort, trust trust, identity string, now time.Time, evictable func(*candidate) bool) *candidate {
+	c := cs.byAddr[to]
+	if c == nil || c.trust == unproven {
+		if !cs.makeTrustedRoom(evictable) {
+			return nil
 		}
-		if c.failures > failures && !c.dialing && !l.isConnectedLocked(addr, c) {
-			worst, failures = addr, c.failures
+		if c == nil {
+			c = cs.add(to, now)
 		}
 	}
-	if len(l.candidates) < most && same < perAddress {
+	c.trust, c.identity = max(c.trust, trust), identity
+	return c
+}
+
+func (cs *candidates) add(to netip.AddrPort, now time.Time) *candidate {
+	c := &candidate{addr: to, added: now}
+	cs.byAddr[to] = c
+	return c
+}
+
+// makeRoom makes room for an unproven candidate.
+func (cs *candidates) makeRoom(addr netip.Addr, evictable func(*candidate) bool) bool {
+	all, same := 0, 0
+	var worst, worstOfSame *candidate
+	for _, c := range cs.byAddr {
+		if c.trust > unproven {
+			continue
+		}
+		all++
+		free := c.dial == nil && evictable(c)
+		if free && c.goesBefore(worst) {
+			worst = c
+		}
+		if c.addr.Addr() != addr {
+			continue
+		}
+		same++
+		if free && c.goesBefore(worstOfSame) {
+			worstOfSame = c
+		}
+	}
+	switch {
+	case same >= perAddress:
+		worst = worstOfSame
+	case all < cs.most:
 		return true
 	}
-	if failures == 0 || same >= perAddress && worst.Addr() != to.Addr() {
+	if worst == nil {
 		return false
 	}
-	delete(l.candidates, worst)
+	delete(cs.byAddr, worst.addr)
 	return true
 }
 
-func (l *link) isConnectedLocked(addr netip.AddrPort, c *candidate) bool {
-	return l.at[addr] > 0 || l.peers[c.key] != nil
+// goesBefore says that a candidate is evicted rather than another.
+func (c *candidate) goesBefore(other *candidate) bool {
+	return other == nil || c.failures > other.failures || c.failures == other.failures && c.added.Before(other.added)
 }
 
-// wantsLocked says that a candidate is to be dialed now.
-func (l *link) wantsLocked(addr netip.AddrPort, c *candidate, now time.Time) bool {
-	return !c.dialing && !c.next.After(now) && !l.isConnectedLocked(addr, c)
-}
-
-// dialDue dials who is to be dialed, and returns when to look again, which may
-// be never: the zero Time.
-func (e *endpoint) dialDue(now time.Time) (next time.Time) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, l := range e.links {
-		for addr, c := range l.candidates {
-			switch {
-			case c.dialing:
-			case !c.expires.After(now):
-				delete(l.candidates, addr)
-			case l.isConnectedLocked(addr, c):
-			case c.next.After(now):
-				if next.IsZero() || c.next.Before(next) {
-					next = c.next
-				}
-			case e.dials < maxDials: // else when one of them ends
-				c.dialing = true
-				e.dials++
-				e.done.Go(func() { e.court(l, addr, c) })
-			}
+// makeTrustedRoom makes room for a candidate that is vouched for: one of the
+// identity that has most of them is evicted.
+func (cs *candidates) makeTrustedRoom(evictable func(*candidate) bool) bool {
+	count, all := make(map[string]int), 0
+	for _, c := range cs.byAddr {
+		if c.trust > unproven {
+			count[c.identity]++
+			all++
 		}
 	}
-	return next
-}
-
-// court dials a candidate, and serves the connection if it becomes a neighbour.
-func (e *endpoint) court(l *link, addr netip.AddrPort, c *candidate) {
-	n, err := e.dialNeighbour(addr)
-	e.mu.Lock()
-	e.dials--
-	c.dialing = false
-	if err != nil {
-		c.failures++
-		c.next = time.Now().Add(backoff(c.failures))
-	} else {
-		c.key = n.key
+	if all < cs.most {
+		return true
 	}
-	e.mu.Unlock()
-	e.poke()
-	switch {
-	case err == nil:
-		n.run()
-	case e.ctx.Err() == nil:
-		e.plane.failed("a neighbour that was announced", addr, err)
-	}
-}
-
-func (e *endpoint) dialNeighbour(addr netip.AddrPort) (*neighbour, error) {
-	ctx, cancel := context.WithTimeout(e.ctx, e.plane.handshakeTimeout())
-	defer cancel()
-	s, err := e.under.Dial(ctx, addr)
-	if err != nil {
-		return nil, &unreachableError{err}
-	}
-	conn, err := e.plane.secure(ctx, s, false, protoNeighbour)
-	if err != nil {
-		return nil, err
-	}
-	defer context.AfterFunc(e.ctx, conn.abort)()
-	return e.meet(conn, s, true)
-}
-
-// unreachableError says that there was nobody to refuse, or be refused.
-type unreachableError struct{ error }
-
-func (e *unreachableError) Unwrap() error { return e.error }
-
-// poke has tend look at what is to be done.
-func (e *endpoint) poke() {
-	select {
-	case e.wake <- struct{}{}:
-	default:
-	}
-}
-
-// tend announces this node, dials its neighbours and watches its status, until
-// the endpoint closes.
-func (e *endpoint) tend() {
-	var status acp.Status
-	var interval time.Duration
-	var announceAt time.Time
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		fresh := false
-		select {
-		case <-e.ctx.Done():
-			return
-		case <-e.under.Changed():
-			fresh = e.followLinks()
-			e.tell()
-		case <-e.wake:
-		case <-timer.C:
+	var worst *candidate
+	for _, c := range cs.byAddr {
+		if c.trust == unproven || c.dial != nil || !evictable(c) {
+			continue
 		}
-		own := e.plane.look()
-		if own.Status != status {
-			fresh = fresh || !status.Secure
-			status = own.Status
-			e.tell()
-			e.log.Info("the status of the plane", "secure", status.Secure, "reason", status.Reason)
+		if worst == nil || count[c.identity] > count[worst.identity] ||
+			count[c.identity] == count[worst.identity] && c.goesBefore(worst) {
+			worst = c
 		}
-		now := time.Now()
-		next := own.until
-		if status.Secure {
-			if fresh {
-				interval, announceAt = 0, now
-			}
-			if !announceAt.After(now) {
-				e.announce()
-				interval = min(max(2*interval, firstInterval), e.plane.interval())
-				announceAt = now.Add(interval)
-			}
-			if announceAt.Before(next) {
-				next = announceAt
-			}
-			if due := e.dialDue(now); !due.IsZero() && due.Before(next) {
-				next = due
-			}
-		}
-		timer.Reset(max(time.Until(next), 0))
 	}
+	if worst == nil {
+		return false
+	}
+	delete(cs.byAddr, worst.addr)
+	return true
+}
+
+// former returns the neighbours there are or were, as candidates of a link that
+// is gone for the time being.
+func (cs *candidates) former() []*candidate {
+	var all []*candidate
+	for _, c := range cs.byAddr {
+		if c.trust == known {
+			all = append(all, &candidate{addr: c.addr, trust: known, identity: c.identity, signed: c.signed, expires: c.expires})
+		}
+	}
+	return all
+}
+
+// restore takes over the former neighbours of a link that is back, maybe under
+// another index. They are to be dialed at once.
+func (cs *candidates) restore(index int, former []*candidate, now time.Time) {
+	for _, c := range former {
+		if c.addr.Addr().Zone() != "" {
+			c.addr = netip.AddrPortFrom(c.addr.Addr().WithZone(strconv.Itoa(index)), c.addr.Port())
+		}
+		c.added, c.next = now, now
+		cs.byAddr[c.addr] = c
+	}
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }

@@ -128,8 +128,12 @@ func (p *Plane) config(c *conn, protos []string) (*tls.Config, error) {
 				return &RefusedError{Reason: ReasonProtocol, Err: errors.New("no ALPN protocol")}
 			}
 			c.shown = state.PeerCertificates
-			var err error
-			c.identity, err = p.verify(c.shown, roots, c.usage)
+			who, err := p.verify(c.shown, roots, c.usage)
+			if err != nil {
+				return err
+			}
+			c.identity = who.identity
+			_, err = p.anchors.learn(who.anchor) // which may be another than this node's
 			return err
 		},
 	}, nil

@@ -70,7 +70,9 @@ func (p *Plane) own() (*tls.Certificate, *x509.CertPool, error) {
 // standing is what was found out about this node itself.
 type standing struct {
 	acp.Status
-	until time.Time // when to look again
+	until  time.Time // when to look again
+	cert   *tls.Certificate
+	anchor *anchorKey // that the certificate leads to; nil: not known
 }
 
 // Status implements [acp.Plane]. The reason says which certificate it is and
@@ -89,7 +91,7 @@ func (p *Plane) look() *standing {
 func (p *Plane) lookAgain() *standing {
 	now := time.Now()
 	s := &standing{until: now.Add(p.checkInterval())}
-	leaf, identity, err := p.checkOwn()
+	cert, leaf, who, err := p.checkOwn()
 	if leaf != nil {
 		for _, turn := range []time.Time{leaf.NotBefore, leaf.NotAfter.Add(time.Nanosecond)} {
 			if turn.After(now) && turn.Before(s.until) {
@@ -101,26 +103,30 @@ func (p *Plane) lookAgain() *standing {
 		s.Reason = "TLS: this node's credentials: " + err.Error()
 	} else {
 		s.Secure = true
-		s.Reason = "TLS 1.3, as " + identity + " until " + leaf.NotAfter.UTC().Format(time.RFC3339)
+		s.cert = cert
+		if s.anchor, err = p.anchors.learn(who.anchor); err != nil {
+			p.log().Warn("announcements go without a proof", "error", err)
+		}
+		s.Reason = "TLS 1.3, as " + who.identity + " until " + leaf.NotAfter.UTC().Format(time.RFC3339)
 	}
 	p.standing.Store(s)
 	return s
 }
 
 // checkOwn checks this node's own certificate like that of a peer.
-func (p *Plane) checkOwn() (*x509.Certificate, string, error) {
+func (p *Plane) checkOwn() (cert *tls.Certificate, leaf *x509.Certificate, who subject, err error) {
 	cert, roots, err := p.own()
 	if err != nil {
-		return nil, "", err
+		return nil, nil, who, err
 	}
 	var chain []*x509.Certificate
 	for _, der := range cert.Certificate {
 		c, err := x509.ParseCertificate(der)
 		if err != nil {
-			return nil, "", err
+			return nil, nil, who, err
 		}
 		chain = append(chain, c)
 	}
-	identity, err := p.verify(chain, roots, x509.ExtKeyUsageClientAuth)
-	return chain[0], identity, err
+	who, err = p.verify(chain, roots, x509.ExtKeyUsageClientAuth)
+	return cert, chain[0], who, err
 }

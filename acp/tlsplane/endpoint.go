@@ -39,10 +39,11 @@ type endpoint struct {
 	closeErr  error
 	done      sync.WaitGroup
 
-	mu    sync.Mutex // guards all following fields, and the links
-	inUse []acp.Link // not changed but replaced
-	links map[int]*link
-	dials int // under way, to neighbours
+	mu     sync.Mutex // guards all following fields, and the links
+	inUse  []acp.Link // not changed but replaced
+	links  map[int]*link
+	former map[string][]*candidate // neighbours on links that are gone, by name
+	dials  *dials
 }
 
 // nodeID tells the endpoints of one member apart.
@@ -60,7 +61,7 @@ func newEndpoint(p *Plane, under acp.Endpoint) *endpoint {
 		plane: p, under: under, log: p.log(), gate: newGate(p.maxHandshakes()),
 		changed: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 		heard: make(chan multicast, queueLen), accepted: make(chan *acp.Stream),
-		links: make(map[int]*link),
+		links: make(map[int]*link), former: make(map[string][]*candidate), dials: newDials(),
 	}
 	_, _ = rand.Read(e.id[:]) // never fails
 	e.ctx, e.cancel = context.WithCancel(context.Background())

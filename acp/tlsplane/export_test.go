@@ -1,6 +1,13 @@
 package tlsplane
 
-import "github.com/go-grasp/grasp/acp"
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"net/netip"
+	"time"
+
+	"github.com/go-grasp/grasp/acp"
+)
 
 // For the tests of package tlsplane_test.
 var (
@@ -9,6 +16,16 @@ var (
 	SourceOf     = sourceOf
 )
 
+// Seal returns a proof for those who know an anchor, signed with a certificate
+// that need not lead to it.
+func Seal(anchor *x509.Certificate, cert *tls.Certificate, at netip.AddrPort, now time.Time) ([]byte, error) {
+	key, err := newAnchorKey(anchor)
+	if err != nil {
+		return nil, err
+	}
+	return prove(cert, key, at, now)
+}
+
 // Candidates counts those who were announced to an endpoint.
 func Candidates(ep acp.Endpoint) int {
 	e := ep.(*endpoint)
@@ -16,7 +33,7 @@ func Candidates(ep acp.Endpoint) int {
 	defer e.mu.Unlock()
 	count := 0
 	for _, l := range e.links {
-		count += len(l.candidates)
+		count += len(l.candidates.byAddr)
 	}
 	return count
 }

@@ -30,7 +30,7 @@ type link struct {
 	recent     []sent
 	peers      map[peerKey]*neighbour
 	at         map[netip.AddrPort]int // how many of peers have an address
-	candidates map[netip.AddrPort]*candidate
+	candidates *candidates
 }
 
 // sent is a multicast that was sent.
@@ -47,8 +47,13 @@ type peerKey struct {
 	addr     netip.Addr
 }
 
+// maxFormer bounds the links, by name, of which the neighbours are remembered
+// while they are gone.
+const maxFormer = 64
+
 // followLinks takes over the links of the underlay. It returns true if one is
-// new. Neighbours on links that went, or got another address, are given up.
+// new. Neighbours on links that went, or got another address, are given up, and
+// dialed at once when the link is back.
 func (e *endpoint) followLinks() bool {
 	now := e.under.Links()
 	var gone []*neighbour
@@ -60,6 +65,9 @@ func (e *endpoint) followLinks() bool {
 			for _, n := range l.peers {
 				gone = append(gone, n)
 			}
+			if _, is := e.former[l.Name]; is || len(e.former) < maxFormer {
+				e.former[l.Name] = l.candidates.former()
+			}
 			delete(e.links, index)
 		}
 	}
@@ -69,11 +77,15 @@ func (e *endpoint) followLinks() bool {
 			continue
 		}
 		added = true
-		e.links[n.Index] = &link{
+		l := &link{
 			Link: n, peers: make(map[peerKey]*neighbour), at: make(map[netip.AddrPort]int),
-			candidates: make(map[netip.AddrPort]*candidate),
+			candidates: newCandidates(e.plane.maxNeighbours()),
 		}
+		l.candidates.restore(n.Index, e.former[n.Name], time.Now())
+		delete(e.former, n.Name)
+		e.links[n.Index] = l
 	}
+	e.shareRatesLocked()
 	e.mu.Unlock()
 	for _, n := range gone {
 		n.conn.abort()
@@ -158,6 +170,9 @@ func (e *endpoint) place(n *neighbour) (retired *neighbour, err error) {
 	}
 	l.peers[n.key] = n
 	l.at[n.addr]++
+	if c := l.candidates.vouched(n.addr, known, n.key.identity, n.since, l.isFreeLocked); c != nil {
+		c.key, c.failures, c.answered = n.key, 0, false
+	}
 	return old, nil
 }
 
@@ -185,8 +200,7 @@ func (e *endpoint) roomLocked(l *link, identity string) error {
 	return nil
 }
 
-// leave removes a neighbour whose connection ended, and has it dialed again if
-// it is still announced.
+// leave removes a neighbour whose connection ended, and has it dialed again.
 func (e *endpoint) leave(n *neighbour) (was bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -195,13 +209,13 @@ func (e *endpoint) leave(n *neighbour) (was bool) {
 		return false
 	}
 	l.removeLocked(n)
-	if c := l.candidates[n.addr]; c != nil {
-		if time.Since(n.since) < steady {
-			c.failures++
+	if c := l.candidates.byAddr[n.addr]; c != nil {
+		now := time.Now()
+		if now.Sub(n.since) < steady {
+			c.failed(now, true)
 		} else {
-			c.failures = 0
+			c.failures, c.next = 0, now
 		}
-		c.next = time.Now().Add(backoff(c.failures))
 	}
 	return true
 }

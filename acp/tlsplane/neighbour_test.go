@@ -1,6 +1,9 @@
 package tlsplane_test
 
 import (
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -225,7 +228,7 @@ func TestForgedAnnouncements(t *testing.T) {
 		forger := endpointOf(t, b.network.NewNode("forger", b.link))
 		l := forger.Links()[0]
 		for port := range 1000 {
-			raw, err := tlsplane.Announcement(l.Addr, uint16(1+port), time.Minute)
+			raw, err := tlsplane.Announcement(netip.AddrPortFrom(l.Addr.WithZone(""), uint16(1+port)), nil, time.Minute)
 			require.NoError(t, err)
 			require.NoError(t, forger.Send(l.Index, raw))
 			synctest.Wait()
@@ -272,5 +275,51 @@ func TestNoNeighbourFromElsewhere(t *testing.T) {
 		settle()
 		assert.Empty(t, one.Stats().Neighbours)
 		assert.EqualValues(t, 1, one.Stats().Refused[tlsplane.ReasonProtocol])
+	})
+}
+
+// After a flap neighbours need not be announced: they are dialed at once, by
+// whoever had dialed before.
+func TestFlapWithoutAnnouncements(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bed) {
+		one, two := b.join("one"), b.join("two")
+		settle()
+		require.Len(t, identities(one.Plane), 1)
+		b.link.SetLoss(1) // of datagrams
+		for range 3 {
+			b.link.Down()
+			settle()
+			require.Empty(t, identities(one.Plane))
+			b.link.Up()
+			time.Sleep(time.Second)
+			synctest.Wait()
+			assert.Equal(t, []string{"two"}, identities(one.Plane))
+			hear(t, two.Heard, one.send(t))
+		}
+	})
+}
+
+// Announcements prove who made them, unless the certificates do not fit.
+func TestAnnouncementsAreProven(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bed) {
+		one, two := b.join("one"), b.join("two")
+		settle()
+		require.Len(t, identities(one.Plane), 1)
+		assert.Positive(t, one.Stats().Proven+two.Stats().Proven)
+		assert.Zero(t, one.Stats().Disproved)
+	})
+	inBubble(t, func(t *testing.T, b *bed) {
+		one := b.join("one")
+		proven := one.Stats().Proven
+		two := &node{host: b.network.NewNode("two", b.link)}
+		two.Plane, two.credentials = newPlane(b, b.domain, "two", two.host)
+		two.cert = issue(t, b.domain, "two", func(c *x509.Certificate) {
+			c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{2, 999, 1}, Value: make([]byte, 1000)})
+		})
+		two.member = join(t, two.Plane)
+		settle()
+		assert.Equal(t, []string{"two"}, identities(one.Plane))
+		assert.Equal(t, proven, one.Stats().Proven)
+		hear(t, one.Heard, two.send(t))
 	})
 }

@@ -7,7 +7,11 @@
 // neighbours on the link, in the manner of RFC 8994 section 6.9.2. Neighbours
 // are found by a flood of the objective AN_ACP (RFC 8994 section 6.4), which is
 // all that is sent in clear: it says that there is a node, at which address
-// and port, and nothing of who it is or what it wants.
+// and port. Anybody can forge that, so it comes with a proof, if the member's
+// certificates fit the packet: a signature, and the certificates, encrypted for
+// those who know the domain's trust anchor. Who has proven to be a member, or
+// was a neighbour before, is dialed first and at once; others are dialed in
+// small numbers, for about a second.
 //
 // A [Plane] runs over the links of another plane, its Underlay, and with
 // [Credentials], which may change while it runs: see [Files]. The command in
@@ -16,7 +20,6 @@ package tlsplane
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -72,6 +75,7 @@ type Plane struct {
 	standing atomic.Pointer[standing]
 	counters counters
 	members  members
+	anchors  anchors
 	lines    limiter // of the log that others can cause any number of
 
 	mu        sync.Mutex // guards all following fields
@@ -138,8 +142,7 @@ func (p *Plane) log() *slog.Logger {
 
 // failed counts a handshake that failed, and logs it unless there are many.
 func (p *Plane) failed(what string, peer netip.AddrPort, err error) {
-	var unreachable *unreachableError
-	if errors.As(err, &unreachable) {
+	if isUnreachable(err) {
 		p.log().Debug(what+" cannot be reached", "peer", peer, "error", err)
 		return
 	}

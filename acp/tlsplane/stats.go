@@ -21,6 +21,13 @@ type Stats struct {
 	// the other multicasts in clear: those of other planes and of forgers. They
 	// are heard and ignored.
 	Announcements, Clear uint64
+	// Proven counts the announcements that were found to be of a member, and
+	// Disproved those with a proof that is none. Unchecked counts those whose
+	// proof was not looked at, because too many on the link were none. The last
+	// two are taken for announcements without a proof.
+	Proven, Disproved, Unchecked uint64
+	// Crowded counts the announcements for which there was no room.
+	Crowded uint64
 	// Sent and Received count multicasts: each copy to and from a neighbour.
 	Sent, Received uint64
 	// Slow counts copies for neighbours that did not take them fast enough, and
@@ -47,6 +54,7 @@ type Neighbour struct {
 
 type counters struct {
 	handshakes, announcements, clear, sent, received, slow, unheard atomic.Uint64
+	proven, disproved, unchecked, crowded                           atomic.Uint64
 
 	mu                sync.Mutex // guards all following fields
 	refused, expelled map[Reason]uint64
@@ -75,6 +83,7 @@ func (c *counters) stats() Stats {
 	defer c.mu.Unlock()
 	return Stats{
 		Handshakes: c.handshakes.Load(), Announcements: c.announcements.Load(), Clear: c.clear.Load(),
+		Proven: c.proven.Load(), Disproved: c.disproved.Load(), Unchecked: c.unchecked.Load(), Crowded: c.crowded.Load(),
 		Sent: c.sent.Load(), Received: c.received.Load(), Slow: c.slow.Load(), Unheard: c.unheard.Load(),
 		Refused: maps.Clone(c.refused), Expelled: maps.Clone(c.expelled),
 	}

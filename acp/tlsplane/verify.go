@@ -66,17 +66,23 @@ func reasonOf(err error) Reason {
 	}
 }
 
+// subject is who a certificate that was verified is about.
+type subject struct {
+	identity string
+	anchor   *x509.Certificate // that it leads to
+}
+
 // verify checks the certificates that a peer showed and returns who it is. Of
 // its names none is compared with where it was found: a member is as good as
 // any other.
-func (p *Plane) verify(shown []*x509.Certificate, roots *x509.CertPool, usage x509.ExtKeyUsage) (string, error) {
+func (p *Plane) verify(shown []*x509.Certificate, roots *x509.CertPool, usage x509.ExtKeyUsage) (subject, error) {
 	if len(shown) == 0 {
-		return "", &RefusedError{Reason: ReasonProtocol, Err: errNoCertificate}
+		return subject{}, &RefusedError{Reason: ReasonProtocol, Err: errNoCertificate}
 	}
 	leaf := shown[0]
 	identity := identityOf(leaf)
-	refuse := func(reason Reason, err error) (string, error) {
-		return "", &RefusedError{Reason: reason, Identity: identity, Err: err}
+	refuse := func(reason Reason, err error) (subject, error) {
+		return subject{}, &RefusedError{Reason: reason, Identity: identity, Err: err}
 	}
 	// Before package x509 looks, which has one error for both.
 	switch now := time.Now(); {
@@ -108,7 +114,7 @@ func (p *Plane) verify(shown []*x509.Certificate, roots *x509.CertPool, usage x5
 	// One chain that stands is enough.
 	for _, chain := range chains {
 		if err = p.Credentials.Revoked(chain); err == nil {
-			return identity, nil
+			return subject{identity: identity, anchor: chain[len(chain)-1]}, nil
 		}
 	}
 	return refuse(ReasonRevoked, err)

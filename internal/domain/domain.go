@@ -68,6 +68,9 @@ func (d *Domain) Roots() *x509.CertPool {
 	return pool
 }
 
+// Root returns the domain's trust anchor, as all members know it.
+func (d *Domain) Root() *x509.Certificate { return d.root }
+
 // AddTo adds the domain's trust anchor to others.
 func (d *Domain) AddTo(pool *x509.CertPool) { pool.AddCert(d.root) }
 

@@ -1,0 +1,245 @@
+package tlsplane_test
+
+import (
+	"context"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-grasp/grasp"
+	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/tlsplane"
+	"github.com/go-grasp/grasp/internal/domain"
+	"github.com/go-grasp/grasp/internal/netbed"
+)
+
+// tryAll has every forgery tried at every rate, which takes some minutes.
+var tryAll = flag.Bool("forgeries", false, "try every kind of forged announcement at every rate, on one link and on eight")
+
+// neighbourhood is a number of links, on each of which an old member, a member
+// that joins later and an attacker have a port of a bridge.
+type neighbourhood struct {
+	*testing.T
+	domain *domain.Domain
+	node   *netbed.Node // of the attacker
+	links  int
+}
+
+func newNeighbourhood(t *testing.T, links int) *neighbourhood {
+	t.Helper()
+	h := &neighbourhood{T: t, domain: newDomain(t, "testers"), node: netbed.NewNode(t, "attacker"), links: links}
+	for i := range links {
+		var ports []string
+		for _, who := range []string{"old", "new", "bad"} {
+			netbed.VethPair(t, h.link("p"+who, i), h.link(who, i))
+			ports = append(ports, h.link("p"+who, i))
+		}
+		netbed.Bridge(t, h.link("br", i), ports...)
+		h.node.MoveLink(t, h.link("bad", i))
+	}
+	return h
+}
+
+func (h *neighbourhood) link(who string, i int) string { return fmt.Sprint(who, i) }
+
+func (h *neighbourhood) all(who string) []string {
+	var all []string
+	for i := range h.links {
+		all = append(all, h.link(who, i))
+	}
+	return all
+}
+
+// resident is a member with an instance.
+type resident struct {
+	plane *tlsplane.Plane
+	g     *grasp.Instance
+	asa   *grasp.ASA
+}
+
+var called = grasp.Objective{Name: "called", Neg: true, LoopCount: 6, Value: 1}
+
+func (h *neighbourhood) settle(name, links string, edits ...func(*x509.Certificate)) *resident {
+	h.Helper()
+	static := tlsplane.Static{Member: issue(h, h.domain, name, edits...), Anchors: h.domain.Roots()}
+	r := &resident{plane: &tlsplane.Plane{Underlay: &acp.Layer2{Links: h.all(links)}, Credentials: static}}
+	var err error
+	r.g, err = grasp.New(grasp.Config{Plane: r.plane, Dialogue: grasp.Dialogue{Silent: true}})
+	require.NoError(h, err)
+	h.Cleanup(func() { _ = r.g.Close() })
+	r.asa, err = r.g.RegisterASA(name)
+	require.NoError(h, err)
+	require.NoError(h, r.asa.RegisterObj(called, grasp.RegisterOptions{}))
+	return r
+}
+
+// serve accepts what it is asked, until the context ends.
+func (r *resident) serve(ctx context.Context) {
+	for ctx.Err() == nil {
+		if s, _, err := r.asa.ListenNegotiate(ctx, called); err == nil {
+			go func() { _ = s.EndNegotiate(true, "") }()
+		}
+	}
+}
+
+// neighbours counts the links on which somebody is a neighbour.
+func (r *resident) neighbours(name string) int {
+	links := make(map[int]bool)
+	for _, n := range r.plane.Stats().Neighbours {
+		if n.Identity == name {
+			links[n.Link] = true
+		}
+	}
+	return len(links)
+}
+
+// use is the most of what the process needed.
+type use struct {
+	memory, descriptors atomic.Uint64
+}
+
+// watch samples until the context ends.
+func (u *use) watch(ctx context.Context) {
+	for ctx.Err() == nil {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		open, _ := os.ReadDir("/proc/self/fd")
+		for peak, now := range map[*atomic.Uint64]uint64{
+			&u.memory: m.HeapInuse + m.StackInuse, &u.descriptors: uint64(len(open)),
+		} {
+			peak.Store(max(peak.Load(), now))
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// siege is how a neighbourhood is attacked.
+type siege struct {
+	kinds   []forgery
+	rate    int // announcements in a second
+	links   int
+	unaided bool // the members' certificates do not fit an announcement
+}
+
+func (s siege) String() string {
+	names := []string{absent: "absent", refuses: "refuses", silent: "silent", foreign: "foreign", sealed: "sealed"}
+	what := "mixed"
+	if len(s.kinds) == 1 {
+		what = names[s.kinds[0]]
+	}
+	if s.unaided {
+		what += " without proofs"
+	}
+	return fmt.Sprintf("%s %d on %d", what, s.rate, s.links)
+}
+
+// sieges are those to be tried.
+func sieges() []siege {
+	mixed := []forgery{absent, refuses, silent, foreign, sealed}
+	some := []siege{
+		{mixed, 2000, 1, false}, {mixed, 2000, 8, false},
+		{[]forgery{absent}, 20, 1, true}, // by which the first release was beaten
+	}
+	if !*tryAll {
+		return some
+	}
+	for _, links := range []int{1, 8} {
+		for _, rate := range []int{1, 20, 200, 2000} {
+			for _, kind := range mixed {
+				some = append(some, siege{[]forgery{kind}, rate, links, false})
+			}
+			some = append(some, siege{mixed, rate, links, false})
+		}
+	}
+	return some
+}
+
+// large makes a certificate one that does not fit an announcement.
+func large(c *x509.Certificate) {
+	c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{2, 999, 1}, Value: make([]byte, 1000)})
+}
+
+// An outsider forges announcements. A member that joins is a neighbour soon, and
+// so it is after a flap; no call fails; and what the members need is bounded.
+func TestForgedAnnouncementsOnRealLinks(t *testing.T) {
+	if !netbed.Enter(t) {
+		return
+	}
+	for _, s := range sieges() {
+		t.Run(s.String(), func(t *testing.T) { s.lay(t) })
+	}
+}
+
+func (s siege) lay(t *testing.T) {
+	const soon = 15 * time.Second // it takes less than two, unless the machine is busy
+	h := newNeighbourhood(t, s.links)
+	var edits []func(*x509.Certificate)
+	if s.unaided {
+		edits = append(edits, large)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var background sync.WaitGroup
+	defer background.Wait()
+	defer cancel()
+	old := h.settle("old", "old", edits...)
+	background.Go(func() { old.serve(ctx) })
+	netbed.Eventually(t, patience, "the links are in use", func() bool { return len(old.g.Snapshot().Links) == s.links })
+	f := newForger(t, h.node, h.all("bad")...)
+	stranger := issue(t, newDomain(t, "strangers"), "stranger")
+	f.seal = func(at netip.AddrPort) []byte {
+		b, err := tlsplane.Seal(h.domain.Root(), &stranger, at, time.Now())
+		if err != nil {
+			panic(err)
+		}
+		return b
+	}
+	for i := range s.links {
+		defer f.announce(t, h.link("bad", i), max(s.rate/s.links, 1), s.kinds...)()
+	}
+	netbed.Eventually(t, patience, "the attack is under way", func() bool { return f.sent.Load() >= uint64(s.rate) })
+	var u use
+	background.Go(func() { u.watch(ctx) })
+
+	start := time.Now()
+	joins := h.settle("new", "new", edits...)
+	met := func() bool { return joins.neighbours("old") == s.links && old.neighbours("new") == s.links }
+	netbed.Eventually(t, soon, "who joins is a neighbour", met)
+	joined := time.Since(start)
+
+	const calls = 200
+	for i := range calls {
+		sn, _, err := joins.asa.ReqNegotiate(ctx, called, nil, patience)
+		assert.NoError(t, err, "call %d", i)
+		if sn != nil {
+			_ = sn.Close()
+		}
+	}
+	for i := range s.links {
+		netbed.Down(t, h.link("new", i))
+	}
+	netbed.Eventually(t, patience, "the links are gone", func() bool { return joins.neighbours("old") == 0 })
+	for i := range s.links {
+		netbed.Up(t, h.link("new", i))
+	}
+	start = time.Now()
+	netbed.Eventually(t, soon, "they are neighbours again", met)
+	t.Logf("%s: %d sent, joined in %.2f s, after a flap %.2f s, calls failed %v, heap and stacks %d MiB, descriptors %d",
+		s, f.sent.Load(), joined.Seconds(), time.Since(start).Seconds(), t.Failed(), u.memory.Load()>>20, u.descriptors.Load())
+	stats := old.plane.Stats()
+	t.Logf("refused %v, proven %d, disproved %d, unchecked %d, crowded %d", stats.Refused, stats.Proven, stats.Disproved, stats.Unchecked, stats.Crowded)
+	// 128 dials of each member at most, and as many connections at the forger.
+	assert.Less(t, u.descriptors.Load(), uint64(4*128+200))
+	assert.Less(t, u.memory.Load(), uint64(64<<20))
+}
