@@ -45,7 +45,7 @@ func (g *Instance) rapidRequest(m *wire.Discovery, from asker) bool {
 // the search that waits for it. Late ones are dropped (section 2.8.4).
 func (g *Instance) rapidAnswer(s *stream, m wire.Message) {
 	g.streams.decide(s)
-	s.taken = 0 // whoever takes it reads the message
+	s.reader.Unread() // whoever takes it reads the message
 	s.session = wire.SessionID(m)
 	if !g.searches.takeRapid(s) {
 		g.dropFrom(s, m, ReasonUnsolicited, nil)

@@ -12,7 +12,7 @@ import (
 
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/acp/memory"
-	"github.com/go-grasp/grasp/internal/nowait"
+	"github.com/go-grasp/grasp/internal/framing"
 	"github.com/go-grasp/grasp/internal/pace"
 	"github.com/go-grasp/grasp/internal/share"
 	"github.com/go-grasp/grasp/internal/wire"
@@ -25,98 +25,31 @@ const sendTimeout = 10 * time.Second
 // boundaries, whatever the segmentation (RFC 8990 section 2.5.3).
 type stream struct {
 	*acp.Stream
+	reader  framing.Reader
 	table   *streamTable
-	lim     wire.Limits
 	local   bool   // both ends are this instance
 	session uint32 // of a rapid answer
-	buf     []byte
-	taken   int   // bytes of buf that the last message took
-	failed  error // of a read; nil: the next one tells
-
-	interrupts sync.WaitGroup // ends of a context that are about to end a call of next
 }
 
 // setLimits sets the limits for what is read from now on.
 func (s *stream) setLimits(lim wire.Limits) {
-	s.lim = lim
+	s.reader.Limits = lim
 	s.SetMaxMessage(lim.Bytes)
 }
 
 // next returns the next CBOR item of the stream, in a slice that is valid
-// until the call after. It waits until the deadline or the end of the
-// context. A stream that ends between items gives io.EOF.
+// until the call after: see framing.Reader. The error is ErrCancelled if the
+// context ended.
 func (s *stream) next(ctx context.Context, deadline time.Time) ([]byte, error) {
-	s.buf = append(s.buf[:0], s.buf[s.taken:]...)
-	s.taken = 0
-	if err := s.SetReadDeadline(deadline); err != nil {
-		return nil, err
+	raw, err := s.reader.Next(ctx, deadline)
+	if errors.Is(err, framing.ErrInterrupted) {
+		err = &withCode{ErrCancelled, context.Cause(ctx)}
 	}
-	if ctx.Done() != nil {
-		s.interrupts.Add(1)
-		stop := context.AfterFunc(ctx, s.interrupt)
-		defer func() {
-			if stop() {
-				s.interrupts.Done()
-			} else {
-				s.interrupts.Wait() // or it would end the next call
-			}
-		}()
-	}
-	for need := 1; ; {
-		if len(s.buf) >= need {
-			n, err := wire.Scan(s.buf, s.lim)
-			if err == nil {
-				s.taken = n
-				return s.buf[:n], nil
-			}
-			if !errors.Is(err, wire.ErrTruncated) {
-				s.taken = len(s.buf)
-				return s.buf, err
-			}
-			need = n
-		}
-		if err := s.fill(); err != nil {
-			switch {
-			case ctx.Err() != nil:
-				return nil, &withCode{ErrCancelled, context.Cause(ctx)}
-			case errors.Is(err, io.EOF) && len(s.buf) > 0:
-				return nil, io.ErrUnexpectedEOF
-			}
-			return nil, err
-		}
-	}
-}
-
-// interrupt ends a call of next.
-func (s *stream) interrupt() {
-	defer s.interrupts.Done()
-	_ = s.SetReadDeadline(time.Unix(1, 0))
+	return raw, err
 }
 
 // raw returns the message read last.
-func (s *stream) raw() []byte { return s.buf[:s.taken] }
-
-// usualRead is enough room for most messages.
-const usualRead = 256
-
-// fill reads once, into a buffer that grows with what comes.
-func (s *stream) fill() error {
-	if s.failed != nil {
-		return s.failed
-	}
-	if cap(s.buf) == 0 {
-		s.buf = make([]byte, 0, usualRead)
-	}
-	if len(s.buf) == cap(s.buf) {
-		s.buf = append(make([]byte, 0, min(4*cap(s.buf), s.lim.Bytes+usualRead)), s.buf...)
-	}
-	n, err := s.Read(s.buf[len(s.buf):cap(s.buf)])
-	s.buf = s.buf[:len(s.buf)+n]
-	if n > 0 {
-		return nil
-	}
-	return err
-}
+func (s *stream) raw() []byte { return s.reader.Last() }
 
 // message reads and parses the next message. M_NOOP is passed over (RFC 8990
 // section 2.8.13).
@@ -124,7 +57,7 @@ func (s *stream) message(ctx context.Context, deadline time.Time) (wire.Message,
 	for {
 		raw, err := s.next(ctx, deadline)
 		if err != nil && raw != nil {
-			_, err = wire.Parse(raw, s.lim) // whose it is, if that much can be read
+			_, err = wire.Parse(raw, s.reader.Limits) // whose it is, if that much can be read
 		}
 		if err != nil {
 			return nil, err
@@ -142,19 +75,15 @@ func (s *stream) message(ctx context.Context, deadline time.Time) (wire.Message,
 // arrived returns the first message if it has come already and is valid. If
 // not, message tells.
 func (s *stream) arrived() wire.Message {
-	s.buf = make([]byte, usualRead)
-	var got int
-	got, s.failed = nowait.Read(s.Conn, s.buf)
-	s.buf = s.buf[:got]
-	n, err := wire.Scan(s.buf, s.lim)
+	raw, err := s.reader.Arrived()
 	if err != nil {
 		return nil
 	}
-	m, err := wire.ParseScanned(s.buf[:n])
+	m, err := wire.ParseScanned(raw)
 	if err != nil || m.Type() == wire.TypeNoop {
+		s.reader.Unread()
 		return nil
 	}
-	s.taken = n
 	return m
 }
 
@@ -270,7 +199,7 @@ func (t *streamTable) count() (open, pending int) {
 }
 
 func (g *Instance) newStream(c *acp.Stream, local bool) *stream {
-	s := &stream{Stream: c, table: g.streams, local: local}
+	s := &stream{Stream: c, reader: framing.Reader{Conn: c.Conn}, table: g.streams, local: local}
 	s.setLimits(g.limits)
 	return s
 }

@@ -1,13 +1,13 @@
 package grasp
 
 import (
-	"context"
 	"io"
 	"net"
 	"net/netip"
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,7 +16,6 @@ import (
 
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/internal/pace"
-	"github.com/go-grasp/grasp/internal/wire"
 )
 
 // A request may come in any pieces.
@@ -237,58 +236,9 @@ func TestStreamDeclaredSizes(t *testing.T) {
 	})
 }
 
-// The buffer of a stream grows with what comes, up to the limit and a read.
-func TestStreamBufferIsBounded(t *testing.T) {
-	near, far := net.Pipe()
-	defer near.Close()
-	st := &stream{Stream: &acp.Stream{Conn: far}, lim: wire.Limits{Bytes: 2048, Elements: 4096}}
-	go func() {
-		raw := []byte{0x9f} // an array without an end
-		for {
-			if _, err := near.Write(raw); err != nil {
-				return
-			}
-			raw = []byte(strings.Repeat("\x01", 100))
-		}
-	}()
-	_, err := st.next(context.Background(), time.Now().Add(time.Minute))
-	require.ErrorIs(t, err, wire.ErrTooLong)
-	require.LessOrEqual(t, cap(st.buf), 2*2048+512)
-}
-
-// lateConn is a connection on which deadlines of the past take a while.
-type lateConn struct {
-	net.Conn
-	late time.Duration
-}
-
-func (c lateConn) SetReadDeadline(t time.Time) error {
-	if !t.IsZero() && t.Before(time.Now()) {
-		time.Sleep(c.late)
-	}
-	return c.Conn.SetReadDeadline(t)
-}
-
-// A context that ends when the message has come already does nothing to the
-// next message.
-func TestStreamCancelledTooLate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		near, far := net.Pipe()
-		defer near.Close()
-		st := &stream{Stream: &acp.Stream{Conn: lateConn{far, time.Second}}}
-		ctx, cancel := context.WithCancel(forever)
-		go func() {
-			_, _ = near.Write([]byte{0x01})
-			time.Sleep(5 * time.Second)
-			_, _ = near.Write([]byte{0x02})
-		}()
-		cancel()
-		_, err := st.next(ctx, time.Now().Add(time.Minute))
-		require.NoError(t, err, "it was there")
-		raw, err := st.next(forever, time.Now().Add(time.Minute))
-		require.NoError(t, err)
-		require.Equal(t, []byte{0x02}, raw)
-	})
+// A connection that a peer resets is broken.
+func TestResetIsBroken(t *testing.T) {
+	require.Equal(t, ReasonBroken, reasonOf(&net.OpError{Op: "read", Err: syscall.ECONNRESET}))
 }
 
 // Connections that cannot be taken do not end the taking of others.

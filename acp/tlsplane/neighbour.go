@@ -14,6 +14,7 @@ import (
 	"github.com/fxamacker/cbor/v2"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/framing"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -34,7 +35,7 @@ const (
 type neighbour struct {
 	e      *endpoint
 	conn   *conn
-	in     *reader
+	in     *framing.Reader
 	link   int
 	key    peerKey
 	addr   netip.AddrPort // where it sends from, and accepts streams
@@ -80,7 +81,7 @@ func (e *endpoint) meet(c *conn, s *acp.Stream, dialed bool) (*neighbour, error)
 		e: e, conn: c, link: s.Link, dialed: dialed, since: time.Now(),
 		wake: make(chan struct{}, 1),
 	}
-	n.in = &reader{c: c, limits: wire.Limits{Bytes: maxFrame}}
+	n.in = &framing.Reader{Conn: c, Limits: wire.Limits{Bytes: maxFrame}, Size: 4 * maxFrame} // for many items at once
 	err := n.exchange(s)
 	if err == nil {
 		err = e.enter(n)
@@ -108,7 +109,7 @@ func (n *neighbour) exchange(s *acp.Stream) error {
 	if _, err := n.conn.Write(mine); err != nil {
 		return err
 	}
-	item, err := n.in.next(deadline)
+	item, err := n.in.Next(context.Background(), deadline)
 	if err != nil {
 		return err
 	}
@@ -245,7 +246,7 @@ func (n *neighbour) read() error {
 		if end := n.drainEnd.Load(); end != 0 {
 			deadline = time.Unix(0, end)
 		}
-		item, err := n.in.next(deadline)
+		item, err := n.in.Next(context.Background(), deadline)
 		if err != nil {
 			return err
 		}
@@ -262,60 +263,5 @@ func (n *neighbour) read() error {
 		case <-n.e.ctx.Done():
 			return net.ErrClosed
 		}
-	}
-}
-
-// reader reads CBOR items from a connection.
-type reader struct {
-	c      net.Conn
-	limits wire.Limits
-	buf    []byte
-	taken  int // bytes of buf that the last item took
-}
-
-// next returns the next item, in a slice that is valid until the call after.
-func (r *reader) next(deadline time.Time) ([]byte, error) {
-	r.buf = append(r.buf[:0], r.buf[r.taken:]...)
-	r.taken = 0
-	waiting := false
-	for need := 1; ; {
-		if len(r.buf) >= need {
-			n, err := wire.Scan(r.buf, r.limits)
-			if err == nil {
-				r.taken = n
-				return r.buf[:n], nil
-			}
-			if !errors.Is(err, wire.ErrTruncated) {
-				return nil, err
-			}
-			need = n
-		}
-		if !waiting {
-			if err := r.c.SetReadDeadline(deadline); err != nil {
-				return nil, err
-			}
-			waiting = true
-		}
-		if err := r.fill(); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// fill reads once. The buffer has room for some items, of which many may come
-// at once.
-func (r *reader) fill() error {
-	if cap(r.buf) == 0 {
-		r.buf = make([]byte, 0, 4*maxFrame)
-	}
-	n, err := r.c.Read(r.buf[len(r.buf):cap(r.buf)])
-	r.buf = r.buf[:len(r.buf)+n]
-	switch {
-	case n > 0:
-		return nil
-	case err == nil:
-		return io.ErrNoProgress
-	default:
-		return err
 	}
 }

@@ -1,0 +1,140 @@
+package framing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/go-grasp/grasp/internal/nowait"
+	"github.com/go-grasp/grasp/internal/wire"
+)
+
+// UsualSize is enough room for most messages.
+const UsualSize = 256
+
+// ErrInterrupted is wrapped by the error of a Next whose context ended, beside
+// the cause.
+var ErrInterrupted = errors.New("interrupted")
+
+// Reader reads items from a connection. It must not be copied, and its methods
+// must not be called concurrently.
+type Reader struct {
+	Conn   net.Conn
+	Limits wire.Limits // of what is read from now on
+	Size   int         // of the buffer at first; 0 means UsualSize
+
+	buf    buffer
+	failed error // of the last read; nil: the next one tells
+
+	interrupts sync.WaitGroup // ends of a context that are about to end a call of Next
+}
+
+// Next returns the next item, in a slice that is valid until the next call. It
+// waits until the deadline, or the end of the context. A stream that ends
+// between items gives io.EOF, one that ends in an item io.ErrUnexpectedEOF. With
+// an error of wire.Scan it returns what came, too.
+func (r *Reader) Next(ctx context.Context, deadline time.Time) ([]byte, error) {
+	item, err := r.buf.next(r.Limits)
+	if !errors.Is(err, wire.ErrTruncated) {
+		return item, err
+	}
+	if err := r.Conn.SetReadDeadline(deadline); err != nil {
+		return nil, err
+	}
+	if ctx.Done() != nil {
+		r.interrupts.Add(1)
+		stop := context.AfterFunc(ctx, r.interrupt)
+		defer func() {
+			if stop() {
+				r.interrupts.Done()
+			} else {
+				r.interrupts.Wait() // or it would end the next call
+			}
+		}()
+	}
+	for errors.Is(err, wire.ErrTruncated) {
+		if err := r.fill(); err != nil {
+			switch {
+			case ctx.Err() != nil:
+				return nil, fmt.Errorf("%w: %w", ErrInterrupted, context.Cause(ctx))
+			case errors.Is(err, io.EOF) && r.buf.len() > 0:
+				return nil, io.ErrUnexpectedEOF
+			}
+			return nil, err
+		}
+		if r.buf.len() >= r.buf.need() {
+			item, err = r.buf.next(r.Limits)
+		}
+	}
+	return item, err
+}
+
+// interrupt ends a call of Next.
+func (r *Reader) interrupt() {
+	defer r.interrupts.Done()
+	_ = r.Conn.SetReadDeadline(time.Unix(1, 0))
+}
+
+// Arrived returns the first item if it has come already, without waiting. An
+// error is one of the connection or of wire.Scan: Next returns it, too.
+func (r *Reader) Arrived() ([]byte, error) {
+	size := r.size()
+	n, err := nowait.Read(r.Conn, r.buf.extend(size, size))
+	r.buf.shorten(size - n)
+	r.failed = err
+	item, err := r.buf.next(r.Limits)
+	if err != nil {
+		r.buf.unread()
+		return nil, err
+	}
+	return item, nil
+}
+
+// Last returns what Next or Arrived returned last.
+func (r *Reader) Last() []byte { return r.buf.last() }
+
+// Unread has Next return the last item once more.
+func (r *Reader) Unread() { r.buf.unread() }
+
+func (r *Reader) size() int {
+	if r.Size > 0 {
+		return r.Size
+	}
+	return UsualSize
+}
+
+// fill reads once, into a buffer that grows with what comes.
+func (r *Reader) fill() error {
+	if r.failed != nil {
+		return r.failed
+	}
+	if r.buf.free() == 0 {
+		grown := r.size()
+		if held := r.buf.len(); held > 0 {
+			grown = min(4*held, r.limit()+r.size())
+		}
+		r.buf.extend(1, grown)
+		r.buf.shorten(1)
+	}
+	free := r.buf.free()
+	n, err := r.Conn.Read(r.buf.extend(free, 0))
+	r.buf.shorten(free - n)
+	switch {
+	case n > 0:
+		return nil
+	case err == nil:
+		return io.ErrNoProgress
+	}
+	return err
+}
+
+func (r *Reader) limit() int {
+	if r.Limits.Bytes > 0 {
+		return r.Limits.Bytes
+	}
+	return wire.DefaultBytes
+}
