@@ -54,7 +54,7 @@ func standardPrinter() *printer {
 	if standard.g != nil {
 		return standard.g.print
 	}
-	return newPrinter(standard.dialogue, nil)
+	return newPrinter(standard.dialogue, nil, func() {})
 }
 
 // Tprint prints with the settings of the default instance. See [ASA.Tprint].

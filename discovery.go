@@ -241,19 +241,24 @@ func (g *Instance) multicastDiscovery(s *search, o wire.Objective) error {
 // much longer than 60 s (RFC 8990 section 2.8.5).
 const defaultResponseTTL = 600 * time.Second
 
-// found takes a response to a discovery: its locators go to the cache and to
-// the search they are for, or back to where a relayed discovery came from.
-// Responses nobody asked for are dropped.
-func (g *Instance) found(m *wire.Response, link int, peer netip.AddrPort) {
+// found takes a response to a discovery, just read from a stream: its locators go
+// to the cache and to the search they are for, or back to where a relayed
+// discovery came from. Responses nobody asked for are dropped.
+func (g *Instance) found(m *wire.Response, from *stream) {
+	link, peer := from.Link, from.Peer
+	received := func() { g.trace(Received, m, from.raw(), peer, link) }
 	s := g.searches.get(m.SessionID, m.Initiator)
 	if s == nil {
+		received()
 		if !g.passBack(m, link, peer) {
 			g.drop(eventOf(m, Event{Reason: ReasonUnsolicited, Peer: peer, Link: link}))
 		}
 		return
 	}
-	if all := g.takeLocators(s.name, m, link, peer); len(all) > 0 {
-		g.cacheLocators(s.name, all)
+	all := g.takeLocators(s.name, m, link, peer)
+	g.cacheLocators(s.name, all)
+	received() // whoever hears of it finds its locators in the cache
+	if len(all) > 0 {
 		for range s.put(all) {
 			g.drop(eventOf(m, Event{Reason: ReasonTooManyFound, Peer: peer, Link: link, Objective: s.name}))
 		}

@@ -358,19 +358,15 @@ func ExampleCode() {
 	// 33 grasp: synchronize "example.com:weather": Not flooded and no reply to discovery
 }
 
-// Trace is told of every message. It is called by several goroutines.
+// Trace is told of every message, one after the other. All is told when Close
+// returns.
 func ExampleConfig_trace() {
 	weather := grasp.Objective{Name: "example.com:weather", Synch: true, LoopCount: grasp.DefaultLoopCount, Value: "fine"}
 	network := memory.NewNetwork(1)
 	link := network.NewLink(memory.LinkConfig{})
-	var mu sync.Mutex
 	station, err := grasp.New(grasp.Config{
 		Plane: network.NewNode("station", link),
-		Trace: func(e grasp.Event) {
-			mu.Lock()
-			defer mu.Unlock()
-			fmt.Println(e.Kind, e.Message)
-		},
+		Trace: func(e grasp.Event) { fmt.Println(e.Kind, e.Message) },
 	})
 	if err != nil {
 		log.Fatal(err)

@@ -164,10 +164,12 @@ func (g *Instance) takeFlood(m *wire.Flood, raw []byte, from acp.Origin) {
 	// count other than 1 is discarded. The IP source of a multicast is always
 	// link-local: it is the initiator that must not be.
 	if first := objectiveOf(m); first != nil && m.Initiator.IsLinkLocalUnicast() && first.LoopCount != 1 {
+		g.trace(Received, m, raw, from.Addr, from.Link)
 		g.drop(eventOf(m, Event{Reason: ReasonLinkLocalSource, Peer: from.Addr, Link: from.Link, Raw: raw}))
 		return
 	}
 	g.cacheFlood(m, from)
+	g.trace(Received, m, raw, from.Addr, from.Link) // whoever hears of it finds it in the cache
 	switch reason, ok := g.relay(m, keyOf(m), raw, asker{Origin: from}); {
 	case ok, reason == ReasonNoOtherLink, reason == ReasonLoopCount: // it was meant to end here
 	default:

@@ -46,6 +46,7 @@ import (
 
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/internal/loop"
+	"github.com/go-grasp/grasp/internal/outlet"
 	"github.com/go-grasp/grasp/internal/pace"
 	"github.com/go-grasp/grasp/internal/session"
 	"github.com/go-grasp/grasp/internal/wire"
@@ -75,12 +76,12 @@ type Config struct {
 	// domain: they are then not passed on in Diverts (RFC 8990 section
 	// 2.9.5.2).
 	TranslatedIPv4 bool
-	// Logger gets what an operator must know; nil means silence.
+	// Logger gets what an operator must know; nil means silence. Its Handler may
+	// block, but for Enabled: it holds up nobody, and records that it is too slow
+	// for are counted under ReasonSlowReceiver.
 	Logger *slog.Logger
-	// Trace is called for every message sent, received, relayed or dropped. It is
-	// called from the goroutine that handles the message: it must be quick,
-	// safe for concurrent use, and must not call the instance. nil: none.
-	// Instance.Observe does the same for one that runs.
+	// Trace is told of every message sent, received, relayed or dropped, as by
+	// Instance.Observe, which does the same for an instance that runs. nil: none.
 	Trace func(Event)
 	// Dialogue is how Tprint and its like behave.
 	Dialogue Dialogue
@@ -117,6 +118,7 @@ func (c Config) withDefaults() (Config, error) {
 type Instance struct {
 	cfg    Config
 	log    *slog.Logger
+	logged *outlet.Handler // of log
 	limits wire.Limits
 	ep     acp.Endpoint
 	ctx    context.Context // ends with the instance
@@ -173,9 +175,10 @@ func New(cfg Config) (*Instance, error) {
 		asas: make(map[string]*ASA),
 		done: make(chan struct{}),
 	}
-	g.print = newPrinter(cfg.Dialogue, &g.observers)
+	g.print = newPrinter(cfg.Dialogue, &g.observers, g.countLost)
 	g.print.limiter = pace.NewLineLimiter(cfg.LogRate)
-	g.log = slog.New(pace.NewHandler(cfg.Logger.Handler(), cfg.LogRate, g.logRefused))
+	g.logged = outlet.NewHandler(cfg.Logger.Handler(), g.countLost)
+	g.log = slog.New(pace.NewHandler(g.logged, cfg.LogRate, g.logRefused))
 	if cfg.Trace != nil {
 		g.Observe(Observer{Trace: cfg.Trace})
 	}
@@ -266,8 +269,10 @@ func (b *broadcaster) broadcast() {
 
 // Close ends the instance: its sessions, its listeners and every call that
 // blocks, which return [ErrNoASA] or [ErrNoSession]. It waits until all
-// goroutines are gone, in a second at most. It may be called more than once,
-// and at any moment; every call returns when all is over.
+// goroutines are gone, and until what happened is told to observers, printed and
+// logged, in a second at most: who has not taken it by then gets no more. It may
+// be called more than once, and at any moment; every call returns when all is
+// over.
 func (g *Instance) Close() error {
 	g.mu.Lock()
 	if g.closed {
@@ -293,12 +298,18 @@ func (g *Instance) Close() error {
 	g.streams.close()
 	err := g.ep.Close()
 	g.wg.Wait()
+	g.flush()
+	g.closeOutlets()
 	close(g.done)
 	if err != nil {
 		return fail("close", "", ErrSockErr, err)
 	}
 	return nil
 }
+
+// Done returns a channel that is closed when the instance is, and all its
+// goroutines are gone.
+func (g *Instance) Done() <-chan struct{} { return g.done }
 
 // ASA is an Autonomic Service Agent in an instance: the asa_handle of RFC
 // 8991. It belongs to whoever registered it: there is no other way to get it.

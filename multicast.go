@@ -137,9 +137,9 @@ func (g *Instance) takeMulticast(raw []byte, from acp.Origin) {
 		drop(ReasonNoSecurity)
 		return
 	}
-	g.trace(Received, m, raw, from.Addr, from.Link)
 	switch m := m.(type) {
 	case *wire.Discovery:
+		g.trace(Received, m, raw, from.Addr, from.Link)
 		g.takeDiscovery(m, raw, asker{Origin: from})
 	case *wire.Flood:
 		g.takeFlood(m, raw, from)

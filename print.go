@@ -7,10 +7,11 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync"
 	"unicode"
 
 	"golang.org/x/time/rate"
+
+	"github.com/go-grasp/grasp/internal/outlet"
 )
 
 // Dialogue is how an instance talks to people: what the Python prototype asks
@@ -23,7 +24,9 @@ type Dialogue struct {
 	Diagnosing bool
 	// Silent has nothing printed, whatever else is set.
 	Silent bool
-	// Output is where to print; nil means standard output.
+	// Output is where to print; nil means standard output. Calls that print wait
+	// for it. What Diagnosing prints waits in a queue of 8192 lines, so that it
+	// holds up nobody; what is beyond is counted under ReasonSlowReceiver.
 	Output io.Writer
 }
 
@@ -56,16 +59,21 @@ func AskDialogue(in io.Reader, out io.Writer) (Dialogue, error) {
 // printer prints lines, each with one write.
 type printer struct {
 	dialogue  Dialogue
-	observers *observers    // nil if there can be none
-	limiter   *rate.Limiter // of what diagnose prints; nil: none
-	mu        sync.Mutex    // keeps lines apart
+	observers *observers             // nil if there can be none
+	limiter   *rate.Limiter          // of what diagnose prints; nil: none
+	lines     *outlet.Outlet[string] // by which the instance prints
+	turn      chan struct{}          // one slot, full while somebody writes; the instance never waits for it
 }
 
-func newPrinter(d Dialogue, o *observers) *printer {
+// newPrinter returns a printer. It calls lost for each line that the instance
+// prints but Output is too slow for.
+func newPrinter(d Dialogue, o *observers, lost func()) *printer {
 	if d.Output == nil {
 		d.Output = os.Stdout
 	}
-	return &printer{dialogue: d, observers: o}
+	p := &printer{dialogue: d, observers: o, turn: make(chan struct{}, 1)}
+	p.lines = outlet.New(p.write, lost)
+	return p
 }
 
 // say prints things, separated by spaces, after the name of who says it, and
@@ -95,8 +103,8 @@ func (p *printer) write(text string) {
 	if p.dialogue.Silent {
 		return
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.turn <- struct{}{}
+	defer func() { <-p.turn }()
 	_, _ = io.WriteString(p.dialogue.Output, text)
 }
 
@@ -130,7 +138,8 @@ func (p *printer) diagnose(e Event) bool {
 	if e.Err != nil {
 		things = append(things, e.Err)
 	}
-	p.write(line(things) + "\n")
+	text := line(things) + "\n"
+	p.lines.Put(text, len(text))
 	return true
 }
 

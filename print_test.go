@@ -110,6 +110,7 @@ func captured(t *testing.T) (stdout, stderr func() string) {
 func TestDiagnosing(t *testing.T) {
 	a, out := printing(t, Dialogue{Diagnosing: true})
 	a.g.takeMulticast([]byte{0xff}, acp.Origin{})
+	a.g.flush()
 	require.Contains(t, out.String(), "malformed")
 	out.Reset()
 	inBed(t, func(b *bed) {

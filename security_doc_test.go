@@ -45,10 +45,10 @@ func TestSecurityLimits(t *testing.T) {
 func countersOf(t *testing.T) map[string]string {
 	t.Helper()
 	reasons := make(map[string]Reason)
-	for _, spec := range declared(t, "trace.go", token.CONST, "ReasonMalformed") {
+	for _, spec := range declared(t, "observe.go", token.CONST, "ReasonMalformed") {
 		reasons[spec.(*ast.ValueSpec).Names[0].Name] = Reason(len(reasons) + 1)
 	}
-	require.Equal(t, ReasonLogRate, reasons["ReasonLogRate"])
+	require.Equal(t, ReasonSlowReceiver, reasons["ReasonSlowReceiver"])
 	out := make(map[string]string)
 	comment := ""
 	for _, spec := range declared(t, "limits.go", token.TYPE, "Limits") {

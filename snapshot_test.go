@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -87,6 +88,7 @@ func TestTraceEvents(t *testing.T) {
 		k := b.talk(neg("EX1", 1))
 		require.NoError(b, k.session.EndNegotiate(true, ""))
 		k.asked.ok()
+		synctest.Wait()
 		var got []Event
 		for _, e := range b.log.events {
 			require.NotEmpty(b, e.Raw, "%v", e)

@@ -293,15 +293,17 @@ func (g *Instance) serve(s *stream, m wire.Message) {
 		s.close()
 		return
 	}
+	if response, ok := m.(*wire.Response); ok {
+		g.found(response, s)
+		s.close()
+		return
+	}
 	g.trace(Received, m, s.raw(), s.Peer, s.Link)
 	switch m := m.(type) {
 	case *wire.ReqNeg:
 		g.incoming(s, m)
 	case *wire.ReqSyn:
 		g.answerSynch(s, m)
-	case *wire.Response:
-		g.found(m, s.Link, s.Peer)
-		s.close()
 	case *wire.Discovery:
 		g.answerOnStream(s, m)
 	case *wire.Negotiate, *wire.End, *wire.Wait, *wire.Synch:

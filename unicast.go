@@ -122,17 +122,18 @@ func (g *Instance) takeResponses(ctx context.Context, q *inquiry, s *search, con
 			}
 			return nil
 		}
-		g.trace(Received, m, conn.raw(), conn.Peer, conn.Link)
 		response, ok := m.(*wire.Response)
 		if !ok {
+			g.trace(Received, m, conn.raw(), conn.Peer, conn.Link)
 			g.drop(eventOf(m, Event{Reason: ReasonUnexpected, Peer: conn.Peer, Link: conn.Link}))
 			return &withCode{ErrNoDiscReply, fmt.Errorf("the peer sent %v", m.Type())}
 		}
 		if n == g.cfg.MaxFound {
+			g.trace(Received, m, conn.raw(), conn.Peer, conn.Link)
 			g.drop(eventOf(m, Event{Reason: ReasonTooManyFound, Peer: conn.Peer, Link: conn.Link, Objective: s.name}))
 			return nil
 		}
-		g.found(response, conn.Link, conn.Peer)
+		g.found(response, conn)
 		if q.opt.First && len(s.locators()) > 0 {
 			return nil
 		}

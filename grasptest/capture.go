@@ -1,7 +1,7 @@
 package grasptest
 
 import (
-	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -67,10 +67,9 @@ type Capture struct {
 // watch records what happens at a node from now on.
 func (c *Capture) watch(node string, g *grasp.Instance) {
 	g.Observe(grasp.Observer{Trace: func(e grasp.Event) {
-		e.Raw = bytes.Clone(e.Raw)
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.messages = append(c.messages, Message{At: time.Since(c.start), Node: node, Event: e})
+		c.messages = append(c.messages, Message{At: e.Time.Sub(c.start), Node: node, Event: e})
 	}})
 }
 
@@ -80,7 +79,9 @@ func (c *Capture) Messages(f Filter) []Message {
 	synctest.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(c.messages), func(m Message) bool { return !f.matches(m) })
+	meant := slices.DeleteFunc(slices.Clone(c.messages), func(m Message) bool { return !f.matches(m) })
+	slices.SortStableFunc(meant, func(a, b Message) int { return cmp.Compare(a.At, b.At) })
+	return meant
 }
 
 // Reset forgets what was recorded.

@@ -42,6 +42,7 @@ func (w *watching) negotiated(t testing.TB) {
 	_, _, err = s.NegotiateStep(t.Context(), o, 0)
 	require.ErrorIs(t, err, grasp.ErrDeclined)
 	require.NoError(t, <-served)
+	synctest.Wait()
 }
 
 // The log has what a negotiation was, each message in diagnostic notation.

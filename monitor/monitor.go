@@ -39,8 +39,8 @@
 //
 // It keeps the last 1000 lines and the last 2000 messages, of which the first
 // 2048 bytes each, so no more than some megabytes. An instance is slowed down by
-// copying each message into that; notation and filtering are done when somebody
-// looks. At most 16 pages are served at the same time. A slow one misses what
+// copying each message once (see [grasp.Instance.Observe]); notation and filtering
+// are done when somebody looks. At most 16 pages are served at the same time. A slow one misses what
 // happened meanwhile and is told how much; it delays nobody.
 //
 // # Security
@@ -175,7 +175,7 @@ func (w *watched) unwatch() {
 func (w *watched) trace(e grasp.Event) {
 	w.m.messages.put(func(m *message) {
 		raw := append(m.event.Raw[:0], e.Raw[:min(len(e.Raw), keptBytes)]...)
-		*m = message{at: time.Now(), from: w, event: e, size: len(e.Raw)}
+		*m = message{at: e.Time, from: w, event: e, size: len(e.Raw)}
 		m.event.Raw = raw
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -51,6 +52,7 @@ func TestConfigLogger(t *testing.T) {
 		node := b.Net.NewNode("x")
 		node.SetStatus(acp.Status{Reason: "the keys are gone"})
 		bed.InstanceWith(b, node, func(c *grasp.Config) { c.Logger = slog.New(slog.NewTextHandler(&out, nil)) })
+		synctest.Wait()
 		require.Contains(b, out.String(), "not secure")
 		require.Contains(b, out.String(), "the keys are gone")
 	})

@@ -106,27 +106,38 @@ func newTaped(t *testing.T, links ...string) (*grasp.Instance, *grasp.ASA, *tape
 
 func newTapedWith(t *testing.T, cfg grasp.Config) (*grasp.Instance, *grasp.ASA, *tape) {
 	t.Helper()
-	tape := &tape{}
-	cfg.Trace = tape.add
+	cfg.Dialogue.Silent = true
 	g, err := grasp.New(cfg)
 	require.NoError(t, err)
+	tape := &tape{caughtUp: make(chan struct{}, 1)}
+	g.Observe(grasp.Observer{Trace: tape.add, Words: func(string, string) { tape.caughtUp <- struct{}{} }})
 	t.Cleanup(func() {
 		require.NoError(t, g.Close())
 		assert.Empty(t, tape.faults())
 	})
 	a, err := g.RegisterASA("Go")
 	require.NoError(t, err)
+	tape.asa = a
 	return g, a, tape
 }
 
 // tape records what an instance sends, receives and drops.
 type tape struct {
+	asa      *grasp.ASA
+	caughtUp chan struct{} // one slot: the tape was told of a line
+
 	mu     sync.Mutex // guards events
 	events []grasp.Event
 }
 
+// catchUp waits until the tape was told of all that happened before: it is told
+// of events and lines in one order.
+func (p *tape) catchUp() {
+	p.asa.Tprint("so far")
+	<-p.caughtUp
+}
+
 func (p *tape) add(e grasp.Event) {
-	e.Raw = append([]byte(nil), e.Raw...)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.events = append(p.events, e)
@@ -134,6 +145,7 @@ func (p *tape) add(e grasp.Event) {
 
 // count returns how many messages of a type were sent or received.
 func (p *tape) count(kind grasp.EventKind, message string) int {
+	p.catchUp()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := 0
@@ -164,6 +176,7 @@ func (p *tape) faults() []string {
 // initiator returns the initiator of the last message of a type.
 func (p *tape) initiator(t *testing.T, kind grasp.EventKind, message string) netip.Addr {
 	t.Helper()
+	p.catchUp()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, e := range slices.Backward(p.events) {
@@ -180,6 +193,7 @@ func (p *tape) initiator(t *testing.T, kind grasp.EventKind, message string) net
 }
 
 func (p *tape) len() int {
+	p.catchUp()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.events)
@@ -190,6 +204,7 @@ func (p *tape) len() int {
 // none is 0 (N-08, N-09).
 func (p *tape) checkSessions(t *testing.T, since int) int {
 	t.Helper()
+	p.catchUp()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	last := make(map[uint32]int)

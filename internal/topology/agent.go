@@ -70,8 +70,9 @@ type Traffic struct {
 
 // agent is an instance with an ASA that does as it is told.
 type agent struct {
-	g   *grasp.Instance
-	asa *grasp.ASA
+	g        *grasp.Instance
+	asa      *grasp.ASA
+	caughtUp chan struct{} // one slot: the agent was told of a line
 
 	mu      sync.Mutex // guards all following fields
 	names   map[int]string
@@ -79,12 +80,15 @@ type agent struct {
 }
 
 func newAgent(plane acp.Plane, cfg grasp.Config) (*agent, error) {
-	a := &agent{names: make(map[int]string), traffic: make(map[string]map[Traffic]int)}
-	cfg.Plane, cfg.Trace = plane, a.trace
+	a := &agent{
+		caughtUp: make(chan struct{}, 1), names: make(map[int]string), traffic: make(map[string]map[Traffic]int),
+	}
+	cfg.Plane, cfg.Dialogue.Silent = plane, true
 	var err error
 	if a.g, err = grasp.New(cfg); err != nil {
 		return nil, err
 	}
+	a.g.Observe(grasp.Observer{Trace: a.trace, Words: func(string, string) { a.caughtUp <- struct{}{} }})
 	a.asa, err = a.g.RegisterASA("agent")
 	if err != nil {
 		return nil, errors.Join(err, a.g.Close())
@@ -241,8 +245,11 @@ func (a *agent) negotiate(ctx context.Context, o grasp.Objective, r Request) (in
 	return v, nil
 }
 
-// trafficOf returns what was counted about an objective.
+// trafficOf returns what was counted about an objective, up to now: events and
+// lines are told in one order.
 func (a *agent) trafficOf(objective string) []Traffic {
+	a.asa.Tprint("so far")
+	<-a.caughtUp
 	links := a.g.Snapshot().Links
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -20,7 +20,10 @@ export function clear() {
 export function take(m) {
   if (!m.Step || (m.Kind !== 'sent' && m.Kind !== 'received')) return;
   let card = cards.get(m.SessionID);
-  if (!card || (m.Type === 'M_REQ_NEG' && card.over)) { // session IDs come again
+  // Session IDs come again: then an end that is known asks or is asked. The other
+  // end may tell of the first time when that is over.
+  const known = m.Kind === 'sent' ? card?.asks : card?.answers;
+  if (!card || (m.Type === 'M_REQ_NEG' && card.over && known)) {
     if (m.Type !== 'M_REQ_NEG') return; // it began before we looked
     card = add(m);
   }
