@@ -15,11 +15,13 @@
 //     whatever else follows the items of a message are ignored (section 2.8.2).
 //   - M_RESPONSE may mix locators and diverts, and have several diverts.
 //   - A known option in M_RESPONSE that has the wrong shape, such as a URI locator
-//     without protocol and port, is dropped and the rest used; in M_FLOOD such a
-//     locator makes the message invalid. A port above 65535 does so in both.
-//   - An objective of M_FLOOD whose locator is an option that is no locator known
-//     here is left out of the result, because the tag under which it would have to
-//     be kept is unknown. AppendRelayed still passes it on.
+//     without protocol and port, is dropped and the rest used. A port above 65535
+//     makes the message invalid.
+//   - An objective of M_FLOOD is left out of the result if its locator is an option
+//     that is no locator known here, because the tag under which it would have to
+//     be kept is unknown, and if it or its locator has the wrong shape. Its name,
+//     flags and loop count must be right. AppendRelayed still passes it on, and
+//     LoopCounts counts it.
 //   - A locator of any kind may have null for protocol and port, and a protocol
 //     that is neither TCP nor UDP.
 //

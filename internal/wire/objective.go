@@ -54,16 +54,27 @@ func (r *reader) toObjective(a *array) bool {
 // The RFC allows its value to be absent in some messages only, and senders leave it
 // out in others too; so the value is optional everywhere (O-12).
 func (r *reader) objectiveItem() Objective {
-	var o Objective
 	a := r.open("objective")
-	o.Name = r.text(&a, "name of the objective")
-	o.Flags = Flags(r.uint(&a, "flags", math.MaxUint64))
-	o.LoopCount = uint8(r.uint(&a, "loop count", math.MaxUint8))
-	if r.more(&a) {
-		o.Value = bytes.Clone(r.raw())
-		r.end(&a, "objective")
-	}
+	o := r.objectiveHead(&a)
+	r.objectiveValue(&a, &o)
 	return o
+}
+
+// objectiveHead reads what every objective has.
+func (r *reader) objectiveHead(a *array) Objective {
+	var o Objective
+	o.Name = r.text(a, "name of the objective")
+	o.Flags = Flags(r.uint(a, "flags", math.MaxUint64))
+	o.LoopCount = uint8(r.uint(a, "loop count", math.MaxUint8))
+	return o
+}
+
+// objectiveValue reads what may follow that.
+func (r *reader) objectiveValue(a *array, o *Objective) {
+	if r.more(a) {
+		o.Value = bytes.Clone(r.raw())
+		r.end(a, "objective")
+	}
 }
 
 // objective writes o, which is held by as many arrays as levels says.

@@ -129,15 +129,11 @@ func (r *reader) flooded(a *array) []Flooded {
 	any := false
 	for r.toFlooded(a) {
 		any = true
-		pair := r.open("objective with locator")
-		var f Flooded
-		f.Objective = r.objective(&pair)
-		known := r.floodedLocator(&pair, &f.Locator)
-		r.end(&pair, "objective with locator")
+		f, usable := r.pair()
 		if r.err != nil {
 			return nil
 		}
-		if !known {
+		if !usable {
 			continue
 		}
 		if all == nil {
@@ -149,6 +145,55 @@ func (r *reader) flooded(a *array) []Flooded {
 		r.fail(at, "no objective")
 	}
 	return all
+}
+
+// pair reads an objective with its locator. It reports false, and goes on behind
+// it, if this one cannot be used: if the locator is unknown, or if there is
+// something wrong with it that leaves the others as they are. Name, flags and loop
+// count have to be right, since the rules for the whole message need them.
+func (r *reader) pair() (f Flooded, usable bool) {
+	start := r.i
+	pair := r.open("objective with locator")
+	if !r.toObjective(&pair) {
+		return f, false
+	}
+	o := r.open("objective")
+	f.Objective = r.objectiveHead(&o)
+	if r.err != nil {
+		return f, false
+	}
+	r.objectiveValue(&o, &f.Objective)
+	usable = r.floodedLocator(&pair, &f.Locator)
+	r.end(&pair, "objective with locator")
+	if wrong, ok := r.err.(*fault); ok && !wrong.hard {
+		r.i, r.err = start, nil
+		r.raw()
+		return f, false
+	}
+	return f, usable
+}
+
+// LoopCounts returns the loop counts of the objectives of an M_FLOOD that Parse
+// accepts, of those, too, that Parse leaves out: the rules for the whole message
+// hold before any objective is passed over (RFC 8990 sections 2.5.2 and 2.5.6.2).
+// The first is the one that a relay decrements.
+func LoopCounts(flood []byte) []uint8 {
+	r := reader{b: flood}
+	a := r.open("message")
+	r.uint(&a, "message type", math.MaxUint64)
+	r.session(&a)
+	r.initiator(&a)
+	r.uint32(&a, "ttl")
+	var counts []uint8
+	for r.toFlooded(&a) {
+		pair := r.item()
+		items := pair.open("objective with locator")
+		if pair.toObjective(&items) {
+			o := pair.open("objective")
+			counts = append(counts, pair.objectiveHead(&o).LoopCount)
+		}
+	}
+	return counts
 }
 
 // floodedLocator reads the tag of a flooded objective. It reports false if that is an

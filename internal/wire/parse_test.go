@@ -26,9 +26,7 @@ func TestC01LayoutsAreChecked(t *testing.T) {
 		arr{6, sid, arr{101, 1}}, arr{6, sid, arr{102, 5}}, arr{6, sid, arr{102, nil}}, arr{6, sid, arr{102, "a", "b"}},
 		arr{6, sid, arr{101}, arr{102}}, arr{6},
 		arr{7, sid}, arr{7, sid, "1"}, arr{7, sid, -1}, arr{7, sid, 1.5}, arr{7, sid, nil},
-		arr{9, sid, v6, 1000}, arr{9, sid, v6, 1000, arr{}}, arr{9, sid, v6, 1000, raw1}, arr{9, sid, v6, 1000, arr{raw1}},
-		arr{9, sid, v6, 1000, arr{raw1, nil}}, arr{9, sid, v6, 1000, arr{raw1, raw1}},
-		arr{9, sid, v6, 1000, arr{raw1, arr{}, arr{}}}, arr{9, sid, v6, 1000, arr{arr{1}, arr{}}},
+		arr{9, sid, v6, 1000}, arr{9, sid, v6, 1000, arr{}}, arr{9, sid, v6, 1000, raw1}, arr{9, sid, v6, 1000, arr{arr{1}, arr{}}},
 		arr{9, sid, v6, 1000, arr{raw1, arr{}}, arr{arr{"EX1"}, arr{}}},
 		arr{9, sid, v6, arr{raw1, arr{}}},
 		arr{99}, arr{99, "s"},
@@ -178,9 +176,41 @@ func TestF04FloodedObjectivesAndTheirLocators(t *testing.T) {
 		require.Equal(t, &Flood{sid, ip6, 1, []Flooded{{noValue, loc4}}}, parsed(t, arr{9, sid, v6, 1, arr{raw1, option}, arr{two, raw4}}))
 		require.Equal(t, &Flood{SessionID: sid, Initiator: ip6, TTL: 1}, parsed(t, arr{9, sid, v6, 1, arr{raw1, option}}))
 	}
-	// A locator that is malformed.
+	// So it is if a locator is malformed, or anything else that comes after the loop
+	// count; and all of it is relayed.
+	pairs := []arr{{raw1}, {raw1, nil}, {raw1, raw1}, {raw1, arr{}, arr{}}, {arr{"EX1", 5, 6, nil, nil}, arr{}}, {arr{"EX1", 5, 6, nil, 1, 2}, raw6}}
 	for _, l := range []arr{{106, "x:y"}, {103, v4, 6, 1}, {104, v6, 6, 1}, {105, v6, 6, 1}, {103, "x", 6, 1}, {103, v6, 6}, {103, v6, 6, 1, 1}, {103}, {"x"}, {-1}, {nil}, {raw6}} {
-		refused(t, arr{9, sid, v6, 1, arr{raw1, l}}, ErrInvalid)
+		pairs = append(pairs, arr{raw1, l})
+	}
+	for _, pair := range pairs {
+		msg := arr{9, sid, v6, 1, pair, arr{two, raw4}, pair}
+		require.Equal(t, &Flood{sid, ip6, 1, []Flooded{{noValue, loc4}}}, parsed(t, msg), "%v", pair)
+		raw := encode(t, msg)
+		require.Equal(t, []uint8{6, 6, 6}, LoopCounts(raw))
+		passed := relayed(t, raw)
+		require.Equal(t, []uint8{5, 6, 6}, LoopCounts(passed))
+		require.Len(t, passed, len(raw))
+		for i := range raw {
+			if raw[i] != passed[i] {
+				require.Equal(t, []byte{6, 5}, []byte{raw[i], passed[i]}, "but for the loop count it is the same bit for bit")
+			}
+		}
+	}
+}
+
+// The rules for the whole message hold for all of its objectives (sections 2.5.2,
+// 2.5.6.2), of whatever encoding.
+func TestF13L04LoopCountsOfAll(t *testing.T) {
+	require.Equal(t, []uint8{255, 1, 0}, LoopCounts(encode(t, arr{9, sid, v6, 1, 7, arr{arr{"EX1", 5, 255}, arr{110}}, arr{107}, arr{arr{"EX2", 4, 1}, raw6}, arr{arr{"", 0, 0}}})))
+	require.Equal(t, []uint8{3, 24}, LoopCounts(unhex(t, "9f090544c0000201019f9f634558310503f6ff81186eff82"+"836345583105"+"1818"+"80ff")))
+	for name, raw := range samples(t) {
+		if f, ok := parsedBytes(t, raw).(*Flood); ok {
+			var want []uint8
+			for _, o := range f.Objectives {
+				want = append(want, o.Objective.LoopCount)
+			}
+			require.Equal(t, want, LoopCounts(raw), name)
+		}
 	}
 }
 
