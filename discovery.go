@@ -316,8 +316,11 @@ func (g *Instance) takeDiscovery(m *wire.Discovery, raw []byte, from asker) {
 	if g.rapidRequest(m, from) {
 		return
 	}
-	if response := g.response(m, from.Link); response != nil {
+	response, pass := g.answer(m, from)
+	if response != nil {
 		g.respond(response, from)
+	}
+	if !pass {
 		return
 	}
 	if reason, ok := g.relay(m, keyOf(m), raw, from); !ok {
@@ -365,6 +368,20 @@ func (g *Instance) callBack(m wire.Message, to asker, answer func(*stream)) {
 	if !started {
 		done()
 	}
+}
+
+// answer returns the answer to a discovery, nil if there is none, and whether the
+// question has to be passed on. That is so without an answer, and with one from
+// the cache if the initiator had one before: it was no good.
+func (g *Instance) answer(m *wire.Discovery, from asker) (response *wire.Response, pass bool) {
+	response = g.response(m, from.Link)
+	switch {
+	case response == nil:
+		return nil, true
+	case len(response.Diverted) == 0:
+		return response, false
+	}
+	return response, g.toldBefore(response, m.Objective.Name, from)
 }
 
 // response returns the answer to a discovery that came by a link: locators of

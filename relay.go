@@ -71,6 +71,18 @@ func (g *Instance) isOwnMulticast(key session.Key) (own bool) {
 	return own
 }
 
+// toldBefore notes that an initiator is told what others know of an objective. It
+// reports whether it was told before, for another question, what should still
+// live.
+func (g *Instance) toldBefore(m *wire.Response, objective string, to asker) (before bool) {
+	key := session.Key{ID: m.SessionID, Initiator: m.Initiator}
+	life := time.Duration(m.TTL) * time.Millisecond
+	g.relays.do(func(r *loop.Relay[asker]) {
+		before = r.Answered(key, to.Addr.Addr(), objective, life, time.Now())
+	})
+	return before
+}
+
 // passBack sends what a relayed discovery found to where the discovery came
 // from (RFC 8990 section 2.5.4.4), each result as it comes, as a Divert. It
 // returns false if the response is not for a discovery that was relayed.
@@ -95,6 +107,9 @@ func (g *Instance) passBack(m *wire.Response, link int, peer netip.AddrPort) boo
 		if g.locators.mayDivert(&l, asked.Asker.Link) {
 			back.Diverted = append(back.Diverted, l.Wire)
 		}
+	}
+	if len(back.Diverted) > 0 {
+		g.toldBefore(back, asked.Objective, asked.Asker)
 	}
 	switch {
 	case len(back.Diverted) == 0:

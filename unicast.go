@@ -164,8 +164,11 @@ func (g *Instance) answerOnStream(s *stream, m *wire.Discovery) {
 		return
 	}
 	defer s.close()
-	if response := g.response(m, s.Link); response != nil {
+	response, pass := g.answer(m, from)
+	if response != nil {
 		g.reply(s, response)
+	}
+	if !pass {
 		return
 	}
 	key := keyOf(m)

@@ -88,9 +88,11 @@ func TestTranscripts(t *testing.T) {
 					fmt.Fprintf(&out, "for %s, to %s\n", asked.Objective, asked.Asker)
 				}
 			case "answered":
-				r.Answered(key.Initiator, neighbour, name, c.Duration("life", time.Minute), now)
-			case "asked-again":
-				fmt.Fprintln(&out, r.AskedAgain(key.Initiator, name, now))
+				if r.Answered(key, neighbour, name, c.Duration("life", time.Minute), now) {
+					fmt.Fprintln(&out, "asked again")
+				} else {
+					fmt.Fprintln(&out, "asked for the first time")
+				}
 			case "remembered":
 				fmt.Fprintln(&out, r.Len(), "messages,", r.answered.all.Len(), "answers")
 			default:
@@ -167,9 +169,11 @@ func FuzzRelay(f *testing.F) {
 				require.True(t, r.IsOwn(key, now))
 				order = append(order, key)
 			case 1:
-				r.Answered(key.Initiator, m.Neighbour, string(script[:1]), time.Duration(b)*time.Second, now)
+				r.Answered(key, m.Neighbour, string(script[:1]), time.Duration(b)*time.Second, now)
+				require.False(t, r.Answered(key, m.Neighbour, string(script[:1]), 0, now), "a copy is no other question")
+				key.ID++
 				if b > 0 {
-					require.True(t, r.AskedAgain(key.Initiator, string(script[:1]), now))
+					require.True(t, r.Answered(key, m.Neighbour, string(script[:1]), 0, now))
 				}
 			case 2:
 				r.Leave(key, now)
@@ -218,12 +222,12 @@ func FuzzRelay(f *testing.F) {
 func TestAnswersAreShared(t *testing.T) {
 	r := New[int](10, 1, always)
 	good, bad := netip.MustParseAddr("fe80::1"), netip.MustParseAddr("fe80::bad")
-	r.Answered(good, good, "EX1", time.Hour, start)
+	r.Answered(session.Key{ID: 1, Initiator: good}, good, "EX1", time.Hour, start)
 	for i := range 100 {
-		r.Answered(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), bad, "EX1", time.Hour, start)
+		r.Answered(session.Key{Initiator: netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})}, bad, "EX1", time.Hour, start)
 	}
-	require.True(t, r.AskedAgain(good, "EX1", start))
 	require.Equal(t, 10, r.answered.all.Len())
+	require.True(t, r.Answered(session.Key{ID: 2, Initiator: good}, good, "EX1", time.Hour, start))
 }
 
 // The neighbours and links whose rate is watched are bounded.

@@ -71,6 +71,7 @@ type question struct {
 
 type answer struct {
 	question
+	id    uint32 // of the session in which it was asked
 	until time.Time
 }
 
@@ -81,30 +82,24 @@ func newAnswers(limit int) answers {
 	}
 }
 
-func (a *answers) add(q question, neighbour netip.Addr, until, now time.Time) {
+// add remembers an answer. It reports whether one that lives was remembered for
+// the same question with another session ID.
+func (a *answers) add(q question, id uint32, neighbour netip.Addr, until, now time.Time) (again bool) {
 	if old := a.byQuestion[q]; old != nil {
-		if old.Value.until.After(until) && old.Value.until.After(now) {
-			until = old.Value.until
+		if old.Value.until.After(now) {
+			again = old.Value.id != id
+			if old.Value.until.After(until) {
+				until = old.Value.until
+			}
 		}
 		a.remove(old)
 	}
-	e, evict := a.all.Add(neighbour, answer{q, until})
+	e, evict := a.all.Add(neighbour, answer{q, id, until})
 	a.byQuestion[q] = e
 	if evict != nil {
 		a.remove(evict)
 	}
-}
-
-func (a *answers) has(q question, now time.Time) bool {
-	e := a.byQuestion[q]
-	if e == nil {
-		return false
-	}
-	if !e.Value.until.After(now) {
-		a.remove(e)
-		return false
-	}
-	return true
+	return again
 }
 
 func (a *answers) remove(e *share.Elem[netip.Addr, answer]) {

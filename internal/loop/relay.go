@@ -149,16 +149,12 @@ func (r *Relay[A]) Asker(key session.Key, now time.Time) (Asked[A], bool) {
 }
 
 // Answered notes that an initiator was told locators of an objective that this
-// node has from others, which live for a time.
-func (r *Relay[A]) Answered(initiator, neighbour netip.Addr, objective string, life time.Duration, now time.Time) {
-	r.answered.add(question{initiator, objective}, neighbour, now.Add(life), now)
-}
-
-// AskedAgain says that what the initiator was told of the objective should
-// still live. If it asks again, then that was no good, and the question has to
-// be passed on although the cache has an answer.
-func (r *Relay[A]) AskedAgain(initiator netip.Addr, objective string, now time.Time) bool {
-	return r.answered.has(question{initiator, objective}, now)
+// node has from others, which live for a time. It reports whether the initiator
+// had been told before, for another question, what should still live: then that
+// was no good, and this question has to be passed on although the cache has an
+// answer.
+func (r *Relay[A]) Answered(key session.Key, neighbour netip.Addr, objective string, life time.Duration, now time.Time) (again bool) {
+	return r.answered.add(question{key.Initiator, objective}, key.ID, neighbour, now.Add(life), now)
 }
 
 // Len returns how many messages are remembered.
