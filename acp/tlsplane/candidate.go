@@ -64,10 +64,10 @@ func (c *candidate) isOver(now time.Time) bool {
 	return !c.expires.After(now) && (c.trust < known || c.failures >= maxFailures)
 }
 
-// candidates are those of a link: as many of whom nothing is known as of those
-// who have proven to be members.
+// candidates are those of a link. There may be twice as many who have proven to
+// be members, which neighbours have.
 type candidates struct {
-	most   int // of each
+	most   int // who are unproven
 	byAddr map[netip.AddrPort]*candidate
 	dials  *rate.Limiter // of unproven ones
 	checks *rate.Limiter // of proofs that fail
@@ -166,7 +166,7 @@ func (cs *candidates) makeTrustedRoom(evictable func(*candidate) bool) bool {
 			all++
 		}
 	}
-	if all < cs.most {
+	if all < 2*cs.most {
 		return true
 	}
 	var worst *candidate

@@ -64,7 +64,7 @@ func TestCandidatesOfOneAddress(t *testing.T) {
 // A member with many addresses crowds out itself.
 func TestCandidatesOfOneIdentity(t *testing.T) {
 	now := time.Unix(1000, 0)
-	cs := newCandidates(4)
+	cs := newCandidates(2)
 	for _, name := range []string{"a", "b"} {
 		require.NotNil(t, cs.vouched(at(int(name[0]), 1), known, name, now, anyone))
 	}

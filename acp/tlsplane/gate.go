@@ -1,32 +1,28 @@
 package tlsplane
 
 import (
-	"container/list"
 	"net/netip"
 	"sync"
+
+	"github.com/go-grasp/grasp/internal/share"
 )
 
-// gate bounds the handshakes that peers have begun, in all and by source. The
-// oldest gives way to a new one: an honest peer is through in milliseconds.
+// gate bounds the handshakes that peers have begun, in all and by source. When
+// there are too many, the oldest of the source that has most of them gives way:
+// an honest peer is through in milliseconds.
 type gate struct {
-	limit, perSource int
-
-	mu       sync.Mutex // guards all following fields
-	all      *list.List // of *guest, oldest first
-	bySource map[netip.Prefix]*list.List
+	mu     sync.Mutex // guards all following fields
+	guests *share.Shares[netip.Prefix, *guest]
 }
 
 // guest is a handshake under way.
 type guest struct {
-	source    netip.Prefix
-	displace  func() // ends it
-	displaced bool
-	inAll     *list.Element
-	inSource  *list.Element
+	evict func() // ends it
+	place *share.Elem[netip.Prefix, *guest]
 }
 
 func newGate(limit int) *gate {
-	return &gate{limit: limit, perSource: max(limit/4, 1), all: list.New(), bySource: make(map[netip.Prefix]*list.List)}
+	return &gate{guests: share.New[netip.Prefix, *guest](limit, max(limit/4, 1))}
 }
 
 // sourceOf returns what stands for a peer: its address, or the prefix of a
@@ -40,57 +36,31 @@ func sourceOf(addr netip.Addr) netip.Prefix {
 	return p
 }
 
-// enter lets a handshake in, and another out if there are too many. displace
-// is called at most once, without a lock.
-func (g *gate) enter(source netip.Prefix, displace func()) *guest {
-	guest, oldest := g.admit(source, displace)
-	if oldest != nil {
-		oldest.displace()
+// enter lets a handshake in, and another out if there are too many. evict is
+// called at most once, without a lock.
+func (g *gate) enter(source netip.Prefix, evict func()) *guest {
+	in := &guest{evict: evict}
+	if out := g.admit(source, in); out != nil {
+		out.evict()
 	}
-	return guest
+	return in
 }
 
-func (g *gate) admit(source netip.Prefix, displace func()) (in, out *guest) {
+func (g *gate) admit(source netip.Prefix, in *guest) (out *guest) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	same := g.bySource[source]
-	switch {
-	case same != nil && same.Len() >= g.perSource:
-		out = same.Front().Value.(*guest)
-	case g.all.Len() >= g.limit:
-		out = g.all.Front().Value.(*guest)
+	place, evicted := g.guests.Add(source, in)
+	in.place = place
+	if evicted == nil {
+		return nil
 	}
-	if out != nil {
-		out.displaced = true
-		g.removeLocked(out)
-	}
-	if same = g.bySource[source]; same == nil {
-		same = list.New()
-		g.bySource[source] = same
-	}
-	in = &guest{source: source, displace: displace}
-	in.inAll, in.inSource = g.all.PushBack(in), same.PushBack(in)
-	return in, out
+	g.guests.Remove(evicted)
+	return evicted.Value
 }
 
-// leave ends a handshake. It returns false if it had been displaced. It may be
-// called more than once.
-func (g *gate) leave(in *guest) bool {
+// leave ends a handshake. It may be called more than once.
+func (g *gate) leave(in *guest) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.removeLocked(in)
-	return !in.displaced
-}
-
-func (g *gate) removeLocked(in *guest) {
-	if in.inAll == nil {
-		return
-	}
-	g.all.Remove(in.inAll)
-	same := g.bySource[in.source]
-	same.Remove(in.inSource)
-	if same.Len() == 0 {
-		delete(g.bySource, in.source)
-	}
-	in.inAll = nil
+	g.guests.Remove(in.place)
 }

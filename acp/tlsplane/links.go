@@ -136,34 +136,44 @@ var (
 )
 
 // enter makes a connection the one of its neighbour. If there is one that is to
-// stay, or to go, it is retired: it ends when what is under way has arrived.
+// stay, or to go, it is retired: it ends when what is under way has arrived. One
+// of another neighbour may have to give way.
 func (e *endpoint) enter(n *neighbour) error {
-	retired, err := e.place(n)
+	retired, evicted, err := e.place(n)
 	if retired != nil {
 		retired.retire()
+	}
+	if evicted != nil {
+		evicted.conn.expel(&RefusedError{Reason: ReasonTooMany, Identity: evicted.key.identity, Err: errCrowded})
 	}
 	return err
 }
 
-func (e *endpoint) place(n *neighbour) (retired *neighbour, err error) {
+var errCrowded = errors.New("no other identity has as many neighbours on the link, and another one came")
+
+func (e *endpoint) place(n *neighbour) (retired, evicted *neighbour, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	l := e.links[n.link]
 	if l == nil {
-		return nil, errNoLink
+		return nil, nil, errNoLink
 	}
 	old := l.peers[n.key]
 	switch {
 	case old == nil:
-		if err := e.roomLocked(l, n.key.identity); err != nil {
-			return nil, err
+		if evicted, err = l.makeNeighbourRoomLocked(n.key.identity, e.plane.maxNeighbours()); err != nil {
+			return nil, nil, err
+		}
+		if evicted != nil {
+			l.removeLocked(evicted)
+			l.putOffLocked(evicted)
 		}
 		l.forgetLocked(time.Now())
 		for _, s := range l.recent {
 			n.waiting = append(n.waiting, s.frame)
 		}
 	case old.outranks(n):
-		return n, nil
+		return n, nil, nil
 	default:
 		n.slow += old.slow
 		l.removeLocked(old)
@@ -171,9 +181,9 @@ func (e *endpoint) place(n *neighbour) (retired *neighbour, err error) {
 	l.peers[n.key] = n
 	l.at[n.addr]++
 	if c := l.candidates.vouched(n.addr, known, n.key.identity, n.since, l.isFreeLocked); c != nil {
-		c.key, c.failures, c.answered = n.key, 0, false
+		c.key = n.key // whether it stays is yet to be seen
 	}
-	return old, nil
+	return old, evicted, nil
 }
 
 func (l *link) removeLocked(n *neighbour) {
@@ -183,21 +193,37 @@ func (l *link) removeLocked(n *neighbour) {
 	}
 }
 
-// roomLocked says why there is no room for one more neighbour, if so.
-func (e *endpoint) roomLocked(l *link, identity string) error {
-	same := 0
+// makeNeighbourRoomLocked says that there is no room for one more neighbour, or
+// who has to give way for it: the oldest neighbour of the identity that has most
+// of them, if that leaves the newcomer's with no more than it.
+func (l *link) makeNeighbourRoomLocked(identity string, most int) (evicted *neighbour, err error) {
+	count := make(map[string]int)
 	for k := range l.peers {
-		if k.identity == identity {
-			same++
+		count[k.identity]++
+	}
+	refused := &RefusedError{
+		Reason: ReasonTooMany, Identity: identity,
+		Err: fmt.Errorf("%d neighbours on %s, %d of this identity", len(l.peers), l.Name, count[identity]),
+	}
+	if count[identity] >= perIdentity {
+		return nil, refused
+	}
+	if len(l.peers) < most {
+		return nil, nil
+	}
+	for k, n := range l.peers {
+		if count[k.identity] < count[identity]+2 {
+			continue
+		}
+		if evicted == nil || count[k.identity] > count[evicted.key.identity] ||
+			count[k.identity] == count[evicted.key.identity] && n.since.Before(evicted.since) {
+			evicted = n
 		}
 	}
-	if most := e.plane.maxNeighbours(); len(l.peers) >= most || same >= perIdentity {
-		return &RefusedError{
-			Reason: ReasonTooMany, Identity: identity,
-			Err: fmt.Errorf("%d neighbours on %s, %d of this identity", len(l.peers), l.Name, same),
-		}
+	if evicted == nil {
+		return nil, refused
 	}
-	return nil
+	return evicted, nil
 }
 
 // leave removes a neighbour whose connection ended, and has it dialed again.
@@ -209,15 +235,20 @@ func (e *endpoint) leave(n *neighbour) (was bool) {
 		return false
 	}
 	l.removeLocked(n)
-	if c := l.candidates.byAddr[n.addr]; c != nil {
-		now := time.Now()
-		if now.Sub(n.since) < steady {
-			c.failed(now, true)
-		} else {
-			c.failures, c.next = 0, now
-		}
+	now := time.Now()
+	if now.Sub(n.since) < steady {
+		l.putOffLocked(n)
+	} else if c := l.candidates.byAddr[n.addr]; c != nil {
+		c.failures, c.next = 0, now
 	}
 	return true
+}
+
+// putOffLocked has a neighbour not be dialed for a while.
+func (l *link) putOffLocked(n *neighbour) {
+	if c := l.candidates.byAddr[n.addr]; c != nil {
+		c.failed(time.Now(), true)
+	}
 }
 
 // neighbours returns those that are connected.

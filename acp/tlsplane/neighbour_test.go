@@ -323,3 +323,37 @@ func TestAnnouncementsAreProven(t *testing.T) {
 		hear(t, one.Heard, two.send(t))
 	})
 }
+
+// A full link never refuses a newcomer while a member has more than its share of
+// the neighbours: that one's give way, and stay away.
+func TestManyNeighboursOfFewMembers(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bed) {
+		one := b.join("one", func(p *tlsplane.Plane) { p.MaxNeighbours = 8 })
+		for _, name := range []string{"a", "b"} {
+			crowd, _ := newPlane(t, b.domain, name, b.network.NewNode(name, b.link))
+			for range 4 {
+				endpointOf(t, crowd)
+			}
+		}
+		settle()
+		require.Len(t, identities(one.Plane), 8)
+		for i, name := range []string{"c", "d", "e"} {
+			n := b.join(name)
+			settle()
+			count := make(map[string]int)
+			for _, who := range identities(one.Plane) {
+				count[who]++
+			}
+			assert.Equal(t, 1, count[name])
+			assert.Equal(t, 8-i-1, count["a"]+count["b"])
+			assert.InDelta(t, count["a"], count["b"], 1)
+			hear(t, one.Heard, n.send(t))
+			assert.EqualValues(t, i+1, one.Stats().Expelled[tlsplane.ReasonTooMany])
+		}
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		assert.Subset(t, identities(one.Plane), []string{"c", "d", "e"})
+		assert.EqualValues(t, 3, one.Stats().Expelled[tlsplane.ReasonTooMany])
+		assert.Less(t, one.Stats().Refused[tlsplane.ReasonTooMany], uint64(3*2*30), "they try again, less and less")
+	})
+}

@@ -208,7 +208,11 @@ func (s siege) lay(t *testing.T) {
 	for i := range s.links {
 		defer f.announce(t, h.link("bad", i), max(s.rate/s.links, 1), s.kinds...)()
 	}
-	netbed.Eventually(t, patience, "the attack is under way", func() bool { return f.sent.Load() >= uint64(s.rate) })
+	seconds := 1
+	if *tryAll {
+		seconds = 10
+	}
+	netbed.Eventually(t, 2*patience, "the attack is under way", func() bool { return f.sent.Load() >= uint64(seconds*s.rate) })
 	var u use
 	background.Go(func() { u.watch(ctx) })
 
