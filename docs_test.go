@@ -24,7 +24,8 @@ func TestDocs(t *testing.T) {
 		raw, err := os.ReadFile(page)
 		require.NoError(t, err)
 		text := string(raw)
-		for _, link := range regexp.MustCompile(`\]\(([^)#]+)[^)]*\)`).FindAllStringSubmatch(text, -1) {
+		prose := regexp.MustCompile("(?s)\n```.*?\n```").ReplaceAllString(text, "")
+		for _, link := range regexp.MustCompile(`\]\(([^)#]+)[^)]*\)`).FindAllStringSubmatch(prose, -1) {
 			if strings.Contains(link[1], "://") {
 				continue
 			}
@@ -55,4 +56,19 @@ func TestDocs(t *testing.T) {
 	page, err := os.ReadFile("docs/carrying-over.md")
 	require.NoError(t, err)
 	require.Contains(t, string(page), "\n```go\n"+string(carried)+"```\n", "the program as it is tested")
+
+	guide, err := os.ReadFile("docs/writing-an-asa.md")
+	require.NoError(t, err)
+	for file, functions := range map[string][]string{
+		"settings.go":  {"Distribute", "Follow"},
+		"bandwidth.go": {"reserve", "Negotiate", "Serve"},
+	} {
+		source, err := os.ReadFile("examples/internal/guide/" + file)
+		require.NoError(t, err)
+		for _, name := range functions {
+			f := regexp.MustCompile(`(?ms)^func (\(p \*Pool\) )?` + name + `\(.*?^}\n`).FindString(string(source))
+			require.NotEmpty(t, f, name)
+			require.Contains(t, string(guide), f, "%s, as it is tested", name)
+		}
+	}
 }
