@@ -1,0 +1,667 @@
+"""GRASP for ASAs written for the Python prototype, on the engine in Go.
+
+The names, classes, defaults, error numbers and texts are those of the
+prototype's module grasp; the engine is libgrasp: see _libgrasp.py for where it
+is looked for. Values are encoded and decoded with cbor2.
+
+What differs from the prototype is in docs/embedding.md.
+"""
+
+import ctypes as _c
+import ipaddress
+import json as _json
+import os as _os
+import random as _random
+import sys as _sys
+import threading as _threading
+import time as _time
+
+import cbor2 as _cbor
+
+import _libgrasp as _l
+
+GRASP_LISTEN_PORT = 7017
+GRASP_DEF_TIMEOUT = 60000
+GRASP_DEF_LOOPCT = 6
+GRASP_DEF_MAX_SIZE = 2048
+O_IPv6_LOCATOR, O_IPv4_LOCATOR, O_FQDN_LOCATOR, O_URI_LOCATOR = 103, 104, 105, 106
+
+test_mode = False
+_prng = _random.SystemRandom()
+_unspec_address = ipaddress.IPv6Address("::")
+
+
+# Errors
+
+class _errors:
+    """The error numbers by name."""
+
+    _names = ("ok declined noReply unspec ASAfull dupASA noASA notYourASA notBoth notDry notOverlap objFull objReg "
+              "notYourObj notObj notNeg noSecurity noDiscReply sockErrNegRq noSession noSocket loopExhausted "
+              "sockErrNegStep noPeer CBORfail invalidNeg invalidEnd noNegReply noValidStep sockErrWait sockErrEnd "
+              "IDclash notSynch notFloodDisc sockErrSynRq noListener noSynchReply noValidSynch invalidLoc "
+              "sockErr").split()
+
+    def __init__(self):
+        for number, name in enumerate(self._names):
+            setattr(self, name, number)
+
+
+errors = _errors()
+
+# Texts that differ from those of RFC 8991, which the engine has.
+_texts = {23: "Negotiation peer not listening", 35: "Synchronization peer not listening"}
+
+
+class _etext:
+    """The texts of the errors: etext[n]."""
+
+    def __len__(self):
+        return len(_errors._names)
+
+    def __getitem__(self, n):
+        if not -len(self) <= n < 256:
+            raise IndexError(n)
+        n %= max(len(self), n + 1)
+        return _texts.get(n) or _l.lib.strerror(n).decode()
+
+
+etext = _etext()
+
+# Codes of the engine that the prototype does not have.
+_CODES = {40: errors.unspec, 41: errors.unspec, 42: errors.noASA, 43: errors.sockErrNegRq}
+
+
+def _code(status):
+    if status > 39:
+        ttprint(_l.last_error())
+    return _CODES.get(status, status)
+
+
+# Classes
+
+class objective:
+    """A GRASP objective (RFC 8991 section 2.3.2.3)."""
+
+    def __init__(self, name):
+        self.name = name
+        self.neg = False
+        self.dry = False
+        self.synch = False
+        self.discoverable = True
+        self.loop_count = GRASP_DEF_LOOPCT
+        self.value = None
+
+
+class asa_locator:
+    """The locator of an ASA (RFC 8991 section 2.3.2.4)."""
+
+    def __init__(self, locator, ifi, diverted):
+        self.locator = locator
+        self.ifi = ifi
+        self.diverted = diverted
+        self.protocol = 6
+        self.port = GRASP_LISTEN_PORT
+        self.expire = 0  # seconds of time.monotonic(); 0: never
+        self.is_ipaddress = False
+        self.is_fqdn = False
+        self.is_uri = False
+
+
+class tagged_objective:
+    """An objective with a locator (RFC 8991 section 2.3.2.5)."""
+
+    def __init__(self, objective, source):
+        self.objective = objective
+        self.source = source
+
+
+class _asa_handle(int):
+    """What register_asa returns."""
+
+
+class _session_handle:
+    """A negotiation session. id_source is the address of the peer."""
+
+    def __init__(self, handle):
+        peer = _c.create_string_buffer(128)
+        _l.lib.session_peer(handle, peer, len(peer), None, 0)
+        text = peer.value.decode()
+        self.id_value = handle
+        self.id_source = None
+        if text.startswith("["):
+            self.id_source = ipaddress.IPv6Address(text[1:text.index("]")].split("%")[0])
+        elif text:
+            self.id_source = ipaddress.IPv4Address(text.rsplit(":", 1)[0])
+
+
+# Values between Python and C
+
+class _out:
+    """An objective on its way out. It keeps alive what C is to read."""
+
+    def __init__(self, obj):
+        self.bytes = None
+        self.c = _l.Objective(name=obj.name.encode(), neg=obj.neg, dry=obj.dry, synch=obj.synch,
+                              loop_count=obj.loop_count)
+        value = obj.value
+        if isinstance(value, (bytes, bytearray)) and _is_item(value):
+            value = _cbor.CBORTag(24, bytes(value))  # encoded by the ASA
+        self.bytes = _cbor.dumps(value)
+        self.c.value = _c.cast(_c.c_char_p(self.bytes), _c.c_void_p)
+        self.c.value_len = len(self.bytes)
+
+
+def _is_item(raw):
+    """True if raw is the encoding of one CBOR item."""
+    import io
+    stream = io.BytesIO(raw)
+    try:
+        _cbor.CBORDecoder(stream).decode()
+    except Exception:
+        return False
+    return stream.tell() == len(raw)
+
+
+def _in(c):
+    """An objective that came in, from C's memory."""
+    obj = objective(c.name.decode("utf-8", "replace"))
+    obj.neg, obj.dry, obj.synch = bool(c.neg), bool(c.dry), bool(c.synch)
+    obj.loop_count = c.loop_count
+    if c.value:
+        obj.value = _cbor.loads(_c.string_at(c.value, c.value_len))
+        if isinstance(obj.value, _cbor.CBORTag) and obj.value.tag == 24:
+            obj.value = obj.value.value
+    return obj
+
+
+def _taken(c):
+    """Like _in, and releases C's memory."""
+    try:
+        return _in(c)
+    finally:
+        _l.lib.objective_release(_c.byref(c))
+
+
+def _locator_out(loc):
+    """A locator for C, or None if there is none."""
+    if loc is None or loc.locator is None:
+        return None
+    text = str(loc.locator)
+    if isinstance(loc.locator, ipaddress.IPv6Address):
+        kind = _l.IPV6
+        if loc.locator.is_link_local and loc.ifi and "%" not in text:
+            text += "%%%d" % loc.ifi
+    elif isinstance(loc.locator, ipaddress.IPv4Address):
+        kind = _l.IPV4
+    elif loc.is_fqdn:
+        kind = _l.FQDN
+    elif loc.is_uri:
+        kind = _l.URI
+    else:
+        raise ValueError("locator of no kind")
+    left = 0
+    if loc.expire:
+        left = max(1, int((loc.expire - _time.monotonic()) * 1000))
+    return _l.Locator(kind=kind, text=text.encode(), protocol=loc.protocol or 0, port=loc.port or 0,
+                      if_index=loc.ifi or 0, diverted=bool(loc.diverted), expire_ms=left)
+
+
+def _locator_in(c):
+    """A locator that came in."""
+    text = c.text.decode("utf-8", "replace") if c.text else None
+    if c.kind in (_l.IPV6, _l.IPV4):
+        loc = asa_locator(ipaddress.ip_address(text.split("%")[0]), c.if_index, bool(c.diverted))
+        loc.is_ipaddress = True
+    else:
+        loc = asa_locator(text, c.if_index, bool(c.diverted))
+        loc.is_fqdn, loc.is_uri = c.kind == _l.FQDN, c.kind == _l.URI
+    loc.protocol, loc.port = c.protocol, c.port
+    if c.expire_ms:
+        loc.expire = _time.monotonic() + c.expire_ms / 1000
+    return loc
+
+
+def _ms(timeout):
+    """A timeout for C: None and 0 are the default."""
+    return max(0, min(int(timeout or 0), 0xffffffff))
+
+
+# The engine
+
+class _engine:
+    """The one instance of the process."""
+
+    def __init__(self):
+        self.lock = _threading.RLock()
+        self.handle = None
+        self.asked = False
+        self.dull = False
+        self.names = {}       # ASA handle to name
+        self.registered = []  # of _registered_objective
+
+    def start(self):
+        with self.lock:
+            if self.handle is not None:
+                return self.handle
+            if not self.asked:
+                _ask()
+            links = _os.environ.get("GRASP_LINKS")
+            password = _os.environ.get("GRASP_PASSWORD")
+            cfg = _l.Config(links=links.encode() if links else None,
+                            password=password.encode() if password else None, dull=self.dull)
+            handle = _c.c_uint64()
+            if _l.lib.open(_c.byref(cfg), _c.byref(handle)):
+                raise RuntimeError(_l.last_error())
+            self.handle = handle.value
+            if _l.lib.wait_for_link(handle, 5000, None):
+                tprint("No link is in use yet:", _l.last_error())
+            return self.handle
+
+    def snapshot(self):
+        with self.lock:
+            if self.handle is None:
+                return {}
+            text = _c.c_void_p()
+            if _l.lib.snapshot(self.handle, _c.byref(text)):
+                return {}
+            try:
+                return _json.loads(_c.string_at(text).decode())
+            finally:
+                _l.lib.free(text)
+
+
+_the = _engine()
+
+
+class _registered_objective:
+    def __init__(self, asa, obj, discoverable):
+        self.objective = obj
+        self.asa_id = asa
+        self.discoverable = discoverable
+        self.listening = 0
+
+
+class _flooded_objective:
+    def __init__(self, obj, source):
+        self.objective = obj
+        self.source = source
+
+
+def _floods():
+    """All that is flooded and lives."""
+    out = []
+    with _the.lock:
+        asa = next(iter(_the.names), None)
+    if asa is None:
+        return out
+    for name in sorted({f["Objective"] for f in _the.snapshot().get("Floods") or []}):
+        obj = objective(name)
+        obj.synch = True
+        _, floods = get_flood(asa, obj)
+        out += [_flooded_objective(t.objective, t.source) for t in floods]
+    return out
+
+
+def __getattr__(name):
+    """Views of what the prototype's ASAs look at."""
+    if name == "_obj_registry":
+        with _the.lock:
+            return list(_the.registered)
+    if name == "_flood_cache":
+        return _floods()
+    if name == "_my_address":
+        address = _the.snapshot().get("Address")
+        return ipaddress.ip_address(address) if address else None
+    if name == "_session_locator":
+        return __getattr__("_my_address") or _unspec_address
+    raise AttributeError("module 'grasp' has no attribute '%s'" % name)
+
+
+# The terminal
+
+_silent = False
+_print_lock = _threading.Lock()
+
+
+def skip_dialogue(testing=False, selfing=False, diagnosing=True, quadsing=True, be_dull=False, silent=False,
+                  figging=False):
+    """Answers the questions of the start before they are asked. It has no effect after the first register_asa.
+    selfing, diagnosing, quadsing and figging are taken and do nothing."""
+    global test_mode, _silent
+    with _the.lock:
+        if _the.handle is not None:
+            return
+        for name, given in (("testing", testing), ("be_dull", be_dull), ("silent", silent)):
+            if given == "ask":
+                given = _yes({"testing": "Test mode (many extra diagnostics)?", "be_dull": "DULL mode?",
+                              "silent": "Run silently?"}[name])
+            if name == "testing":
+                test_mode = bool(given)
+            elif name == "be_dull":
+                _the.dull = bool(given)
+            else:
+                _silent = bool(given)
+        _the.asked = True
+
+
+def _yes(question):
+    try:
+        return input(question + " Y/N: ").strip().lower().startswith("y")
+    except EOFError:
+        return False
+
+
+def _ask():
+    global test_mode
+    test_mode = _yes("Test mode (many extra diagnostics)?")
+    _the.asked = True
+
+
+def tprint(*things, ttp=False):
+    """Prints things on a line of their own, after the name and number of the thread. Any thread may call it."""
+    if _silent or (ttp and not test_mode):
+        return
+    thread = _threading.current_thread()
+    text = " ".join(str(t) for t in (thread.name, thread.ident) + things)
+    text = "".join(ch if ch.isprintable() or ch in "\t\n" else "\N{REPLACEMENT CHARACTER}" for ch in text)
+    with _print_lock:
+        try:
+            print(text, flush=True)
+        except UnicodeEncodeError:
+            print(text.encode("ascii", "replace").decode(), flush=True)
+
+
+def ttprint(*things):
+    """tprint in test mode only."""
+    tprint(*things, ttp=True)
+
+
+def init_bubble_text(caption):
+    """The prototype opens a window here. With this engine, `-monitor` of the programs in Go shows bubbles."""
+
+
+def dump_all(partial=False):
+    """Prints what the instance knows."""
+    for key, value in _the.snapshot().items():
+        if not partial or key in ("Objectives", "Floods"):
+            tprint(key + ":", _json.dumps(value))
+
+
+# Registration
+
+def register_asa(asa_name):
+    handle = _c.c_uint64()
+    status = _l.lib.register_asa(_the.start(), str(asa_name).encode(), _c.byref(handle))
+    if status:
+        return _code(status), None
+    asa = _asa_handle(handle.value)
+    with _the.lock:
+        _the.names[asa] = str(asa_name)
+    return errors.ok, asa
+
+
+def deregister_asa(asa_handle, asa_name):
+    with _the.lock:
+        if asa_name not in _the.names.values():
+            return errors.noASA
+        if _the.names.get(asa_handle) != asa_name:
+            return errors.notYourASA
+        del _the.names[asa_handle]
+        _the.registered = [r for r in _the.registered if r.asa_id != asa_handle]
+    return _code(_l.lib.deregister_asa(asa_handle))
+
+
+def register_obj(asa_handle, obj, ttl=None, discoverable=False, overlap=False, local=False, rapid=False, locators=()):
+    out = _out(obj)
+    opt = _l.RegisterOptions(ttl_ms=ttl if isinstance(ttl, int) and ttl > 0 else 600000, discoverable=discoverable,
+                             overlap=overlap, local=local, rapid=rapid)
+    ls = [_locator_out(x) for x in locators]
+    if ls:
+        opt.locators = (_l.Locator * len(ls))(*ls)
+        opt.n_locators = len(ls)
+    status = _l.lib.register_objective(asa_handle or 0, _c.byref(out.c), _c.byref(opt))
+    if not status:
+        with _the.lock:
+            _the.registered.append(_registered_objective(asa_handle, obj, discoverable))
+    return _code(status)
+
+
+def deregister_obj(asa_handle, obj):
+    status = _l.lib.deregister_objective(asa_handle or 0, _c.byref(_out(obj).c))
+    if not status:
+        with _the.lock:
+            _the.registered = [r for r in _the.registered
+                               if r.asa_id != asa_handle or r.objective.name != obj.name]
+    return _code(status)
+
+
+def _listens(asa_handle, obj, change):
+    with _the.lock:
+        for r in _the.registered:
+            if r.asa_id == asa_handle and r.objective.name == obj.name:
+                r.listening += change
+
+
+# Discovery
+
+def discover(asa_handle, obj, timeout, flush=False, minimum_TTL=-1, relay_ifi=False, relay_snonce=None):
+    """Returns an error number and a list of asa_locator."""
+    if flush or minimum_TTL == 0:
+        minimum_TTL = 0xffffffff  # forgets all that is known
+    found, n = _c.POINTER(_l.Locator)(), _c.c_size_t()
+    timeout = _ms(timeout)
+    if timeout:
+        timeout = max(timeout, 100 * (obj.loop_count or GRASP_DEF_LOOPCT))
+    status = _l.lib.discover(asa_handle or 0, _c.byref(_out(obj).c), timeout, max(0, minimum_TTL),
+                             _c.byref(found), _c.byref(n), None)
+    if status:
+        return _code(status), []
+    try:
+        return errors.ok, [_locator_in(found[i]) for i in range(n.value)]
+    finally:
+        _l.lib.locators_release(found, n)
+
+
+# Negotiation
+
+def _outcome(status, handle, answer):
+    """The results of a call that negotiates, with a reason at the end."""
+    if status == errors.declined:
+        text, _, reason = _l.last_error().partition(": Declined")
+        return errors.declined, None, None, reason[2:]
+    if status:
+        return _code(status), None, None, None
+    obj = _taken(answer)
+    if not handle.value:
+        return errors.ok, None, obj, None
+    obj.loop_count = max(0, obj.loop_count - 1)  # the prototype counts down when it receives
+    return errors.ok, _session_handle(handle.value), obj, None
+
+
+def _request(asa_handle, obj, peer, timeout):
+    loc = _locator_out(peer)
+    handle, answer = _c.c_uint64(), _l.Objective()
+    status = _l.lib.request_negotiate(asa_handle or 0, _c.byref(_out(obj).c), _c.byref(loc) if loc else None,
+                                      _ms(timeout), _c.byref(handle), _c.byref(answer), None)
+    return _outcome(status, handle, answer)
+
+
+def _step(asa_handle, shandle, obj, timeout):
+    if shandle is None:
+        return errors.noSession, None, None, None
+    if asa_handle not in _the.names:
+        return errors.noASA, None, None, None
+    out = _out(obj)
+    out.c.loop_count = min(255, obj.loop_count + 1)  # what was received
+    if obj.loop_count < 1:
+        return errors.loopExhausted, None, None, None
+    handle, answer = _c.c_uint64(), _l.Objective()
+    status = _l.lib.negotiate_step(shandle.id_value, _c.byref(out.c), _ms(timeout), _c.byref(handle),
+                                   _c.byref(answer), None)
+    return _outcome(status, handle, answer)
+
+
+def _three(err, session, obj, reason):
+    """The results of module grasp: a decline gives its reason in place of an objective."""
+    if err == errors.declined:
+        return err, None, reason or None
+    return err, session, obj
+
+
+def req_negotiate(asa_handle, obj, peer, timeout, noloop=False):
+    if not noloop:
+        return _three(*_request(asa_handle, obj, peer, timeout))
+    loc = _locator_out(peer)
+    handle = _c.c_uint64()
+    status = _l.lib.open_session(asa_handle or 0, _c.byref(_out(obj).c), _c.byref(loc) if loc else None, _ms(timeout),
+                                 _c.byref(handle), None)
+    if status:
+        return _code(status), None, None
+    return errors.noReply, _session_handle(handle.value), None
+
+
+def negotiate_step(asa_handle, shandle, obj, timeout):
+    return _three(*_step(asa_handle, shandle, obj, timeout))
+
+
+def negotiate_wait(asa_handle, shandle, timeout):
+    if asa_handle not in _the.names:
+        return errors.noASA
+    if shandle is None:
+        return errors.noSession
+    return _code(_l.lib.negotiate_wait(shandle.id_value, _ms(timeout)))
+
+
+def end_negotiate(asa_handle, shandle, result, reason=None):
+    if asa_handle not in _the.names:
+        return errors.noASA
+    if shandle is None:
+        return errors.noSession
+    text = None if reason is None else str(reason).encode()
+    return _code(_l.lib.end_negotiate(shandle.id_value, bool(result), text))
+
+
+def send_invalid(asa_handle, shandle, info="No information"):
+    if asa_handle not in _the.names:
+        return errors.noASA
+    if shandle is None:
+        return errors.noSession
+    raw = _cbor.dumps(info)
+    return _code(_l.lib.send_invalid(shandle.id_value, raw, len(raw)))
+
+
+def listen_negotiate(asa_handle, obj):
+    out = _out(obj)
+    handle, asked = _c.c_uint64(), _l.Objective()
+    _listens(asa_handle, obj, 1)
+    try:
+        status = _l.lib.listen_negotiate(asa_handle or 0, _c.byref(out.c), _c.byref(handle), _c.byref(asked), None)
+    finally:
+        _listens(asa_handle, obj, -1)
+    if status:
+        return _code(status), None, None
+    _, session, got, _ = _outcome(0, handle, asked)
+    return errors.ok, session, got
+
+
+def stop_negotiate(asa_handle, obj):
+    return _code(_l.lib.stop_listen_negotiate(asa_handle or 0, _c.byref(_out(obj).c)))
+
+
+# Send and receive
+
+def gsend(asa_handle, shandle, message):
+    if asa_handle not in _the.names:
+        return errors.noASA
+    if shandle is None:
+        return errors.noSession
+    raw = _cbor.dumps(message)
+    return _code(_l.lib.send(shandle.id_value, raw, len(raw)))
+
+
+def grecv(asa_handle, shandle, timeout):
+    if asa_handle not in _the.names:
+        return errors.noASA, None
+    if shandle is None:
+        return errors.noSession, None
+    data, n = _c.c_void_p(), _c.c_size_t()
+    status = _l.lib.recv(shandle.id_value, _ms(timeout), _c.byref(data), _c.byref(n), None)
+    if status:
+        return _code(status), None
+    try:
+        return errors.ok, _cbor.loads(_c.string_at(data, n.value))
+    finally:
+        _l.lib.free(data)
+
+
+# Synchronization and floods
+
+def synchronize(asa_handle, obj, loc, timeout):
+    peer = _locator_out(loc)
+    answer = _l.Objective()
+    status = _l.lib.synchronize(asa_handle or 0, _c.byref(_out(obj).c), _c.byref(peer) if peer else None, _ms(timeout),
+                                _c.byref(answer), None)
+    if status:
+        return _code(status), None
+    return errors.ok, _taken(answer)
+
+
+def listen_synchronize(asa_handle, obj):
+    status = _l.lib.listen_synchronize(asa_handle or 0, _c.byref(_out(obj).c))
+    if not status:
+        with _the.lock:
+            for r in _the.registered:
+                if r.asa_id == asa_handle and r.objective.name == obj.name:
+                    r.objective, r.listening = obj, 1
+    return _code(status)
+
+
+def stop_synchronize(asa_handle, obj):
+    status = _l.lib.stop_listen_synchronize(asa_handle or 0, _c.byref(_out(obj).c))
+    if not status:
+        _listens(asa_handle, obj, -1)
+    return _code(status)
+
+
+def flood(asa_handle, ttl, *tagged_obj):
+    """Floods tagged objectives, given one by one or as a list."""
+    tagged = list(tagged_obj[0]) if len(tagged_obj) == 1 and isinstance(tagged_obj[0], (list, tuple)) \
+        else list(tagged_obj)
+    keep, out = [], (_l.Tagged * len(tagged))()
+    for i, t in enumerate(tagged):
+        if not isinstance(t, tagged_objective) and not hasattr(t, "objective"):
+            return errors.unspec
+        keep.append(_out(t.objective))
+        out[i].objective = keep[-1].c
+        try:
+            source = _locator_out(t.source)
+        except ValueError:
+            return errors.invalidLoc
+        if source:
+            out[i].source = source
+    return _code(_l.lib.flood(asa_handle or 0, _ms(ttl), out, len(tagged)))
+
+
+def get_flood(asa_handle, obj):
+    floods, n = _c.POINTER(_l.Tagged)(), _c.c_size_t()
+    status = _l.lib.get_flood(asa_handle or 0, _c.byref(_out(obj).c), _c.byref(floods), _c.byref(n))
+    if status:
+        return _code(status), None
+    try:
+        return errors.ok, [tagged_objective(_in(f.objective), _locator_in(f.source)) for f in floods[:n.value]]
+    finally:
+        _l.lib.floods_release(floods, n)
+
+
+def expire_flood(asa_handle, tagged_obj):
+    out = _out(tagged_obj.objective)
+    flood = _l.Tagged(objective=out.c)
+    source = _locator_out(tagged_obj.source)
+    if source:
+        flood.source = source
+    return _code(_l.lib.expire_flood(asa_handle or 0, _c.byref(flood)))
+
+
+if __name__ == "__main__":
+    _sys.exit("grasp is a module for ASAs to import")
