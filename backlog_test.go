@@ -52,11 +52,11 @@ func TestBacklogIsInOrder(t *testing.T) {
 		}
 		require.Equal(t, 3, b.len())
 		for id := range uint32(3) {
-			require.Equal(t, got{id: id}, <-waitFor(forever, b, taker))
+			require.Equal(t, got{id: id}, <-waitFor(t.Context(), b, taker))
 		}
 		var listeners []<-chan got
 		for range 3 {
-			listeners = append(listeners, waitFor(forever, b, taker))
+			listeners = append(listeners, waitFor(t.Context(), b, taker))
 		}
 		for id := range uint32(3) {
 			require.Nil(t, b.put(ask(id)))
@@ -72,7 +72,7 @@ func TestBacklogIsBounded(t *testing.T) {
 	require.Nil(t, b.put(ask(1)))
 	require.Nil(t, b.put(ask(2)))
 	require.NotNil(t, b.put(ask(3)))
-	_, err := b.get(forever, taker)
+	_, err := b.get(t.Context(), taker)
 	require.NoError(t, err)
 	require.Nil(t, b.put(ask(4)))
 }
@@ -83,7 +83,7 @@ func TestBacklogErrorsAreNotQueued(t *testing.T) {
 		b := newBacklog(2)
 		b.start(taker)
 		require.Nil(t, b.put(request{err: ErrIDClash}))
-		one, two := waitFor(forever, b, taker), waitFor(forever, b, taker)
+		one, two := waitFor(t.Context(), b, taker), waitFor(t.Context(), b, taker)
 		require.Nil(t, b.put(request{err: ErrIDClash}))
 		require.ErrorIs(t, (<-one).err, ErrIDClash)
 		require.Nil(t, b.put(ask(7)))
@@ -109,17 +109,17 @@ func TestA46BacklogStopWakesAll(t *testing.T) {
 		b.start(taker)
 		var listeners []<-chan got
 		for range 5 {
-			listeners = append(listeners, waitFor(forever, b, taker))
+			listeners = append(listeners, waitFor(t.Context(), b, taker))
 		}
 		b.stop(taker)
 		for _, l := range listeners {
 			require.ErrorIs(t, (<-l).err, ErrStopped)
 		}
-		require.ErrorIs(t, (<-waitFor(forever, b, taker)).err, ErrStopped)
+		require.ErrorIs(t, (<-waitFor(t.Context(), b, taker)).err, ErrStopped)
 		require.NotNil(t, b.put(ask(1)))
 		b.start(taker)
 		require.Nil(t, b.put(ask(2)))
-		require.Equal(t, got{id: 2}, <-waitFor(forever, b, taker))
+		require.Equal(t, got{id: 2}, <-waitFor(t.Context(), b, taker))
 	})
 }
 
@@ -130,17 +130,17 @@ func TestBacklogOfSeveralASAs(t *testing.T) {
 		other := &ASA{name: "other"}
 		b.start(taker)
 		b.start(other)
-		mine, theirs := waitFor(forever, b, taker), waitFor(forever, b, other)
+		mine, theirs := waitFor(t.Context(), b, taker), waitFor(t.Context(), b, other)
 		b.stop(taker)
 		require.ErrorIs(t, (<-mine).err, ErrStopped)
 		require.Empty(t, theirs)
-		require.ErrorIs(t, (<-waitFor(forever, b, taker)).err, ErrStopped)
+		require.ErrorIs(t, (<-waitFor(t.Context(), b, taker)).err, ErrStopped)
 		require.Nil(t, b.put(ask(1)))
 		require.Equal(t, got{id: 1}, <-theirs)
 		require.Nil(t, b.put(ask(2)))
 		b.start(taker)
 		b.stop(other)
-		require.Equal(t, got{id: 2}, <-waitFor(forever, b, taker), "what is queued is for who is left")
+		require.Equal(t, got{id: 2}, <-waitFor(t.Context(), b, taker), "what is queued is for who is left")
 		b.stopWith(ErrNoSecurity, func(*ASA) bool { return true })
 		require.False(t, b.listening())
 	})
@@ -170,12 +170,12 @@ func TestBacklogContextAndGone(t *testing.T) {
 		b := newBacklog(1)
 		b.start(taker)
 		why := errors.New("changed my mind")
-		ctx, cancel := context.WithCancelCause(forever)
+		ctx, cancel := context.WithCancelCause(t.Context())
 		cancelled := waitFor(ctx, b, taker)
 		gone := make(chan struct{})
 		other := &ASA{gone: gone}
 		b.start(other)
-		left, stays := waitFor(forever, b, other), waitFor(forever, b, taker)
+		left, stays := waitFor(t.Context(), b, other), waitFor(t.Context(), b, taker)
 		cancel(why)
 		r := <-cancelled
 		require.ErrorIs(t, r.err, ErrCancelled)
@@ -200,7 +200,7 @@ func TestBacklogLosesNothing(t *testing.T) {
 	for range listeners {
 		all.Go(func() {
 			for {
-				ctx, cancel := context.WithCancel(forever)
+				ctx, cancel := context.WithCancel(t.Context())
 				go cancel()
 				r, err := b.get(ctx, taker)
 				cancel()

@@ -1,4 +1,4 @@
-package grasp
+package grasp_test
 
 import (
 	"errors"
@@ -8,7 +8,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/bed"
 	"github.com/go-grasp/grasp/internal/netbed"
 	"github.com/go-grasp/grasp/internal/wire"
 )
@@ -33,8 +35,8 @@ func BenchmarkReal(b *testing.B) {
 	})
 	b.Run("GRASP", func(b *testing.B) {
 		server, client, heard := tracedPair(b, &acp.Layer2{Links: []string{"va1"}}, &acp.Layer2{Links: []string{"va0"}})
-		waitForLink(b, server.g)
-		waitForLink(b, client.g)
+		bed.WaitForLink(b, server.Instance())
+		bed.WaitForLink(b, client.Instance())
 		benchPair(b, server, client, heard)
 	})
 }
@@ -48,15 +50,15 @@ func BenchmarkStart(b *testing.B) {
 	netbed.VethPair(b, "va0", "va1")
 	netbed.LinkLocal(b, "va0")
 	netbed.LinkLocal(b, "va1")
-	server := newASA(b, newInstance(b, &acp.Layer2{Links: []string{"va1"}}), "server")
-	require.NoError(b, server.RegisterObj(stressed, RegisterOptions{Discoverable: true}))
-	waitForLink(b, server.g)
+	server := bed.NewASA(b, bed.NewInstance(b, &acp.Layer2{Links: []string{"va1"}}), "server")
+	require.NoError(b, server.RegisterObj(bed.Stressed, grasp.RegisterOptions{Discoverable: true}))
+	bed.WaitForLink(b, server.Instance())
 	for b.Loop() {
-		g, err := New(Config{Plane: &acp.Layer2{Links: []string{"va0"}}})
+		g, err := grasp.New(grasp.Config{Plane: &acp.Layer2{Links: []string{"va0"}}})
 		require.NoError(b, err)
 		client, err := g.RegisterASA("client")
 		require.NoError(b, err)
-		found, err := client.Discover(b.Context(), stressed, 0, DiscoverOptions{First: true})
+		found, err := client.Discover(b.Context(), bed.Stressed, 0, grasp.DiscoverOptions{First: true})
 		require.NoError(b, err)
 		require.NotEmpty(b, found)
 		b.StopTimer()
@@ -67,7 +69,7 @@ func BenchmarkStart(b *testing.B) {
 
 func benchFloor(b *testing.B, addr string) {
 	asked, err := (&wire.ReqNeg{SessionID: 1 << 31, Objective: wire.Objective{
-		Name: stressed.Name, Flags: stressed.flags(), LoopCount: stressed.LoopCount, Value: []byte{0},
+		Name: bed.Stressed.Name, Flags: wire.FlagDisc | wire.FlagNeg, LoopCount: bed.Stressed.LoopCount, Value: []byte{0},
 	}}).Append(nil)
 	require.NoError(b, err)
 	answer, err := (&wire.End{SessionID: 1 << 31, Accept: true}).Append(nil)
@@ -111,8 +113,8 @@ func benchFloor(b *testing.B, addr string) {
 		}
 		return err
 	}
-	b.Run("1", func(b *testing.B) { oneByOne(b, one) })
-	b.Run("64", func(b *testing.B) { inParallel(b, one) })
+	b.Run("1", func(b *testing.B) { bed.OneByOne(b, one) })
+	b.Run("64", func(b *testing.B) { bed.InParallel(b, one) })
 }
 
 // BenchmarkRealQUADS is BenchmarkReal's GRASP in a domain with a password.
@@ -123,7 +125,7 @@ func BenchmarkRealQUADS(b *testing.B) {
 	netbed.Sysctl(b, "net/ipv4/ip_local_port_range", "1024 65535")
 	netbed.VethPair(b, "va0", "va1")
 	server, client, heard := tracedPair(b, inDomain(&acp.Layer2{Links: []string{"va1"}}), inDomain(&acp.Layer2{Links: []string{"va0"}}))
-	waitForLink(b, server.g)
-	waitForLink(b, client.g)
+	bed.WaitForLink(b, server.Instance())
+	bed.WaitForLink(b, client.Instance())
 	benchPair(b, server, client, heard)
 }

@@ -90,7 +90,7 @@ func TestConfigDefaults(t *testing.T) {
 	require.NoError(t, err)
 	require.IsType(t, &acp.Layer2{}, cfg.Plane)
 	require.NotNil(t, cfg.Logger)
-	require.False(t, cfg.Logger.Enabled(forever, slog.LevelError), "silence")
+	require.False(t, cfg.Logger.Enabled(t.Context(), slog.LevelError), "silence")
 	require.Nil(t, cfg.Trace)
 }
 

@@ -1,17 +1,12 @@
 package grasp
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/go-grasp/grasp/acp"
 )
 
 // A-07: numbers, names and texts are those of the Python module, whose texts
@@ -109,97 +104,4 @@ func TestErrorText(t *testing.T) {
 	} {
 		require.Equal(t, c.text, c.err.Error())
 	}
-}
-
-// Errors of real calls name the objective, the peer and the cause.
-func TestErrorsOfCallsNameWhatFailed(t *testing.T) {
-	inBed(t, func(b *bed) {
-		o := neg("EX1", 1)
-		b.register(o)
-		nobody := NewLocator(netip.AddrPortFrom(b.peer.node.Addr(), 1))
-		err := b.request(o, &nobody, 0).done().err
-		require.ErrorContains(b, err, `negotiate "EX1" with [fd00::2:1]:1: Socket error sending negotiation request: `)
-		require.ErrorContains(b, err, "connection refused")
-
-		call, s, _ := b.asked(o)
-		require.NoError(b, s.Close())
-		require.EqualError(b, call.done().err, fmt.Sprintf(
-			`grasp: negotiate "EX1" with %v: Negotiation peer not listening: EOF`, netip.AddrPortFrom(b.peer.node.Addr(), b.peer.ep.Port())))
-
-		call, s, m := b.asked(o)
-		s.send(arr{99, m.id(b), "what is that?"})
-		require.ErrorContains(b, call.done().err, `the peer sent M_INVALID: "what is that?"`)
-
-		o.Value = string(make([]byte, 3000))
-		_, _, err = b.asa.ReqNegotiate(forever, o, b.peer.locator(), 0)
-		require.ErrorContains(b, err, `negotiate "EX1": Message too long: M_REQ_NEG of 30`)
-		require.ErrorContains(b, err, "the limit is 2048")
-
-		b.node.SetStatus(acp.Status{Reason: "the keys are gone"})
-		_, err = b.asa.Discover(forever, o, 0, DiscoverOptions{})
-		require.EqualError(b, err, `grasp: discover "EX1": No security: the keys are gone`)
-	})
-}
-
-// Timeouts are timeouts in the sense of package net, and other errors are not.
-func TestErrorTimeout(t *testing.T) {
-	isTimeout := func(err error) bool {
-		var timeout interface{ Timeout() bool }
-		return errors.As(err, &timeout) && timeout.Timeout()
-	}
-	inBed(t, func(b *bed) {
-		o := neg("EX1", 1)
-		b.register(o)
-		start := time.Now()
-		a := b.request(o, b.peer.locator(), 3*time.Second).within(ever)
-		isCode(b, a.err, ErrNoNegReply)
-		require.True(b, isTimeout(a.err), "%v", a.err)
-		require.Equal(b, 3*time.Second, a.at.Sub(start))
-
-		a = b.synchronize(syn("EX2", nil), b.peer.locator(), 3*time.Second).within(ever)
-		isCode(b, a.err, ErrNoSynchReply)
-		require.True(b, isTimeout(a.err), "%v", a.err)
-
-		s, err := b.asa.OpenSession(forever, o, b.peer.locator(), 0)
-		require.NoError(b, err)
-		_, err = s.Recv(forever, time.Second)
-		isCode(b, err, ErrNoReply)
-		require.True(b, isTimeout(err), "%v", err)
-
-		// A peer that cannot be reached: dialing times out, with the call or
-		// before.
-		b.links[0].SetDelay(time.Minute)
-		for timeout, want := range map[time.Duration]time.Duration{time.Second: time.Second, 0: 5 * time.Second} {
-			start = time.Now()
-			a = b.request(o, b.peer.locator(), timeout).within(ever)
-			isCode(b, a.err, ErrSockErrNegRq)
-			require.True(b, isTimeout(a.err), "%v", a.err)
-			require.Equal(b, want, a.at.Sub(start))
-		}
-		b.links[0].SetDelay(0)
-
-		ctx, cancel := context.WithTimeout(forever, time.Second)
-		defer cancel()
-		_, _, err = b.asa.ListenNegotiate(ctx, o)
-		isCode(b, err, ErrCancelled)
-		require.ErrorIs(b, err, context.DeadlineExceeded)
-		require.True(b, isTimeout(err), "%v", err)
-
-		_, _, err = b.asa.ReqNegotiate(forever, neg("EX3", nil), nil, 0)
-		isCode(b, err, ErrNotYourObj)
-		require.False(b, isTimeout(err), "%v", err)
-	})
-}
-
-// A closed instance is a closed thing in the sense of package net.
-func TestErrorOfClosedInstance(t *testing.T) {
-	inBed(t, func(b *bed) {
-		require.NoError(b, b.g.Close())
-		_, err := b.g.RegisterASA("late")
-		isCode(b, err, ErrNoASA)
-		require.ErrorIs(b, err, net.ErrClosed)
-		err = b.asa.RegisterObj(neg("EX1", nil), RegisterOptions{})
-		isCode(b, err, ErrNoASA)
-		require.ErrorIs(b, err, net.ErrClosed)
-	})
 }

@@ -1,4 +1,4 @@
-package grasp
+package grasp_test
 
 import (
 	"fmt"
@@ -9,7 +9,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/bed"
 	"github.com/go-grasp/grasp/internal/netbed"
 )
 
@@ -36,11 +38,11 @@ func TestIdleFootprint(t *testing.T) {
 		names = append(names, here)
 	}
 	heap, goroutines := footprint()
-	g := newInstance(t, &acp.Layer2{Links: names, IPv4: true})
-	a := newASA(t, g, "idle")
+	g := bed.NewInstance(t, &acp.Layer2{Links: names, IPv4: true})
+	a := bed.NewASA(t, g, "idle")
 	for i := range objectives {
-		o := Objective{Name: fmt.Sprintf("example.com:idle-%d", i), Neg: i%2 == 0, Synch: i%2 == 1, Value: i}
-		require.NoError(t, a.RegisterObj(o, RegisterOptions{Discoverable: true}))
+		o := grasp.Objective{Name: fmt.Sprintf("example.com:idle-%d", i), Neg: i%2 == 0, Synch: i%2 == 1, Value: i}
+		require.NoError(t, a.RegisterObj(o, grasp.RegisterOptions{Discoverable: true}))
 		if o.Synch {
 			require.NoError(t, a.ListenSynchronize(o))
 		}

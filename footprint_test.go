@@ -1,4 +1,4 @@
-package grasp
+package grasp_test
 
 import (
 	"context"
@@ -9,7 +9,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp/memory"
+	"github.com/go-grasp/grasp/internal/bed"
 )
 
 // Ten thousand negotiations are open at the same time. Both ends are in this
@@ -23,31 +25,31 @@ func TestOpenNegotiationsFootprint(t *testing.T) {
 	defer cancel()
 	n := memory.NewNetwork(1)
 	l := n.NewLink(memory.LinkConfig{})
-	server, client := stressPair(t, n.NewNode("server", l), n.NewNode("client", l))
-	sessions := make(chan *Session, open)
+	server, client := bed.StressPair(t, n.NewNode("server", l), n.NewNode("client", l))
+	sessions := make(chan *grasp.Session, open)
 	var listening, asking sync.WaitGroup
-	for range stressListeners {
+	for range bed.StressListeners {
 		listening.Go(func() {
-			for range open / stressListeners {
-				s, _, err := server.ListenNegotiate(ctx, stressed)
+			for range open / bed.StressListeners {
+				s, _, err := server.ListenNegotiate(ctx, bed.Stressed)
 				if assert.NoError(t, err) {
 					sessions <- s
 				}
 			}
 		})
 	}
-	require.True(t, soonTrue(func() bool { return server.g.objectives.backlogOf(stressed.Name).listening() }))
-	peer, err := client.Discover(t.Context(), stressed, 0, DiscoverOptions{First: true})
+	require.True(t, bed.SoonTrue(func() bool { return bed.Listens(server.Instance(), bed.Stressed.Name) }))
+	peer, err := client.Discover(t.Context(), bed.Stressed, 0, grasp.DiscoverOptions{First: true})
 	require.NoError(t, err)
 	require.NotEmpty(t, peer)
 
 	before := residentMemory()
 	for i := range open {
 		if i%burst == 0 {
-			require.True(t, soonTrue(func() bool { return len(sessions) == i }))
+			require.True(t, bed.SoonTrue(func() bool { return len(sessions) == i }))
 		}
 		asking.Go(func() {
-			o := stressed
+			o := bed.Stressed
 			o.Value = i
 			s, agreed, err := client.ReqNegotiate(ctx, o, &peer[0], 0)
 			ok := assert.NoError(t, err) && assert.Nil(t, s) && assert.EqualValues(t, i, agreed.Value)
@@ -61,7 +63,7 @@ func TestOpenNegotiationsFootprint(t *testing.T) {
 	during := residentMemory()
 	t.Logf("%d MiB for %d negotiations at both ends", (during-before)>>20, open)
 	assert.Less(t, during, before+400<<20)
-	assert.Len(t, server.g.Snapshot().Sessions, open)
+	assert.Len(t, server.Instance().Snapshot().Sessions, open)
 	for range open {
 		require.NoError(t, (<-sessions).EndNegotiate(true, ""))
 	}

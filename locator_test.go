@@ -1,10 +1,8 @@
 package grasp
 
 import (
-	"fmt"
 	"net/netip"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -48,84 +46,4 @@ func TestFit(t *testing.T) {
 			}
 		}
 	}
-}
-
-// option returns a locator option with an address.
-func addressOption(s string) arr {
-	addr := netip.MustParseAddr(s)
-	if addr.Is4() {
-		return arr{104, addr.AsSlice(), 6, 1}
-	}
-	return arr{103, addr.AsSlice(), 6, 1}
-}
-
-// RFC 8990 section 2.9.5: an IPv4 address in the form of an IPv6 one is judged
-// like the IPv4 address that a socket takes it for, in a response and in a
-// Divert.
-func TestUselessLocatorsInResponses(t *testing.T) {
-	inBed(t, func(b *bed) {
-		call := b.discover(syn("EX1", nil), time.Minute, DiscoverOptions{First: true})
-		m := b.peer.only()
-		bad := append(append([]string{}, useless...), loopbacks...)
-		response, divert := arr{2, m.id(b), m.items(b)[2], 60000}, arr{100}
-		for _, s := range bad {
-			response = append(response, addressOption(s))
-			divert = append(divert, addressOption(s))
-		}
-		response = append(response, addressOption("::ffff:192.0.2.1"), addressOption("192.0.2.1"))
-		divert = append(divert, addressOption("fe80::1"), addressOption("::ffff:169.254.1.1"), addressOption("::ffff:192.0.2.2"))
-		b.peer.respond(m, append(response, divert))
-		found := call.ok().found
-		require.Equal(b, []string{"[::ffff:192.0.2.1]:1", "192.0.2.1:1", "[::ffff:192.0.2.2]:1"}, texts(found))
-		b.wantDrop(ReasonBadLocator, 2*len(bad)+2)
-	})
-}
-
-// RFC 8990 section 2.8.11: what a flood gives as a locator leads to its
-// objective. Addresses that cannot are not cached, and the others of the same
-// message are; it is relayed bit for bit.
-func TestUselessLocatorsInFloods(t *testing.T) {
-	inBedOf(t, 2, Config{}, func(b *bed) {
-		bad := append(append([]string{}, useless...), loopbacks...)
-		for i, s := range bad {
-			b.peer.multicast(arr{9, 100 + i, b.peer.addr(), 60000,
-				arr{arr{"EX1", 5, 6, s}, addressOption(s)}, arr{arr{"EX2", 5, 6, s}, arr{}}})
-			require.Empty(b, b.flooded("EX1"), s)
-			require.Equal(b, []any{s}, b.flooded("EX2"))
-			b.wantDrop(ReasonBadLocator, i+1)
-			b.far.only().is(b, fmt.Sprintf(`[9, %%d, %s, 60000, [["EX1", 5, 5, %q], [%d, %s, 6, 1]], [["EX2", 5, 6, %q], []]]`,
-				hx(b.peer.addr()), s, addressOption(s)[0], hx(addressOption(s)[1].([]byte)), s))
-		}
-		b.peer.multicast(arr{9, 7, b.peer.addr(), 60000, arr{arr{"EX1", 5, 6, "v4"}, addressOption("::ffff:192.0.2.1")}})
-		got, err := b.asa.GetFlood(syn("EX1", nil))
-		require.NoError(b, err)
-		require.Len(b, got, 1)
-		require.Equal(b, "[::ffff:192.0.2.1]:1", got[0].Source.String())
-		require.NoError(b, b.asa.ExpireFlood(got[0]))
-		require.Empty(b, b.flooded("EX1"))
-	})
-}
-
-// What leads nowhere is refused from callers, too, with an error that says why:
-// but :: in a flood means the link.
-func TestUselessLocatorsOfCallers(t *testing.T) {
-	inBed(t, func(b *bed) {
-		o := syn("EX1", "value")
-		b.register(o)
-		for _, s := range useless {
-			l := Locator{IP: netip.MustParseAddr(s), Port: 1}
-			_, err := b.asa.Synchronize(forever, syn("EX9", nil), &l, 0)
-			isCode(b, err, ErrUnusableLocator)
-			isCode(b, b.asa.RegisterObj(syn("EX2", nil), RegisterOptions{Locators: []Locator{l}}), ErrInvalidLoc)
-			err = b.asa.Flood(0, TaggedObjective{Objective: o, Source: &l})
-			if s == "::" {
-				require.NoError(b, err)
-				b.peer.only()
-				continue
-			}
-			isCode(b, err, ErrInvalidLoc)
-			require.ErrorContains(b, err, "address")
-		}
-		b.peer.none()
-	})
 }

@@ -78,40 +78,6 @@ func TestA06EncodedCBORIsTag24(t *testing.T) {
 	}
 }
 
-func TestValuesThatCannotBeSent(t *testing.T) {
-	deep := any(1)
-	for range 64 {
-		deep = []any{deep}
-	}
-	for name, v := range map[string]any{
-		"a channel":             make(chan int),
-		"a function":            func() {},
-		"encoded, but cut":      EncodedCBOR{0x82, 0x01},
-		"encoded, two items":    EncodedCBOR{0x01, 0x01},
-		"encoded, nothing":      EncodedCBOR{},
-		"encoded, not UTF-8":    EncodedCBOR{0x61, 0xff},
-		"encoded, a lone break": EncodedCBOR{0xff},
-		"text, not UTF-8":       "\xff",
-		"raw, but cut":          cbor.RawMessage{0x82, 0x01},
-		"too deep":              deep,
-	} {
-		t.Run(name, func(t *testing.T) {
-			inBed(t, func(b *bed) {
-				b.register(neg("EX1", nil), syn("EX2", nil))
-				_, _, err := b.asa.ReqNegotiate(forever, neg("EX1", v), b.peer.locator(), 0)
-				require.Contains(b, []ErrorCode{ErrCBORFail, ErrUnspec}, Code(err), "%v", err)
-				err = b.asa.ListenSynchronize(syn("EX2", v))
-				require.Contains(b, []ErrorCode{ErrCBORFail, ErrUnspec}, Code(err), "%v", err)
-				err = b.asa.Flood(0, TaggedObjective{Objective: syn("EX2", v)})
-				require.Contains(b, []ErrorCode{ErrCBORFail, ErrUnspec}, Code(err), "%v", err)
-				b.peer.none()
-				b.peer.notDialed()
-				require.Empty(b, b.g.Snapshot().Floods)
-			})
-		})
-	}
-}
-
 func TestDecode(t *testing.T) {
 	type params struct {
 		Currency string
@@ -203,7 +169,7 @@ func TestRegisterObjWhileLeaving(t *testing.T) {
 	g := newInstance(t, memory.NewNetwork(1).NewNode("x"))
 	a := newASA(t, g, "x")
 	a.left = true
-	isCode(t, a.RegisterObj(neg("EX1", nil), RegisterOptions{}), ErrNoASA)
+	isCode(t, a.RegisterObj(Objective{Name: "EX1", Neg: true}, RegisterOptions{}), ErrNoASA)
 	require.Empty(t, g.Snapshot().Objectives)
 }
 
@@ -214,4 +180,15 @@ func TestD03N03NoLoopCountMeansTheDefault(t *testing.T) {
 	require.EqualValues(t, DefaultLoopCount, o.LoopCount)
 	require.EqualValues(t, DefaultLoopCount, Objective{Name: "EX1"}.withoutValue().LoopCount)
 	require.Equal(t, 600*time.Millisecond, discoveryTime(Objective{Name: "EX1"}))
+}
+
+// Encode gives what Tag 24 carries, and Decode takes it back.
+func TestEncode(t *testing.T) {
+	e, err := Encode([]any{"Example 2 value=", 200})
+	require.NoError(t, err)
+	var v []any
+	require.NoError(t, Objective{Value: e}.Decode(&v))
+	require.Equal(t, []any{"Example 2 value=", int64(200)}, v)
+	_, err = Encode(make(chan int))
+	isCode(t, err, ErrCBORFail)
 }

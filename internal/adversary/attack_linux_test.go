@@ -59,7 +59,10 @@ func newBesieged(t testing.TB) *besieged {
 	start := func(name, link string) *grasp.ASA {
 		netbed.LinkLocal(t, link)
 		account := newAccountant()
-		g := bed.InstanceWith(t, &acp.Layer2{Links: []string{link}}, func(c *grasp.Config) { c.Trace = account.note })
+		g := bed.InstanceWith(t, &acp.Layer2{Links: []string{link}}, func(c *grasp.Config) {
+			c.Trace = account.note
+			c.MaxWaits, c.MaxWait = hostileWaits, time.Hour
+		})
 		a := bed.NewASA(t, g, name)
 		for _, o := range []grasp.Objective{bed.Stressed, bed.Neg(bait, nil), bed.Syn("value", nil)} {
 			require.NoError(t, a.RegisterObj(o, grasp.RegisterOptions{}))

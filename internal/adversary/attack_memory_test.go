@@ -38,6 +38,7 @@ func besiege(t *testing.T, test func(t *testing.T, s *siege)) {
 			g := bed.InstanceWith(t, n.NewNode(name, l), func(c *grasp.Config) {
 				c.Trace = account.note
 				c.IdlePerPeer = 4096 // fewer than come
+				c.MaxWaits, c.MaxWait = hostileWaits, time.Hour
 			})
 			a := bed.NewASA(t, g, name)
 			for _, o := range []grasp.Objective{bed.Stressed, bed.Neg(bait, nil), bed.Syn("value", nil)} {

@@ -448,13 +448,13 @@ var attacks = []attack{
 	}},
 	{"M_WAIT for ever", false, func(h *hostile) {
 		wants := []string{receivedAs(wire.TypeReqNeg), droppedAs(grasp.ReasonTooManyWaits), receivedAs(wire.TypeWait)}
-		for range 100 {
+		for range hostileWaits {
 			wants = append(wants, receivedAs(wire.TypeWait), droppedAs(grasp.ReasonLongWait))
 		}
 		id := h.id()
 		h.each(func(c *acp.Stream) {
 			h.begin(c, id)
-			for range 101 {
+			for range hostileWaits + 1 {
 				_, _ = c.Write(mustEncode(arr{7, id, uint32(math.MaxUint32)}))
 			}
 			drain(c, time.Minute)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -245,3 +246,27 @@ func WaitForLink(t testing.TB, g *grasp.Instance) {
 // DiscoveryLasts is how long a discovery takes by default, with the default loop
 // count.
 const DiscoveryLasts = 600 * time.Millisecond
+
+// InParallel runs f, which is one operation, in some 64 goroutines.
+func InParallel(b *testing.B, f func() error) {
+	b.SetParallelism(max(64/runtime.GOMAXPROCS(0), 1))
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if err := f(); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+}
+
+// OneByOne runs f again and again.
+func OneByOne(b *testing.B, f func() error) {
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := f(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

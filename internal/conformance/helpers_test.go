@@ -8,5 +8,6 @@ type arr = []any
 // What the instance does without being told in its Config.
 const (
 	dialTimeout            = 5 * time.Second
-	respondersPerNeighbour = 64 // responses under way to one neighbour
+	maxResponders          = 256 // responses under way
+	respondersPerNeighbour = 64  // of them to one neighbour
 )
