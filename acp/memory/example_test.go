@@ -8,7 +8,9 @@ import (
 	"log"
 	"net/netip"
 	"syscall"
+	"time"
 
+	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/acp/memory"
 )
 
@@ -88,4 +90,62 @@ func ExampleNode_Kill() {
 	// Output:
 	// connected to fd00::3:1
 	// no path: true
+}
+
+// What can happen to a network: links that delay, lose and go down, nodes that
+// move, get other addresses, lose their protection and die.
+func ExampleLink() {
+	n := memory.NewNetwork(1)
+	lan := n.NewLink(memory.LinkConfig{Name: "lan"})
+	lan.SetDelay(10 * time.Millisecond)
+	lan.SetJitter(time.Millisecond)
+	lan.SetLoss(0.5)
+	remove := lan.Tap(func(p memory.Packet) { fmt.Printf("%s sends %q\n", p.From.Name(), p.Data) })
+
+	alice, bob := n.NewNode("alice", lan), n.NewNode("bob")
+	bob.Attach(lan)
+	ep, err := alice.Open()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer ep.Close()
+	if err := ep.Send(ep.Links()[0].Index, []byte("hello")); err != nil {
+		log.Fatal(err)
+	}
+	remove()
+	fmt.Println(lan.Name(), lan.Stats().Sent, "sent")
+
+	lan.Cut(alice, bob) // from each other, not from others
+	lan.Mend(alice, bob)
+	lan.Down()
+	lan.Up()
+	bob.RenumberLink(lan)
+	bob.Renumber()
+	if err := bob.SetAddr(netip.MustParseAddr("2001:db8::1")); err != nil {
+		log.Fatal(err)
+	}
+	_, on := bob.Link(lan)
+	fmt.Println(bob.Name(), bob.Addr(), on)
+	bob.SetStatus(acp.Status{Reason: "the certificate ran out"})
+	fmt.Println(bob.Status().Reason)
+	bob.Detach(lan)
+	bob.Kill()
+	// Output:
+	// alice sends "hello"
+	// lan 1 sent
+	// bob 2001:db8::1 true
+	// the certificate ran out
+}
+
+// A stream from a node to itself.
+func ExamplePipe() {
+	dialed, accepted, err := memory.Pipe()
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Fprint(dialed, "hello")
+	dialed.Close()
+	text, err := io.ReadAll(accepted)
+	fmt.Printf("%s %v\n", text, err)
+	// Output: hello <nil>
 }
