@@ -179,36 +179,48 @@ func (g *Instance) localLocators(name string, asking *ASA) []Locator {
 		return nil
 	}
 	link := 0 // a link-local address is of use with its link only
-	if links := g.ep.Links(); len(links) > 0 {
+	links := g.ep.Links()
+	if len(links) > 0 {
 		link = links[0].Index
 	}
 	var out []Locator
-	for _, w := range g.replyLocators(o, link) {
+	for _, w := range g.registeredLocators(o, link) {
 		out = append(out, decodeLocator(w, link))
+	}
+	if o.locators == nil {
+		own := g.Locator()
+		if o.local && len(links) > 0 {
+			own.IP = links[0].Addr
+		}
+		own.IfIndex = link
+		out = append(out, own)
 	}
 	return out
 }
 
 // replyLocators returns the locators that a response on a link gives.
 func (g *Instance) replyLocators(o offer, link int) []wire.Locator {
-	if o.locators != nil {
-		var on acp.Link
-		links := g.ep.Links()
-		if i := slices.IndexFunc(links, func(l acp.Link) bool { return l.Index == link }); i >= 0 {
-			on = links[i]
-		}
-		var out []wire.Locator
-		for _, l := range o.locators {
-			if l.isFor(on) {
-				out = append(out, l.Locator)
-			}
-		}
-		return out
+	if o.locators == nil {
+		return g.ownLocators(link, o.local || g.cfg.DULL)
 	}
-	if own, ok := g.ownLocator(link, o.local || g.cfg.DULL); ok {
-		return []wire.Locator{own}
+	return g.registeredLocators(o, link)
+}
+
+// registeredLocators returns the locators that an ASA registered which may be
+// given on a link.
+func (g *Instance) registeredLocators(o offer, link int) []wire.Locator {
+	var on acp.Link
+	links := g.ep.Links()
+	if i := slices.IndexFunc(links, func(l acp.Link) bool { return l.Index == link }); i >= 0 {
+		on = links[i]
 	}
-	return nil
+	var out []wire.Locator
+	for _, l := range o.locators {
+		if l.isFor(on) {
+			out = append(out, l.Locator)
+		}
+	}
+	return out
 }
 
 // question returns an M_DISCOVERY with a new session ID that leads to the search.

@@ -246,27 +246,46 @@ func (from origin) check(w wire.Locator) error {
 // isLinkLocal says that a locator is of use on one link only.
 func isLinkLocal(w wire.Locator) bool { return cache.OnLinkOnly(w.Addr) }
 
-// ownLocator returns the locator of this instance for a peer on a link (0:
-// the instance itself or a peer beyond the link). local asks for the
-// link-local address. It is false if there is no address to give.
-func (g *Instance) ownLocator(link int, local bool) (wire.Locator, bool) {
-	addr := g.ep.Addr()
-	if links := g.ep.Links(); local || !addr.IsValid() {
-		i := slices.IndexFunc(links, func(l acp.Link) bool { return l.Index == link })
-		switch {
-		case i >= 0:
-			addr = links[i].Addr
-		case link == 0 && len(links) > 0:
-			addr = links[0].Addr
-		case link == 0:
-			addr = netip.IPv6Loopback()
-		default:
-			return wire.Locator{}, false
+// ownLocators returns the locators of this instance for a peer on a link (0:
+// beyond the links), the best one first. local asks for the address on the link
+// alone.
+func (g *Instance) ownLocators(link int, local bool) []wire.Locator {
+	addrs := acp.Addrs(g.ep, link)
+	if local {
+		addrs = nil
+		for _, l := range g.ep.Links() {
+			if l.Index == link {
+				addrs = []netip.Addr{l.Addr}
+			}
 		}
 	}
-	w, err := NewLocator(netip.AddrPortFrom(addr, g.ep.Port())).encode()
-	return w, err == nil
+	var out []wire.Locator
+	for _, a := range addrs {
+		if w, err := NewLocator(netip.AddrPortFrom(a, g.ep.Port())).encode(); err == nil {
+			out = append(out, w)
+		}
+	}
+	return out
 }
+
+// Addr returns the address by which others reach the instance, and the port of
+// all its ASAs: what an ASA says to others by means other than GRASP. It is the
+// one that nodes beyond the link use, if there is one, else that of the first
+// link, with the decimal interface index as its zone, else ::1. It changes as
+// the network does.
+func (g *Instance) Addr() netip.AddrPort {
+	addr := g.ep.Addr()
+	if links := g.ep.Links(); !addr.IsValid() || g.cfg.DULL {
+		addr = netip.IPv6Loopback()
+		if len(links) > 0 {
+			addr = links[0].Addr
+		}
+	}
+	return netip.AddrPortFrom(addr, g.ep.Port())
+}
+
+// Locator is [Instance.Addr] as a locator.
+func (g *Instance) Locator() Locator { return NewLocator(g.Addr()) }
 
 // isOwn says that an address and port are this instance's own.
 func (g *Instance) isOwn(at netip.AddrPort) bool {
@@ -274,6 +293,6 @@ func (g *Instance) isOwn(at netip.AddrPort) bool {
 		return false
 	}
 	addr := at.Addr()
-	return addr == g.ep.Addr() || addr.IsLoopback() ||
+	return addr.IsLoopback() || slices.Contains(acp.Addrs(g.ep, 0), addr) ||
 		slices.ContainsFunc(g.ep.Links(), func(l acp.Link) bool { return l.Addr == addr })
 }

@@ -2,6 +2,7 @@ package acp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -23,12 +24,20 @@ import (
 //
 // Links that come, go or change are noticed within tens of milliseconds on
 // Linux, where the kernel tells of them, and within about a second elsewhere.
+// Why an interface is no link is what [Interfaces] says of an endpoint.
+//
+// What the system refuses costs what it is for and no more, and is told by
+// Interfaces, too. Without netlink, Linux is asked for interfaces and addresses
+// by other means every second. A socket that may join the group on no more links
+// is helped by another; a join that fails all the same is tried again after a
+// second, and then after up to a minute.
 //
 // The zero value is ready for use. Fields must not be changed after Open.
 type Layer2 struct {
 	// Links holds the names of the interfaces to use. A name need not exist
-	// yet. Empty means every interface that is up, capable of multicast and
-	// not a loopback.
+	// yet. Empty means every interface that is up, capable of multicast by its
+	// flags, neither a loopback nor a port of a bridge. What is named is used
+	// whatever it is: tunnels often carry multicast and do not say so.
 	//
 	// A loopback interface is used only if it is named here. Linux has no
 	// route for IPv6 multicast on it by default, so that Send fails with
@@ -77,7 +86,7 @@ func (l *Layer2) Status() Status {
 // It fails if the system has no IPv6 at all and IPv4 is off, but not if there
 // is no link.
 func (l *Layer2) Open() (Endpoint, error) {
-	e, err := openLayer2(l, hostSystem())
+	e, err := openLayer2(l, hostSystem(l.Links))
 	if err != nil {
 		return nil, err
 	}
@@ -95,6 +104,7 @@ func openLayer2(l *Layer2, sys system) (_ *layer2Endpoint, err error) {
 		members: make(map[int]*member),
 
 		accepted: make(chan accepted, 1),
+		hearing:  hearing{turn: make(chan struct{}, 1), packets: make(chan *packet)},
 	}
 	defer func() {
 		if err != nil {
@@ -108,15 +118,20 @@ func openLayer2(l *Layer2, sys system) (_ *layer2Endpoint, err error) {
 		return nil, fmt.Errorf("acp: layer 2: %w", explain(err))
 	}
 	for _, f := range e.families() {
-		if err = f.prepare(); err != nil {
+		refused, err := f.prepare()
+		if err != nil {
 			return nil, fmt.Errorf("acp: layer 2: %w", err)
 		}
+		e.refused = append(e.refused, refused...)
 	}
 
 	// Before the first look, so that no change falls between them.
 	e.events, err = sys.subscribe(e.four != nil)
-	if err != nil {
-		e.events, err = nil, nil // the timer serves
+	if err != nil { // the timer serves
+		if !errors.Is(err, errors.ErrUnsupported) {
+			e.refused = append(e.refused, fmt.Errorf("changes are noticed after a second only: %w", err))
+		}
+		e.events, err = nil, nil
 	}
 	e.evented.Store(e.events != nil)
 
@@ -125,9 +140,7 @@ func openLayer2(l *Layer2, sys system) (_ *layer2Endpoint, err error) {
 	next := e.refresh()
 	e.drainChanged()
 	e.listenShared()
-	if e.six != nil && e.four != nil {
-		e.startBoth()
-	}
+	e.startHearing()
 	e.done.Go(func() { e.watch(next) })
 	if e.events != nil {
 		e.done.Go(func() { e.listen(e.events) })

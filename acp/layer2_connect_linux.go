@@ -39,13 +39,11 @@ func connect(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 	if isConnecting(err) {
 		err = c.wait(ctx, sa)
 	}
-	if err = os.NewSyscallError("connect", err); err == nil {
-		err = os.NewSyscallError("setsockopt TCP_NODELAY", syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1))
-	}
 	if err != nil {
 		_ = c.Close()
-		return nil, err
+		return nil, os.NewSyscallError("connect", err)
 	}
+	_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1)
 	return c, nil
 }
 

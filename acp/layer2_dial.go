@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"slices"
 	"strconv"
 	"syscall"
 
@@ -92,8 +91,7 @@ func (st *layer2State) isHere(a netip.Addr, link int) bool {
 	if l := st.byIndex[link]; l != nil {
 		return a == l.Addr
 	}
-	return a == st.addr || a.IsLoopback() ||
-		slices.ContainsFunc(st.only4, func(l *linkState) bool { return a == l.Addr })
+	return a.IsLoopback() || st.here[a]
 }
 
 // noKeepAlive turns off TCP's own probes, which cost four system calls at each

@@ -21,7 +21,8 @@ type layer2Endpoint struct {
 	shared    bool          // it listens for streams on Port too; see listenShared
 	accepted  chan accepted // from the listener on Port; holds one
 	events    eventSource   // nil: there is none
-	both      both          // how both versions of IP are heard
+	hearing   hearing       // how several sockets are heard
+	refused   []error       // what the system does not do for the sockets
 
 	state   atomic.Pointer[layer2State]
 	changed chan struct{} // holds one: something changed
@@ -45,7 +46,11 @@ type layer2State struct {
 	byIndex map[int]*linkState
 	only4   []*linkState   // links that run over IPv4
 	names   map[string]int // of all interfaces
-	addr    netip.Addr
+	own     []ownAddr
+	here    map[netip.Addr]bool // own, and those of only4
+	addr    netip.Addr          // the best of own
+	all     []Interface
+	amiss   error // what is wrong with all
 }
 
 // linkState is a link in use.

@@ -22,7 +22,7 @@ type layer2With struct {
 }
 
 func (p *layer2With) Open() (Endpoint, error) {
-	sys := hostSystem()
+	sys := hostSystem(p.Links)
 	p.change(&sys)
 	e, err := openLayer2(&p.Layer2, sys)
 	if err != nil {

@@ -14,14 +14,24 @@ import (
 // family is a version of IP, with the sockets for its multicasts. A link runs
 // over one of them.
 type family struct {
-	network    string     // as package net has it: udp6 or udp4
-	group      netip.Addr // of GRASP
-	recv       *net.UDPConn
-	groups     grouper // recv
-	packetInfo bool    // datagrams come with their destination and interface
+	network    string      // as package net has it: udp6 or udp4
+	group      netip.Addr  // of GRASP
+	receiver               // the first
+	more       []*receiver // for links on which those before may not join; refresh only
+	packetInfo bool        // datagrams come with their destination and interface
 	send       *net.UDPConn
 	rawSend    syscall.RawConn
 }
+
+// receiver is a socket on the port of GRASP.
+type receiver struct {
+	conn   *net.UDPConn
+	groups grouper // conn
+}
+
+// maxReceivers bounds the further sockets of a family. Linux lets each join on
+// 20 links over IPv4, and on hundreds over IPv6.
+const maxReceivers = 1000
 
 // grouper is what is alike in the packages ipv4 and ipv6.
 type grouper interface {
@@ -31,11 +41,18 @@ type grouper interface {
 
 // newFamily6 and newFamily4 take the socket on the port of GRASP.
 func newFamily6(recv *net.UDPConn) *family {
-	return &family{network: "udp6", group: Group6, recv: recv, groups: ipv6.NewPacketConn(recv)}
+	return &family{network: "udp6", group: Group6, receiver: *newReceiver("udp6", recv)}
 }
 
 func newFamily4(recv *net.UDPConn) *family {
-	return &family{network: "udp4", group: Group4, recv: recv, groups: ipv4.NewPacketConn(recv)}
+	return &family{network: "udp4", group: Group4, receiver: *newReceiver("udp4", recv)}
+}
+
+func newReceiver(network string, conn *net.UDPConn) *receiver {
+	if network == "udp4" {
+		return &receiver{conn, ipv4.NewPacketConn(conn)}
+	}
+	return &receiver{conn, ipv6.NewPacketConn(conn)}
 }
 
 // minMTU is what a link needs to carry every multicast whole. IPv6 has it by
@@ -45,53 +62,100 @@ const minMTU = 1280
 // prepare sets the options of both sockets. Other processes of this host hear
 // what is sent. The hop limit is 1, as everybody's: the scope of the group
 // keeps packets on the link already, and this keeps them there if a router is
-// wrong about that.
-func (f *family) prepare() error {
-	var err error
+// wrong about that. It returns what the system refuses, and an error if that is
+// too much.
+func (f *family) prepare() (refused []error, err error) {
 	if f.rawSend, err = f.send.SyscallConn(); err != nil {
-		return fmt.Errorf("sender: %w", err)
+		return nil, fmt.Errorf("sender: %w", err)
 	}
-	// Every socket on the port queues what any socket joined, by any link. The
-	// system may grant less.
-	_ = f.recv.SetReadBuffer(readBuffer)
+	var loop, hops error
 	if f.group.Is4() {
 		p := ipv4.NewPacketConn(f.send)
-		err = errors.Join(p.SetMulticastLoopback(true), p.SetMulticastTTL(1))
+		loop, hops = p.SetMulticastLoopback(true), p.SetMulticastTTL(1)
 	} else {
 		p := ipv6.NewPacketConn(f.send)
-		err = errors.Join(p.SetMulticastLoopback(true), p.SetMulticastHopLimit(1))
+		loop, hops = p.SetMulticastLoopback(true), p.SetMulticastHopLimit(1)
 	}
-	if err != nil {
-		return fmt.Errorf("sender: multicast loopback and hop limit: %w", err)
+	if loop != nil {
+		refused = append(refused, fmt.Errorf("%s: other programs on this host may not hear us: multicast loopback: %w", f.network, loop))
 	}
-	switch g := f.groups.(type) {
+	if hops != nil {
+		refused = append(refused, fmt.Errorf("%s: hop limit of multicasts: %w", f.network, hops))
+	}
+	if errors.Is(loop, net.ErrClosed) {
+		return nil, fmt.Errorf("sender: %w", loop)
+	}
+	if err := f.receiver.prepare(f); err != nil {
+		refused = append(refused, err)
+	} else {
+		f.packetInfo = true
+	}
+	return refused, nil
+}
+
+// prepare sets the options of a socket that receives. An error says that
+// datagrams come without their destination and interface: then origin makes do
+// with their source.
+func (r *receiver) prepare(f *family) (err error) {
+	// Every socket on the port queues what any socket joined, by any link. The
+	// system may grant less.
+	_ = r.conn.SetReadBuffer(readBuffer)
+	switch g := r.groups.(type) {
 	case *ipv4.PacketConn:
 		err = g.SetControlMessage(ipv4.FlagDst|ipv4.FlagInterface, true)
 	case *ipv6.PacketConn:
 		err = g.SetControlMessage(ipv6.FlagDst|ipv6.FlagInterface, true)
 	}
-	// Windows has no packet information (golang/go#77598): origin makes do
-	// with the zone of the source there.
-	f.packetInfo = err == nil
-	if err != nil && needPacketInfo {
-		return fmt.Errorf("receiver: the system tells no interface with a packet: %w", err)
+	if err != nil {
+		return fmt.Errorf("%s: the system tells no interface with a packet: %w", f.network, err)
 	}
 	return nil
 }
 
-// join joins the group on an interface. That it is joined already is success.
-func (f *family) join(index int) error {
-	err := f.groups.JoinGroup(&net.Interface{Index: index}, &net.UDPAddr{IP: f.group.AsSlice()})
+// join joins a group on an interface. That it is joined already is success.
+func (r *receiver) join(group netip.Addr, index int) error {
+	err := r.groups.JoinGroup(&net.Interface{Index: index}, &net.UDPAddr{IP: group.AsSlice()})
 	if err != nil && !isInUse(err) {
-		return fmt.Errorf("acp: join %v on link %d: %w", f.group, index, err)
+		if other := joinOtherwise(r.conn, group, index); other == nil || isInUse(other) {
+			return nil
+		}
+		return fmt.Errorf("join %v: %w", group, err)
 	}
 	return nil
 }
 
-// leave leaves the group on an interface, which may be gone. There is nothing
+// leave leaves a group on an interface, which may be gone. There is nothing
 // to be done if it fails.
-func (f *family) leave(index int) {
-	_ = f.groups.LeaveGroup(&net.Interface{Index: index}, &net.UDPAddr{IP: f.group.AsSlice()})
+func (r *receiver) leave(group netip.Addr, index int) {
+	if r.groups.LeaveGroup(&net.Interface{Index: index}, &net.UDPAddr{IP: group.AsSlice()}) != nil {
+		leaveOtherwise(r.conn, group, index)
+	}
+}
+
+// isFull is true if a socket may join on no more links.
+func isFull(err error) bool {
+	return errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.ENOMEM)
+}
+
+// join joins the group on an interface, by the first socket that may.
+func (e *layer2Endpoint) join(f *family, index int) (*receiver, error) {
+	err := f.receiver.join(f.group, index)
+	if err == nil {
+		return &f.receiver, nil
+	}
+	if !isFull(err) {
+		return nil, err
+	}
+	for _, r := range f.more {
+		if r.join(f.group, index) == nil {
+			return r, nil
+		}
+	}
+	r, more := e.hearMore(f, index)
+	if more != nil {
+		return nil, fmt.Errorf("%w; %w", err, more)
+	}
+	return r, nil
 }
 
 // control returns the control message that picks a link and its address. The

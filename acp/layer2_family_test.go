@@ -37,8 +37,9 @@ func TestLayer2Families(t *testing.T) {
 		"Only6":   {nil, syscall.EAFNOSUPPORT, true, false},
 		"Only4":   {syscall.EAFNOSUPPORT, nil, false, true},
 		"None":    {syscall.EAFNOSUPPORT, syscall.EAFNOSUPPORT, false, false},
-		"Trouble": {nil, syscall.EADDRINUSE, false, false},
-		"Other":   {syscall.EADDRINUSE, nil, false, false},
+		"Trouble": {nil, syscall.EADDRINUSE, true, false},
+		"Other":   {syscall.EADDRINUSE, nil, false, true},
+		"InUse":   {syscall.EADDRINUSE, syscall.EADDRINUSE, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tr := newTracked()
@@ -58,7 +59,12 @@ func TestLayer2Families(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, test.six, e.six != nil)
 			assert.Equal(t, test.four, e.four != nil)
-			assert.Equal(t, test.six && test.four, e.both.packets != nil)
+			_, amiss := e.Interfaces()
+			for _, err := range []error{test.err6, test.err4} {
+				if err == syscall.EADDRINUSE {
+					assert.ErrorIs(t, amiss, err)
+				}
+			}
 			done := make(chan error)
 			go func() {
 				_, _, err := e.Receive(nil)

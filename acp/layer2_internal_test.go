@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -172,10 +173,12 @@ func TestTrap10SecondJoin(t *testing.T) {
 	require.NoError(t, err)
 	defer c.Close()
 	f := newFamily6(c)
+	e := new(layer2Endpoint)
 	var first, second, none member
-	assert.True(t, first.be(f, 1))
-	assert.True(t, second.be(f, 1))
-	assert.False(t, none.be(f, 1<<30))
+	now := time.Now()
+	assert.NoError(t, e.be(&first, f, 1, now))
+	assert.NoError(t, e.be(&second, f, 1, now))
+	assert.Error(t, e.be(&none, f, 1<<30, now))
 	first.leave(1)
 	second.leave(1) // nothing is left, which is nobody's trouble
 	assert.Nil(t, second.joined)
@@ -212,10 +215,13 @@ func TestLayer2BestAddr(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ifs := []netif{
 				{name: "down", addrs: []netifAddr{on("fd00::dead", 0)}},
-				{name: "lo", up: true, loopback: true, addrs: []netifAddr{on("fd00::dead", 0)}},
+				{name: "lo", up: true, loopback: true, addrs: []netifAddr{on("::1", 0), on("127.0.0.1", 0)}},
+				{name: "port", up: true, portOf: "br0", addrs: []netifAddr{on("fd00::dead", 0)}},
 				{name: "x", up: true, addrs: test.addrs},
 			}
-			assert.Equal(t, test.want, bestAddr(ifs, test.old, test.with4))
+			st := new(layer2State)
+			st.setOwn(ifs, test.old, test.with4)
+			assert.Equal(t, test.want, st.addr)
 		})
 	}
 }

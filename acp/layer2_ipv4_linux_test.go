@@ -108,7 +108,7 @@ func TestLayer2IPv4Datagram(t *testing.T) {
 			assert.ErrorIs(t, err, unix.ENETUNREACH, broadcast) // without a default route
 		}
 	}
-	require.NoError(t, acp.SendTo(ea, to, []byte("alone")))
+	require.NoError(t, acp.SendTo(ea.Endpoint, to, []byte("alone")))
 	select {
 	case r := <-eb.Heard:
 		assert.Equal(t, "alone", r.Msg)
@@ -119,8 +119,8 @@ func TestLayer2IPv4Datagram(t *testing.T) {
 		require.Fail(t, "not heard")
 	}
 	assert.NotZero(t, acp.Drops(eb.Endpoint))
-	assert.ErrorIs(t, acp.SendTo(ea, netip.MustParseAddrPort("10.0.1.2:7017"), []byte("x")), unix.EHOSTUNREACH)
-	assert.ErrorIs(t, acp.SendTo(ea, netip.MustParseAddrPort("[fd00::1]:7017"), []byte("x")), unix.EHOSTUNREACH)
+	assert.ErrorIs(t, acp.SendTo(ea.Endpoint, netip.MustParseAddrPort("10.0.1.2:7017"), []byte("x")), unix.EHOSTUNREACH)
+	assert.ErrorIs(t, acp.SendTo(ea.Endpoint, netip.MustParseAddrPort("[fd00::1]:7017"), []byte("x")), unix.EHOSTUNREACH)
 }
 
 // TestLayer2IPv6First: with the option on, links that have IPv6 are as they

@@ -1,7 +1,7 @@
 package acp
 
 import (
-	"net"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -14,9 +14,11 @@ type netif struct {
 	hw        string // hardware address
 	mtu       int    // 0: unknown
 	up        bool   // and operational: a cable without a signal is not
+	noCarrier bool   // it would be up if it were operational
 	multicast bool
 	loopback  bool
-	noIPv6    bool // it has IPv4 addresses, and IPv6 is known to be off
+	noIPv6    bool   // it has IPv4 addresses, and IPv6 is known to be off
+	portOf    string // the bridge, or what is like one, that gets what comes by it
 	addrs     []netifAddr
 }
 
@@ -54,44 +56,89 @@ const ipv4Grace = 500 * time.Millisecond
 // should be.
 type member struct {
 	joined  *family // nil: none
+	by      *receiver
 	hw      string
 	stamp   uint32    // of the address
 	inUse   bool      // at the last look
 	pending time.Time // since when an IPv6 address is awaited; zero: it is not
+
+	fails  int // joins that failed, one after the other
+	failed error
+	retry  time.Time // when to join again
 }
 
-// be makes it a member of the group of one family, or of none, and says
-// whether it is. A failure is tried again at the next look.
-func (m *member) be(f *family, index int) bool {
-	if m.joined != f {
-		m.leave(index)
-		if f != nil && f.join(index) == nil {
-			m.joined = f
-		}
+// maxRetry is the longest pause between joins that fail.
+const maxRetry = time.Minute
+
+// be makes a member of the group of one family. A failure is tried again after
+// pauses that grow.
+func (e *layer2Endpoint) be(m *member, f *family, index int, now time.Time) error {
+	if m.joined == f {
+		return nil
 	}
-	return m.joined != nil
+	m.leave(index)
+	if now.Before(m.retry) {
+		return m.failed
+	}
+	by, err := e.join(f, index)
+	if err != nil {
+		m.retry = now.Add(min(pollIdle<<min(m.fails, 8), maxRetry))
+		m.fails++
+		m.failed = err
+		return err
+	}
+	m.joined, m.by = f, by
+	m.fails, m.failed = 0, nil
+	return nil
 }
 
 // leave ends any membership on an interface.
 func (m *member) leave(index int) {
 	if m.joined != nil {
-		m.joined.leave(index)
-		m.joined = nil
+		m.by.leave(m.joined.group, index)
+		m.joined, m.by = nil, nil
 	}
 }
 
-// selected is true if an interface is one that may be a link.
-func (e *layer2Endpoint) selected(ifi *netif) bool {
-	if len(e.names) == 0 {
-		return ifi.multicast && !ifi.loopback
+// why says why an interface may not be a link; nothing if it may.
+func (e *layer2Endpoint) why(ifi *netif) (state LinkState, detail string) {
+	switch {
+	case len(e.names) > 0 && !slices.Contains(e.names, ifi.name):
+		return LinkUnnamed, ""
+	case len(e.names) > 0:
+		return "", ""
+	case ifi.loopback:
+		return LinkLoopback, ""
+	case ifi.portOf != "":
+		return LinkBridgePort, "what comes by it is for " + ifi.portOf
+	case !ifi.multicast:
+		return LinkNoGroups, "its flags say so; if it carries multicast all the same, name it"
 	}
-	// A loopback interface needs no flag: Linux does not set it there.
-	return (ifi.multicast || ifi.loopback) && slices.Contains(e.names, ifi.name)
+	return "", ""
 }
 
-// follow brings the membership of one interface up to date. It returns the
-// link if it is in use, and how long to wait for a change.
-func (e *layer2Endpoint) follow(ifi *netif, old *linkState, now time.Time) (*linkState, time.Duration) {
+// lack says why an interface has no address for a link.
+func (e *layer2Endpoint) lack(ifi *netif, c choice) (state LinkState, detail string) {
+	has4 := slices.ContainsFunc(ifi.addrs, func(a netifAddr) bool { return a.ip.Is4() })
+	switch {
+	case c == choiceAwaited:
+		return LinkTentative, "duplicate address detection takes a second or two"
+	case c == choiceFailed:
+		return LinkDuplicate, "another node on the link has it"
+	case e.four == nil && has4:
+		return LinkNoAddress, "no link-local address of IPv6, and the use of IPv4 is not switched on"
+	case e.four == nil:
+		return LinkNoAddress, "no link-local address of IPv6"
+	case has4 && ifi.mtu > 0 && ifi.mtu < minMTU:
+		return LinkNoAddress, fmt.Sprintf("no link-local address of IPv6, and an MTU of %d is too small for IPv4", ifi.mtu)
+	}
+	return LinkNoAddress, "neither a link-local one of IPv6 nor one of IPv4"
+}
+
+// follow brings the membership of one interface up to date, and notes in out
+// how it is. It returns the link if it is in use, and how long to wait for a
+// change.
+func (e *layer2Endpoint) follow(ifi *netif, old *linkState, now time.Time, out *Interface) (*linkState, time.Duration) {
 	m := e.members[ifi.index]
 	if m == nil {
 		m = &member{hw: ifi.hw}
@@ -104,20 +151,33 @@ func (e *layer2Endpoint) follow(ifi *netif, old *linkState, now time.Time) (*lin
 	// the last look, or had its address taken from it, leave and join.
 	if m.hw != ifi.hw || m.stamp != addr.stamp || (m.inUse && !c.usable()) {
 		m.leave(ifi.index)
+		m.fails, m.retry = 0, time.Time{}
 	}
 	m.hw, m.stamp, m.inUse = ifi.hw, addr.stamp, false
 	if !ifi.up {
 		m.pending = time.Time{}
+		out.State = LinkDown
+		if ifi.noCarrier {
+			out.State = LinkNoCarrier
+		}
+		return nil, pollSafe
+	}
+	if f == nil {
+		out.State, out.Detail = e.lack(ifi, c)
 		return nil, pollSafe
 	}
 	// Join before there is an address, so as not to miss anything after.
-	if !m.be(f, ifi.index) {
-		return nil, pollIdle
+	if err := e.be(m, f, ifi.index, now); err != nil {
+		out.State, out.Detail = LinkRefused, err.Error()
+		return nil, m.retry.Sub(now)
 	}
-	switch {
-	case c.usable():
+	if c.usable() {
 		m.inUse = true
+		out.State = LinkInUse
 		return e.linkOn(f, ifi, addr, old), pollSafe
+	}
+	out.State, out.Detail = e.lack(ifi, c)
+	switch {
 	case now.Sub(m.pending) < pollFastFor:
 		return nil, pollFast
 	case c == choiceAwaited:
@@ -176,56 +236,4 @@ func (e *layer2Endpoint) linkOn(f *family, ifi *netif, addr netifAddr, old *link
 	}
 	l.oob = f.control(l.Link)
 	return l
-}
-
-// bestAddr returns the address by which nodes beyond the link reach this one:
-// a unique local one rather than a global one, as the prototype does, one that
-// lasts rather than a temporary or deprecated one, and the one given out so
-// far rather than another that is no better. IPv4 comes last, if at all. An
-// interface need not be a link in use, since any address of the host reaches
-// it.
-func bestAddr(ifs []netif, old netip.Addr, with4 bool) netip.Addr {
-	var best netip.Addr
-	bestRank := 0
-	for _, ifi := range ifs {
-		if !ifi.up || ifi.loopback {
-			continue
-		}
-		for _, a := range ifi.addrs {
-			if !a.ip.IsGlobalUnicast() || !a.usable() || (a.ip.Is4() && !with4) {
-				continue
-			}
-			rank := 1
-			if !a.ip.IsPrivate() { // of IPv6: fc00::/7
-				rank++
-			}
-			if a.flags&addrTemporary != 0 {
-				rank += 2
-			}
-			if a.flags&addrDeprecated != 0 {
-				rank += 4
-			}
-			if a.ip.Is4() {
-				rank += 8
-			}
-			if bestRank == 0 || rank < bestRank || (rank == bestRank && a.ip == old) {
-				best, bestRank = a.ip, rank
-			}
-		}
-	}
-	return best
-}
-
-// flagsOf takes what a snapshot needs from package net.
-func flagsOf(ifi *net.Interface) netif {
-	const up = net.FlagUp | net.FlagRunning
-	return netif{
-		index:     ifi.Index,
-		name:      ifi.Name,
-		hw:        string(ifi.HardwareAddr),
-		mtu:       ifi.MTU,
-		up:        ifi.Flags&up == up,
-		multicast: ifi.Flags&net.FlagMulticast != 0,
-		loopback:  ifi.Flags&net.FlagLoopback != 0,
-	}
 }

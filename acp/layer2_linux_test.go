@@ -216,15 +216,19 @@ func TestLayer2Addr(t *testing.T) {
 	netbed.AddAddr(t, "vb0", "2001:db8::1/64") // not on a link of GRASP, but reached
 	is("2001:db8::1")
 	awaitChange(t, e)
-	netbed.AddAddr(t, "va0", "2001:db8:1::1/64")
-	netbed.AddAddr(t, "lo", "fd00::99/128")
 	netbed.IP(t, "addr", "add", "fd00::1/64", "dev", "va0", "nodad", "preferred_lft", "0")
 	netbed.AddAddr(t, "vb1", "fd00:1::1/64")
 	is("fd00:1::1")
-	netbed.Down(t, "vb1") // and the other end has no carrier
+	netbed.AddAddr(t, "lo", "2001:db8::99/128") // where RFC 8994 puts it
+	is("2001:db8::99")
+	netbed.AddAddr(t, "va0", "2001:db8:1::1/64") // on a link of GRASP
 	is("2001:db8:1::1")
 	netbed.IP(t, "addr", "del", "2001:db8:1::1/64", "dev", "va0")
-	is("fd00::1") // deprecated, but better than none
+	is("2001:db8::99")
+	netbed.IP(t, "addr", "del", "2001:db8::99/128", "dev", "lo")
+	is("fd00:1::1")
+	netbed.Down(t, "vb1") // and the other end has no carrier
+	is("fd00::1")         // deprecated, but better than none
 }
 
 // awaitChange waits for a change to be told.

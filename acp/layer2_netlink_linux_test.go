@@ -77,7 +77,7 @@ func TestLayer2ParseAddr4(t *testing.T) {
 // TestLayer2AgreesWithPackageNet: the machine's own addresses, read by hand,
 // are those that package net reads. It only looks.
 func TestLayer2AgreesWithPackageNet(t *testing.T) {
-	ifs, err := interfaces()
+	ifs, err := interfaces(nil)
 	require.NoError(t, err)
 	require.NotEmpty(t, ifs)
 	for _, ifi := range ifs {

@@ -1,11 +1,8 @@
 package acp_test
 
 import (
-	"encoding/binary"
 	"net/netip"
-	"syscall"
 	"testing"
-	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -14,42 +11,11 @@ import (
 	"github.com/go-grasp/grasp/internal/netbed"
 )
 
-// refuseIPv6 has this process and its children find no IPv6 in the kernel:
-// socket fails with EAFNOSUPPORT, by a filter of system calls. There is no way
-// back.
+// refuseIPv6 has this process and its children find no IPv6 in the kernel. There
+// is no way back.
 func refuseIPv6(t *testing.T) {
 	t.Helper()
-	ld := func(offset uint32) unix.SockFilter {
-		return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offset}
-	}
-	ret := func(value uint32) unix.SockFilter {
-		return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: value}
-	}
-	skipUnless := func(value uint32, skip uint8) unix.SockFilter {
-		return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: value, Jf: skip}
-	}
-	family := uint32(16) // the low half of the first argument in seccomp_data
-	if binary.NativeEndian.Uint16([]byte{0, 1}) == 1 {
-		family += 4
-	}
-	filter := []unix.SockFilter{
-		ld(0), // the system call
-		skipUnless(unix.SYS_SOCKET, 3),
-		ld(family),
-		skipUnless(unix.AF_INET6, 1),
-		ret(unix.SECCOMP_RET_ERRNO | uint32(unix.EAFNOSUPPORT)),
-		ret(unix.SECCOMP_RET_ALLOW),
-	}
-	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-	_, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0)
-	if errno == syscall.ENOTSUP { // with cgo
-		require.NoError(t, unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-	}
-	_, _, errno = unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&prog)))
-	if errno == unix.ENOSYS || errno == unix.EINVAL {
-		t.Skip("this kernel does not filter system calls")
-	}
-	require.Zero(t, errno)
+	netbed.Refuse(t, netbed.NoFamily(unix.AF_INET6, unix.EAFNOSUPPORT))
 	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err == nil {
 		_ = unix.Close(fd)

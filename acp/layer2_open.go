@@ -17,17 +17,18 @@ type system struct {
 	listenUDP   func(network string, port uint16) (*net.UDPConn, error)
 	listenGroup func(network string) (*net.UDPConn, error)
 	connect     func(ctx context.Context, to netip.AddrPort) (net.Conn, error)
-	interfaces  func() ([]netif, error)
-	subscribe   func(ipv4 bool) (eventSource, error)
+	// interfaces may return interfaces and an error, which says what is amiss.
+	interfaces func() ([]netif, error)
+	subscribe  func(ipv4 bool) (eventSource, error)
 }
 
-func hostSystem() system {
+func hostSystem(names []string) system {
 	return system{
 		listenTCP:   listenTCP,
 		listenUDP:   listenUDP,
 		listenGroup: listenGroup,
 		connect:     connect,
-		interfaces:  interfaces,
+		interfaces:  func() ([]netif, error) { return interfaces(names) },
 		subscribe:   subscribe,
 	}
 }
@@ -38,26 +39,27 @@ const portTries = 64
 // readBuffer is how many bytes of datagrams may wait for Receive.
 const readBuffer = 1 << 20
 
-// openGroups opens the receivers. With IPv4, a system may lack either version
-// of IP, though not both.
+// openGroups opens the receivers. With IPv4, the trouble of one version of IP is
+// no trouble of the other.
 func (e *layer2Endpoint) openGroups(with4 bool) error {
-	with4 = with4 && ipv4Works
-	six, err := e.sys.listenGroup("udp6")
-	switch {
-	case err == nil:
+	six, err6 := e.sys.listenGroup("udp6")
+	if err6 == nil {
 		e.six = newFamily6(six)
-	case !with4 || !isNoFamily(err):
-		return err
 	}
-	if !with4 {
-		return nil
+	if !with4 || !ipv4Works {
+		return err6
 	}
-	four, err := e.sys.listenGroup("udp4")
-	switch {
-	case err == nil:
+	four, err4 := e.sys.listenGroup("udp4")
+	if err4 == nil {
 		e.four = newFamily4(four)
-	case e.six == nil || !isNoFamily(err):
-		return err
+	}
+	switch {
+	case err6 != nil && err4 != nil:
+		return errors.Join(err6, err4)
+	case err6 != nil && !isNoFamily(err6):
+		e.refused = append(e.refused, fmt.Errorf("no IPv6: %w", err6))
+	case err4 != nil && !isNoFamily(err4):
+		e.refused = append(e.refused, fmt.Errorf("no IPv4: %w", err4))
 	}
 	return nil
 }
@@ -102,15 +104,22 @@ func (e *layer2Endpoint) openPort() error {
 	}
 }
 
-// openSenders opens the senders of all families on a port, or none.
-func (e *layer2Endpoint) openSenders(port uint16) (err error) {
+// openSenders opens the senders of all families on a port, or none. A family
+// that can have none on any port is given up, if there is another.
+func (e *layer2Endpoint) openSenders(port uint16) error {
+	var failed error
 	for _, f := range e.families() {
-		if f.send, err = e.sys.listenUDP(f.network, port); err != nil {
-			f.send = nil
-			break
+		send, err := e.sys.listenUDP(f.network, port)
+		switch {
+		case err == nil:
+			f.send = send
+		case failed != nil || isInUse(err) || e.six == nil || e.four == nil:
+			failed = errors.Join(failed, err)
+		default:
+			e.giveUp(f, err)
 		}
 	}
-	if err == nil {
+	if failed == nil {
 		return nil
 	}
 	for _, f := range e.families() {
@@ -119,14 +128,25 @@ func (e *layer2Endpoint) openSenders(port uint16) (err error) {
 			f.send = nil
 		}
 	}
-	return err
+	return failed
+}
+
+// giveUp has the endpoint do without a family.
+func (e *layer2Endpoint) giveUp(f *family, err error) {
+	_ = f.conn.Close()
+	e.refused = append(e.refused, fmt.Errorf("no %s: %w", f.network, err))
+	if f == e.six {
+		e.six = nil
+	} else {
+		e.four = nil
+	}
 }
 
 // closeSockets closes what has been opened.
 func (e *layer2Endpoint) closeSockets() error {
 	var errs []error
 	for _, f := range e.families() {
-		errs = append(errs, f.recv.Close())
+		errs = append(errs, f.receiver.conn.Close())
 		if f.send != nil {
 			errs = append(errs, f.send.Close())
 		}

@@ -12,27 +12,15 @@ import (
 // oobPool holds buffers for the control messages of received datagrams.
 var oobPool = sync.Pool{New: func() any { return new([oobSize]byte) }}
 
-// Receive implements [Endpoint]. Where there is one version of IP it reads the
-// socket itself.
-func (e *layer2Endpoint) Receive(buf []byte) (int, Origin, error) {
-	switch {
-	case e.four == nil:
-		return e.receiveFrom(e.six, buf)
-	case e.six == nil:
-		return e.receiveFrom(e.four, buf)
-	}
-	return e.receiveBoth(buf)
-}
-
-// receiveFrom waits for a datagram that is for us. Those that went neither to
+// receiveFrom waits for a datagram to a socket that is for us. Those that went neither to
 // the group nor to this node alone, did not come by a link that runs over this
 // version of IP, or have a source beyond the link are dropped: the port is
 // shared, hears groups that other sockets joined, and may be sent to by anybody.
-func (e *layer2Endpoint) receiveFrom(f *family, buf []byte) (int, Origin, error) {
+func (e *layer2Endpoint) receiveFrom(f *family, r *receiver, buf []byte) (int, Origin, error) {
 	oob := oobPool.Get().(*[oobSize]byte)
 	defer oobPool.Put(oob)
 	for {
-		n, oobn, _, src, err := f.recv.ReadMsgUDPAddrPort(buf, oob[:])
+		n, oobn, _, src, err := r.conn.ReadMsgUDPAddrPort(buf, oob[:])
 		if err != nil && !isTruncated(err) {
 			return 0, Origin{}, fmt.Errorf("acp: receive multicast: %w", err)
 		}
@@ -50,6 +38,9 @@ func (e *layer2Endpoint) origin(f *family, src netip.AddrPort, oob []byte) (Orig
 	dst, index, ok := packetInfo(oob)
 	if !ok && !f.packetInfo { // then nobody tells where it went, either
 		dst, index = f.group, st.indexOf(src.Addr().Zone())
+		if f.group.Is4() {
+			index = st.linkOf(src.Addr().Unmap(), netip.Addr{})
+		}
 	}
 	l := st.byIndex[index]
 	if l == nil || l.family != f || dst != f.group && !l.owns(dst) {

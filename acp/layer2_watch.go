@@ -114,15 +114,18 @@ func (e *layer2Endpoint) unpoke() {
 // and publishes what changed. It returns the time until the next look. If the
 // snapshot fails, the last one stands.
 func (e *layer2Endpoint) refresh() time.Duration {
+	old := e.state.Load()
 	ifs, err := e.sys.interfaces()
-	if err != nil {
+	if err != nil && ifs == nil {
+		st := *old
+		st.amiss = e.amiss(err, old.amiss)
+		e.publish(old, &st)
 		return pollIdle
 	}
-	old := e.state.Load()
 	st := &layer2State{
 		byIndex: make(map[int]*linkState),
 		names:   make(map[string]int, len(ifs)),
-		addr:    bestAddr(ifs, old.addr, e.four != nil),
+		amiss:   e.amiss(err, old.amiss),
 	}
 	seen := make(map[int]bool, len(ifs))
 	next := pollSafe
@@ -133,19 +136,25 @@ func (e *layer2Endpoint) refresh() time.Duration {
 	for i := range ifs {
 		ifi := &ifs[i]
 		st.names[ifi.name] = ifi.index
-		if !e.selected(ifi) {
-			continue
-		}
-		seen[ifi.index] = true
-		l, wait := e.follow(ifi, old.byIndex[ifi.index], now)
-		if l != nil {
-			st.links = append(st.links, l.Link)
-			st.byIndex[l.Index] = l
-			if l.Addr.Is4() {
-				st.only4 = append(st.only4, l)
+		out := Interface{Index: ifi.index, Name: ifi.name, Named: slices.Contains(e.names, ifi.name)}
+		if out.State, out.Detail = e.why(ifi); out.State == "" {
+			seen[ifi.index] = true
+			l, wait := e.follow(ifi, old.byIndex[ifi.index], now, &out)
+			if l != nil {
+				st.links = append(st.links, l.Link)
+				st.byIndex[l.Index] = l
+				if l.Addr.Is4() {
+					st.only4 = append(st.only4, l)
+				}
 			}
+			next = min(next, wait)
 		}
-		next = min(next, wait)
+		st.all = append(st.all, out)
+	}
+	for _, name := range e.names {
+		if _, ok := st.names[name]; !ok {
+			st.all = append(st.all, Interface{Name: name, State: LinkMissing, Named: true})
+		}
 	}
 	for index, m := range e.members {
 		if !seen[index] {
@@ -155,12 +164,36 @@ func (e *layer2Endpoint) refresh() time.Duration {
 		}
 	}
 	slices.SortFunc(st.links, func(a, b Link) int { return a.Index - b.Index })
-	e.state.Store(st)
+	slices.SortStableFunc(st.all, func(a, b Interface) int { return a.Index - b.Index })
+	st.setOwn(ifs, old.addr, e.four != nil)
+	e.publish(old, st)
 	e.hearLinks()
-	if !slices.Equal(st.links, old.links) || st.addr != old.addr {
+	return next
+}
+
+// publish makes a state the one that counts, and tells if it is another.
+func (e *layer2Endpoint) publish(old, st *layer2State) {
+	e.state.Store(st)
+	if !slices.Equal(st.links, old.links) || !slices.Equal(st.own, old.own) ||
+		!slices.Equal(st.all, old.all) || st.amiss != old.amiss {
 		e.notify()
 	}
-	return next
+}
+
+// amiss returns what is wrong with the list of interfaces and with the sockets:
+// the old error if that has not changed.
+func (e *layer2Endpoint) amiss(list, old error) error {
+	err := errors.Join(append([]error{list}, e.refused...)...)
+	if err != nil && old != nil && err.Error() == old.Error() {
+		return old
+	}
+	return err
+}
+
+// Interfaces implements [InterfaceLister].
+func (e *layer2Endpoint) Interfaces() ([]Interface, error) {
+	st := e.state.Load()
+	return st.all, st.amiss
 }
 
 // notify tells the reader of Changed.

@@ -12,9 +12,8 @@ import (
 )
 
 const (
-	needPacketInfo = true
-	ipv4Works      = false
-	oobSize        = 1
+	ipv4Works = false
+	oobSize   = 1
 )
 
 // controlShared makes Open fail: Layer2 does not know this system's sockets.

@@ -14,29 +14,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// needPacketInfo: every one of these systems can tell a packet's interface.
-const needPacketInfo = true
-
 // oobSize is enough for the packet information of one datagram.
 const oobSize = 64
 
 // controlShared prepares the socket on port 7017 before it is bound. Sockets
 // share the port if both have either option: other implementations set one of
-// them, or both.
+// them, or both. An option that the system refuses costs that: the port may be
+// taken then.
 func controlShared(network, _ string, c syscall.RawConn) error {
-	var err error
-	if cerr := c.Control(func(fd uintptr) {
-		err = errors.Join(
-			os.NewSyscallError("setsockopt SO_REUSEADDR", unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)),
-			limitGroups(int(fd), network),
-		)
-		if err == nil && reusePort(network) {
-			err = os.NewSyscallError("setsockopt SO_REUSEPORT", unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
+	return c.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+		if reusePort(network) {
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
 		}
-	}); cerr != nil {
-		return cerr
-	}
-	return err
+		limitGroups(int(fd), network)
+	})
 }
 
 // packetInfo returns the destination of a datagram and the interface it came

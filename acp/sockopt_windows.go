@@ -8,9 +8,6 @@ import (
 	"syscall"
 )
 
-// needPacketInfo: package ipv6 has none on Windows (golang/go#77598).
-const needPacketInfo = false
-
 const oobSize = 64
 
 // ipv4Works: nothing would tell the interface of an IPv4 packet.

@@ -212,10 +212,16 @@ func LinkLocal(t testing.TB, name string) netip.Addr {
 // after where they lead: "to-" and the name of the other node.
 func Connect(t testing.TB, a, b *Node) {
 	t.Helper()
-	IP(t, "link", "add", "to-"+b.Name, "netns", strconv.Itoa(a.pid),
-		"type", "veth", "peer", "name", "to-"+a.Name, "netns", strconv.Itoa(b.pid))
-	a.Up(t, "to-"+b.Name)
-	b.Up(t, "to-"+a.Name)
+	Cable(t, a, "to-"+b.Name, b, "to-"+a.Name)
+}
+
+// Cable is Connect with names for the two ends.
+func Cable(t testing.TB, a *Node, nameA string, b *Node, nameB string) {
+	t.Helper()
+	IP(t, "link", "add", nameA, "netns", strconv.Itoa(a.pid),
+		"type", "veth", "peer", "name", nameB, "netns", strconv.Itoa(b.pid))
+	a.Up(t, nameA)
+	b.Up(t, nameB)
 }
 
 // nodes makes nodes named n0, n1 and so on.

@@ -82,10 +82,12 @@ func (s *scenario) discover(asa1 *grasp.ASA) *grasp.ASA {
 	for i, asa := range []*grasp.ASA{asa1, bed.NewASA(s, s.middle, "seeker of Boot"), bed.NewASA(s, s.right, "seeker of Boot")} {
 		found, err := asa.Discover(s.Context(), scenarioBoot, 10*s.moment, grasp.DiscoverOptions{First: true})
 		require.NoError(s, err)
-		require.Len(s, found, 1, "seeker %d", i)
-		require.Equal(s, int(s.left.Snapshot().Port), found[0].Port)
+		require.NotEmpty(s, found, "seeker %d", i)
 		require.Equal(s, s.left.Snapshot().Address, found[0].IP)
-		require.Equal(s, i == 2, found[0].Diverted, "seeker %d", i)
+		for _, l := range found { // a host has other addresses
+			require.Equal(s, int(s.left.Snapshot().Port), l.Port)
+			require.Equal(s, i == 2, l.Diverted, "seeker %d", i)
+		}
 	}
 	require.Equal(s, before, s.middle.Snapshot().Relayed["M_DISCOVERY"], "it had the answer")
 	return boot

@@ -156,7 +156,7 @@ func TestInteropPrototypeInAChain(t *testing.T) {
 	}
 	found := func(n *topology.Node, name string) []grasp.Locator {
 		r := topology.Request{Op: topology.OpDiscover, Objective: name, First: true, Timeout: timeout}
-		return n.Call(r).Locators
+		return topology.Routed(n.Call(r).Locators)
 	}
 	t.Run("Host", func(t *testing.T) {
 		graspybed.Checkout(t)

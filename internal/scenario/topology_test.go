@@ -81,7 +81,7 @@ func discoverAcross(t *testing.T, b *topology.Bed) {
 func finds(t *testing.T, b *topology.Bed, name string, want ...string) []grasp.Locator {
 	t.Helper()
 	for try := 1; ; try++ {
-		found := b.On[b.From].Discover(name)
+		found := topology.Routed(b.On[b.From].Discover(name))
 		var got []string
 		for _, l := range found {
 			got = append(got, l.String())
@@ -108,9 +108,10 @@ func askAlone(t *testing.T, b *topology.Bed) {
 		t.Helper()
 		out := ask(name, peer)
 		require.Empty(t, out.Err, "%v", peer)
-		require.Len(t, out.Locators, 1, "%v", peer)
-		assert.Equal(t, at, out.Locators[0].String(), "%v", peer)
-		assert.Equal(t, diverted, out.Locators[0].Diverted, "%v", peer)
+		found := topology.Routed(out.Locators)
+		require.Len(t, found, 1, "%v", peer)
+		assert.Equal(t, at, found[0].String(), "%v", peer)
+		assert.Equal(t, diverted, found[0].Diverted, "%v", peer)
 	}
 	link := from.Snapshot().Links[0].Index
 	var near netip.Addr // of the next node, on the link to it
@@ -304,7 +305,7 @@ func discoverCold(t *testing.T, b *topology.Bed) {
 	}
 	discover := func(name string) {
 		request.Objective = name
-		if len(from.Call(request).Locators) != 1 {
+		if len(topology.Routed(from.Call(request).Locators)) != 1 {
 			lost++
 		}
 	}

@@ -34,6 +34,14 @@ func init() {
 	os.Exit(0)
 }
 
+// Host is how a node on real links is to run.
+type Host struct {
+	Plane     acp.Layer2
+	RelayRate int
+	// Refuse is what the kernel is not to do for it.
+	Refuse []netbed.Refusal
+}
+
 // line is what goes between a bed and the process of a node.
 type line struct {
 	ID      uint64
@@ -48,12 +56,18 @@ func serveLines(in io.Reader, out io.Writer) error {
 	if outside := os.Getenv("GRASP_NETBED_OUTSIDE"); err != nil || outside == "" || here == outside {
 		return fmt.Errorf("not in a namespace of its own: %w", errors.Join(err))
 	}
-	var cfg grasp.Config
-	if err := json.Unmarshal([]byte(os.Getenv(envNode)), &struct{ RelayRate *int }{&cfg.RelayRate}); err != nil {
+	var host Host
+	if err := json.Unmarshal([]byte(os.Getenv(envNode)), &host); err != nil {
 		return err
 	}
-	links := strings.Fields(os.Getenv(envNode + "_LINKS"))
-	a, err := newAgent(&acp.Layer2{Links: links}, cfg)
+	if len(host.Refuse) > 0 {
+		if err := netbed.RefuseHere(host.Refuse...); err != nil {
+			return err
+		}
+	}
+	var cfg grasp.Config
+	cfg.RelayRate = host.RelayRate
+	a, err := newAgent(&host.Plane, cfg)
 	if err != nil {
 		return err
 	}
@@ -222,11 +236,27 @@ func (b *NamespaceBed) renumberNode(i int) {
 
 // start starts the process of a node.
 func (b *NamespaceBed) start(i int, cfg grasp.Config) {
-	t := b.t
+	b.t.Helper()
+	host := Host{Plane: acp.Layer2{Links: b.Interfaces[i]}, RelayRate: cfg.RelayRate}
+	b.On[i].do, b.stop[i] = startHost(b.t, b.Spaces[i], host)
+}
+
+// Start starts a node in a namespace, until the end of the test. It does not
+// wait for links.
+func Start(t testing.TB, n *netbed.Node, host Host) *Node {
 	t.Helper()
-	cmd := b.Spaces[i].Exec(context.WithoutCancel(t.Context()), os.Args[0])
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s={\"RelayRate\":%d}", envNode, cfg.RelayRate),
-		envNode+"_LINKS="+strings.Join(b.Interfaces[i], " "))
+	do, _ := startHost(t, n, host)
+	return &Node{Name: n.String(), t: t, do: do}
+}
+
+func startHost(t testing.TB, n *netbed.Node, host Host) (do func(Request) Reply, kill func()) {
+	t.Helper()
+	settings, err := json.Marshal(host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := n.Exec(context.WithoutCancel(t.Context()), os.Args[0])
+	cmd.Env = append(os.Environ(), envNode+"="+string(settings))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -241,24 +271,23 @@ func (b *NamespaceBed) start(i int, cfg grasp.Config) {
 	}
 	p := &process{enc: json.NewEncoder(in), waiting: make(map[uint64]chan Reply)}
 	p.reading.Go(func() { p.read(bufio.NewReader(out)) })
-	b.On[i].do = p.do
 	var once sync.Once
-	b.stop[i] = func() {
+	t.Cleanup(func() {
+		once.Do(func() {
+			_ = in.Close()
+			p.reading.Wait()
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("topology: node %v: %v", n, err)
+			}
+		})
+	})
+	return p.do, func() {
 		once.Do(func() {
 			_ = cmd.Process.Kill()
 			p.reading.Wait()
 			_ = cmd.Wait()
 		})
 	}
-	t.Cleanup(func() {
-		once.Do(func() {
-			_ = in.Close()
-			p.reading.Wait()
-			if err := cmd.Wait(); err != nil {
-				t.Errorf("topology: node %d: %v", i, err)
-			}
-		})
-	})
 }
 
 // process is the process of a node.

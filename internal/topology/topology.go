@@ -220,6 +220,12 @@ func (n *Node) Discover(objective string) []grasp.Locator {
 	return n.must(Request{Op: OpDiscover, Objective: objective}).Locators
 }
 
+// Routed returns the locators that are of use beyond a link: on one, neighbours
+// give their link-local ones besides.
+func Routed(all []grasp.Locator) []grasp.Locator {
+	return slices.DeleteFunc(slices.Clone(all), func(l grasp.Locator) bool { return l.IP.IsLinkLocalUnicast() })
+}
+
 // Snapshot returns what the node's instance knows.
 func (n *Node) Snapshot() grasp.Snapshot {
 	n.t.Helper()

@@ -11,7 +11,7 @@ import (
 // interfaces takes a snapshot of the interfaces and their addresses.
 // Which of them cannot be used yet is not told here: sends fail until they
 // can.
-func interfaces() ([]netif, error) {
+func interfaces([]string) ([]netif, error) {
 	list, err := net.Interfaces()
 	if err != nil {
 		return nil, fmt.Errorf("acp: list interfaces: %w", err)
@@ -41,4 +41,19 @@ func interfaces() ([]netif, error) {
 		}
 	}
 	return ifs, nil
+}
+
+// flagsOf takes what a snapshot needs from package net.
+func flagsOf(ifi *net.Interface) netif {
+	const up = net.FlagUp | net.FlagRunning
+	return netif{
+		index:     ifi.Index,
+		name:      ifi.Name,
+		hw:        string(ifi.HardwareAddr),
+		mtu:       ifi.MTU,
+		up:        ifi.Flags&up == up,
+		multicast: ifi.Flags&net.FlagMulticast != 0,
+		loopback:  ifi.Flags&net.FlagLoopback != 0,
+		noCarrier: ifi.Flags&up == net.FlagUp,
+	}
 }

@@ -1,0 +1,162 @@
+package acp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// hearing is how an endpoint hears that has several sockets, those of both
+// versions of IP or more, while Receive can wait for one only.
+//
+// As long as all links were joined by one socket, Receive reads that itself.
+// Others are read by pumps, which hand over what comes, at the price of a switch
+// between goroutines. Once the links need several, all have pumps, for good.
+type hearing struct {
+	started bool                   // refresh only
+	alone   atomic.Pointer[family] // its first socket has no pump; nil: all have one
+	turn    chan struct{}          // holds one, for who reads alone
+	packets chan *packet           // from the pumps
+}
+
+// packet is what a pump hands to Receive.
+type packet struct {
+	n    int
+	from Origin
+	err  error
+	buf  [1<<16 - 1]byte // the largest datagram
+}
+
+var packetPool = sync.Pool{New: func() any { return new(packet) }}
+
+// startHearing begins to hear, once the links are known.
+func (e *layer2Endpoint) startHearing() {
+	e.hearing.started = true
+	e.hearing.turn <- struct{}{}
+	alone := e.six
+	if st := e.state.Load(); e.six == nil || e.four != nil && len(st.only4) > 0 && len(st.only4) == len(st.links) {
+		alone = e.four
+	}
+	more := false
+	for _, f := range e.families() {
+		for _, r := range f.more {
+			more = true
+			e.done.Go(func() { e.pump(f, r) })
+		}
+	}
+	for _, f := range e.families() {
+		if f != alone || more {
+			e.done.Go(func() { e.pump(f, &f.receiver) })
+		}
+	}
+	if !more {
+		e.hearing.alone.Store(alone)
+	}
+	e.hearLinks()
+}
+
+// hearLinks sees to it that all links are heard.
+func (e *layer2Endpoint) hearLinks() {
+	alone := e.hearing.alone.Load()
+	if alone == nil {
+		return
+	}
+	for _, l := range e.state.Load().byIndex {
+		if l.family != alone {
+			e.endAlone(alone)
+			return
+		}
+	}
+}
+
+// hearMore opens another socket of a family, which shares the port, and joins
+// the group by it on a link. Only refresh calls it.
+func (e *layer2Endpoint) hearMore(f *family, index int) (*receiver, error) {
+	if len(f.more) == maxReceivers {
+		return nil, fmt.Errorf("%d sockets can join no more links", 1+maxReceivers)
+	}
+	conn, err := e.sys.listenGroup(f.network)
+	if err != nil {
+		return nil, fmt.Errorf("another socket to join by: %w", err)
+	}
+	r := newReceiver(f.network, conn)
+	if err = r.prepare(f); err == nil || !f.packetInfo {
+		err = r.join(f.group, index)
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	context.AfterFunc(e.ctx, func() { _ = conn.Close() }) // Close does not know of it
+	f.more = append(f.more, r)
+	if e.hearing.started {
+		if alone := e.hearing.alone.Load(); alone != nil {
+			e.endAlone(alone)
+		}
+		e.done.Go(func() { e.pump(f, r) })
+	}
+	return r, nil
+}
+
+// endAlone has a pump read the socket that Receive reads, which has to leave it
+// first.
+func (e *layer2Endpoint) endAlone(alone *family) {
+	_ = alone.conn.SetReadDeadline(time.Unix(1, 0))
+	<-e.hearing.turn
+	e.hearing.alone.Store(nil)
+	_ = alone.conn.SetReadDeadline(time.Time{})
+	e.hearing.turn <- struct{}{}
+	e.done.Go(func() { e.pump(alone, &alone.receiver) })
+}
+
+// Receive implements [Endpoint].
+func (e *layer2Endpoint) Receive(buf []byte) (int, Origin, error) {
+	if e.hearing.alone.Load() != nil {
+		n, from, err := e.receiveAlone(buf)
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, from, err
+		}
+	}
+	select {
+	case p := <-e.hearing.packets:
+		defer packetPool.Put(p)
+		return copy(buf, p.buf[:p.n]), p.from, p.err
+	case <-e.ctx.Done():
+		return 0, Origin{}, fmt.Errorf("acp: receive multicast: %w", net.ErrClosed)
+	}
+}
+
+// receiveAlone reads the socket that has no pump. The error wraps
+// os.ErrDeadlineExceeded once it has one.
+func (e *layer2Endpoint) receiveAlone(buf []byte) (int, Origin, error) {
+	select {
+	case <-e.hearing.turn:
+	case <-e.ctx.Done():
+		return 0, Origin{}, fmt.Errorf("acp: receive multicast: %w", net.ErrClosed)
+	}
+	defer func() { e.hearing.turn <- struct{}{} }()
+	alone := e.hearing.alone.Load()
+	if alone == nil {
+		return 0, Origin{}, os.ErrDeadlineExceeded
+	}
+	return e.receiveFrom(alone, &alone.receiver, buf)
+}
+
+// pump receives for Receive. Nothing is queued here: it reads on when somebody
+// has taken what it read, errors too.
+func (e *layer2Endpoint) pump(f *family, r *receiver) {
+	for {
+		p := packetPool.Get().(*packet)
+		p.n, p.from, p.err = e.receiveFrom(f, r, p.buf[:])
+		select {
+		case e.hearing.packets <- p:
+		case <-e.ctx.Done():
+			return
+		}
+	}
+}

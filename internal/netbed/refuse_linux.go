@@ -1,0 +1,98 @@
+package netbed
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"syscall"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Refusal is a system call that a kernel does not have or forbids.
+type Refusal struct {
+	Call  uint32
+	Args  map[int]uint32 // what it has for some of its arguments; 32 bits count
+	Errno syscall.Errno  // what it fails with
+}
+
+// NoFamily refuses sockets of a family, such as unix.AF_NETLINK.
+func NoFamily(family uint32, errno syscall.Errno) Refusal {
+	return Refusal{unix.SYS_SOCKET, map[int]uint32{0: family}, errno}
+}
+
+// NoNetlinkBind refuses to bind a netlink socket, as Android does.
+func NoNetlinkBind(errno syscall.Errno) Refusal {
+	return Refusal{unix.SYS_BIND, map[int]uint32{2: unix.SizeofSockaddrNetlink}, errno}
+}
+
+// NoOption refuses to set an option of a socket.
+func NoOption(level, option uint32, errno syscall.Errno) Refusal {
+	return Refusal{unix.SYS_SETSOCKOPT, map[int]uint32{1: level, 2: option}, errno}
+}
+
+// NoFile refuses to open files, as where /proc is not to be had.
+func NoFile(errno syscall.Errno) Refusal { return Refusal{Call: unix.SYS_OPENAT, Errno: errno} }
+
+// errNoFilter says that this kernel does not filter system calls.
+var errNoFilter = errors.New("this kernel does not filter system calls")
+
+// Refuse has this process, and those it starts, live with refusals. There is no
+// way back.
+func Refuse(t testing.TB, all ...Refusal) {
+	t.Helper()
+	err := RefuseHere(all...)
+	if errors.Is(err, errNoFilter) {
+		t.Skip("netbed: " + err.Error())
+	}
+	if err != nil {
+		t.Fatalf("netbed: %v", err)
+	}
+}
+
+// RefuseHere is Refuse where there is no test.
+func RefuseHere(all ...Refusal) error {
+	filter := program(all)
+	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	_, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0)
+	if errno == syscall.ENOTSUP { // with cgo
+		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+			return fmt.Errorf("no new privileges: %w", err)
+		}
+	}
+	_, _, errno = unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&prog)))
+	switch errno {
+	case 0:
+		return nil
+	case unix.ENOSYS, unix.EINVAL:
+		return fmt.Errorf("%w: %w", errNoFilter, errno)
+	}
+	return fmt.Errorf("filter system calls: %w", errno)
+}
+
+// program is the filter: for each refusal, a chain of comparisons of which the
+// first that differs leads to the next refusal.
+func program(all []Refusal) []unix.SockFilter {
+	const load, jumpEqual, ret = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, unix.BPF_RET | unix.BPF_K
+	low := uint32(0) // where the low half of an argument is
+	if binary.NativeEndian.Uint16([]byte{0, 1}) == 1 {
+		low = 4
+	}
+	var filter []unix.SockFilter
+	for _, r := range all {
+		left := uint8(1 + 2*len(r.Args)) // instructions after the comparison
+		filter = append(filter,
+			unix.SockFilter{Code: load, K: 0}, // the system call
+			unix.SockFilter{Code: jumpEqual, K: r.Call, Jf: left})
+		for arg, value := range r.Args {
+			left -= 2
+			filter = append(filter,
+				unix.SockFilter{Code: load, K: 16 + 8*uint32(arg) + low},
+				unix.SockFilter{Code: jumpEqual, K: value, Jf: left})
+		}
+		filter = append(filter, unix.SockFilter{Code: ret, K: unix.SECCOMP_RET_ERRNO | uint32(r.Errno)})
+	}
+	return append(filter, unix.SockFilter{Code: ret, K: unix.SECCOMP_RET_ALLOW})
+}
