@@ -227,3 +227,13 @@ func (b *backlog) stopWith(err error, match func(*ASA) bool) {
 		s.finish()
 	}
 }
+
+// len returns how many requests wait.
+func (b *backlog) len() int {
+	if b == nil {
+		return 0
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.queue.Len()
+}

@@ -52,67 +52,6 @@ import (
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
-// Config is how an instance is set up. The zero value is ready to use. New
-// copies it.
-type Config struct {
-	// Plane is the security and transport substrate; nil means acp.Layer2 on
-	// all links.
-	Plane acp.Plane
-	// DULL makes this a Discovery Unsolicited Link-Local instance (RFC 8990
-	// section 2.5.2): one that runs without security, beside a secure one. It
-	// discovers and floods on the link only, with a loop count of 1, answers
-	// with link-local addresses and relays nothing. Calls for anything else
-	// return ErrNoSecurity, but for reading floods.
-	DULL bool
-	// DULLObjectives are the names that a DULL instance deals with; empty
-	// means AN_ACP and AN_Proxy.
-	DULLObjectives []string
-	// Rapid turns on rapid mode for all objectives: see RegisterOptions.
-	Rapid bool
-	// Resolver finds the addresses of locators that give a name; nil means
-	// that of the system.
-	Resolver Resolver
-	// TranslatedIPv4 says that IPv4 addresses are translated inside the
-	// domain: they are then not passed on in Diverts (RFC 8990 section
-	// 2.9.5.2).
-	TranslatedIPv4 bool
-	// Logger gets what an operator must know; nil means silence. Its Handler may
-	// block, but for Enabled: it holds up nobody, and records that it is too slow
-	// for are counted under ReasonSlowReceiver.
-	Logger *slog.Logger
-	// Trace is told of every message sent, received, relayed or dropped, as by
-	// Instance.Observe, which does the same for an instance that runs. nil: none.
-	Trace func(Event)
-	// Dialogue is how Tprint and its like behave.
-	Dialogue Dialogue
-
-	// Limits bounds what peers can make the instance hold or do.
-	Limits
-}
-
-// withDefaults returns a copy with defaults for what is zero, or an error for
-// what makes no sense.
-func (c Config) withDefaults() (Config, error) {
-	if c.Plane == nil {
-		c.Plane = &acp.Layer2{}
-	}
-	if c.Resolver == nil {
-		c.Resolver = net.DefaultResolver
-	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	c.DULLObjectives = slices.Clone(c.DULLObjectives)
-	if len(c.DULLObjectives) == 0 {
-		c.DULLObjectives = defaultDULL
-	} else if !c.DULL {
-		return c, errors.New("there are Config.DULLObjectives without Config.DULL")
-	}
-	var err error
-	c.Limits, err = c.Limits.withDefaults()
-	return c, err
-}
-
 // Instance is a GRASP node: ASAs, registries, caches and sockets. Instances in
 // one process share nothing.
 type Instance struct {

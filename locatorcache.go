@@ -1,6 +1,8 @@
 package grasp
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/go-grasp/grasp/internal/cache"
@@ -87,4 +89,15 @@ func (c *locatorCache) flushBefore(name string, then time.Time) {
 
 func (c *locatorCache) remove(name string, match func(*cache.Locator) bool) {
 	c.do(func(c *cache.Locators) { c.Remove(name, match, time.Now()) })
+}
+
+// states returns the living locators in order of their objectives.
+func (c *locatorCache) states() (out []LocatorState) {
+	c.do(func(c *cache.Locators) {
+		c.Each(time.Now(), func(name string, l *cache.Locator) {
+			out = append(out, LocatorState{name, locatorOf(l)})
+		})
+	})
+	slices.SortStableFunc(out, func(a, b LocatorState) int { return cmp.Compare(a.Objective, b.Objective) })
+	return out
 }

@@ -81,7 +81,7 @@ func TestStuckReceivers(t *testing.T) {
 		synctest.Wait()
 		require.EqualValues(t, outlet.MaxItems+more+2, told.Load(), "others are told")
 		// Of the events and of the lines that many, and of the events the flood.
-		require.EqualValues(t, 2*more+1, a.g.Snapshot().Dropped[ReasonSlowReceiver.String()])
+		require.EqualValues(t, 2*more+1, a.g.Snapshot().Dropped[ReasonSlowReceiver])
 
 		require.NoError(t, a.g.Close())
 		require.LessOrEqual(t, time.Since(start), time.Second)
@@ -151,4 +151,19 @@ func TestEventAsJSON(t *testing.T) {
 	}
 	require.Error(t, new(Reason).UnmarshalText([]byte("because")))
 	require.Error(t, new(EventKind).UnmarshalText([]byte("eaten")))
+}
+
+// Kinds and reasons have names.
+func TestNamesOfKindsAndReasons(t *testing.T) {
+	names := make(map[string]bool)
+	for r := ReasonMalformed; r < reasonCount; r++ {
+		require.NotEqual(t, "unknown", r.String(), "reason %d", r)
+		require.False(t, names[r.String()], "%v", r)
+		names[r.String()] = true
+	}
+	require.Equal(t, "unknown", Reason(0).String())
+	require.Equal(t, "unknown", reasonCount.String())
+	for k, want := range map[EventKind]string{Sent: "sent", Received: "received", Relayed: "relayed", Dropped: "dropped", 0: "unknown", 99: "unknown"} {
+		require.Equal(t, want, k.String())
+	}
 }

@@ -51,7 +51,7 @@ func countersOf(t *testing.T) map[string]string {
 	require.Equal(t, ReasonSlowReceiver, reasons["ReasonSlowReceiver"])
 	out := make(map[string]string)
 	comment := ""
-	for _, spec := range declared(t, "limits.go", token.TYPE, "Limits") {
+	for _, spec := range declared(t, "config.go", token.TYPE, "Limits") {
 		for _, f := range spec.(*ast.TypeSpec).Type.(*ast.StructType).Fields.List {
 			if f.Doc != nil { // else it is the one of the field before
 				comment = f.Doc.Text()

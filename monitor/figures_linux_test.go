@@ -104,7 +104,8 @@ func figuresOf(t *testing.T, i InstanceState) map[string]figure {
 		fields = append(fields, f.Name)
 	}
 	require.ElementsMatch(t, []string{
-		"Status", "Port", "Address", "Links", "ASAs", "Objectives", "Locators", "Floods", "Sessions", "Streams",
+		"Status", "Port", "Address", "Links", "ASAs", "Objectives", "Locators", "Floods", "Sessions",
+		"SessionIDs", "Searches", "Responses", "Streams", "Pending",
 		"Sent", "Received", "Relayed", "Dropped",
 	}, fields, "what a Snapshot has, the page shows")
 
@@ -137,7 +138,11 @@ func figuresOf(t *testing.T, i InstanceState) map[string]figure {
 	set("Closed", either(i.Closed, "closed", "running"))
 	set("Address", either(s.Address.IsValid(), s.Address.String(), "link-local only"))
 	set("Port", s.Port)
+	set("SessionIDs", s.SessionIDs)
+	set("Searches", s.Searches)
+	set("Responses", s.Responses)
 	set("Streams", s.Streams)
+	set("Pending", s.Pending)
 	for name, n := range map[string]int{
 		"Links": len(s.Links), "ASAs": len(s.ASAs), "Objectives": len(s.Objectives),
 		"Sessions": len(s.Sessions), "Locators": len(s.Locators), "Floods": len(s.Floods),
@@ -201,7 +206,8 @@ func figuresOf(t *testing.T, i InstanceState) map[string]figure {
 		set(p+"Received", s.Received[name])
 		set(p+"Relayed", s.Relayed[name])
 	}
-	for reason, n := range s.Dropped {
+	for r, n := range s.Dropped {
+		reason := r.String()
 		set("Dropped."+reason+".Reason", reason)
 		set("Dropped."+reason+".Count", n)
 	}

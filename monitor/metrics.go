@@ -42,7 +42,7 @@ func (s State) metrics() []byte {
 		"# TYPE grasp_dropped_total counter\n")
 	for _, i := range s.Instances {
 		for _, r := range slices.Sorted(maps.Keys(i.Snapshot.Dropped)) {
-			fmt.Fprintf(&b, "grasp_dropped_total{instance=%s,reason=%s} %d\n", label(i.Name), label(r), i.Snapshot.Dropped[r])
+			fmt.Fprintf(&b, "grasp_dropped_total{instance=%s,reason=%s} %d\n", label(i.Name), label(r.String()), i.Snapshot.Dropped[r])
 		}
 	}
 	return b.Bytes()

@@ -53,7 +53,7 @@ func TestMetrics(t *testing.T) {
 				}
 			}
 			for reason, n := range s.Dropped {
-				want[key("grasp_dropped_total", "instance="+i.Name, "reason="+reason)] = float64(n)
+				want[key("grasp_dropped_total", "instance="+i.Name, "reason="+reason.String())] = float64(n)
 			}
 		}
 		require.Equal(t, want, got)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -51,10 +52,10 @@ type event struct {
 // counters are the numbers of messages by type, and of what was dropped by
 // reason.
 type counters struct {
-	Relayed  map[string]uint64 `json:"relayed"`
-	Received map[string]uint64 `json:"received"`
-	Sent     map[string]uint64 `json:"sent"`
-	Dropped  map[string]uint64 `json:"dropped"`
+	Relayed  map[string]uint64       `json:"relayed"`
+	Received map[string]uint64       `json:"received"`
+	Sent     map[string]uint64       `json:"sent"`
+	Dropped  map[grasp.Reason]uint64 `json:"dropped"`
 }
 
 // teller prints events.
@@ -102,10 +103,10 @@ func (e event) String() string {
 }
 
 // inWords returns numbers in the order of their names.
-func inWords(counts map[string]uint64) string {
+func inWords[K cmp.Ordered](counts map[K]uint64) string {
 	var words []string
-	for _, name := range slices.Sorted(maps.Keys(counts)) {
-		words = append(words, fmt.Sprintf("%d %s", counts[name], name))
+	for _, what := range slices.Sorted(maps.Keys(counts)) {
+		words = append(words, fmt.Sprintf("%d %v", counts[what], what))
 	}
 	if words == nil {
 		return "nothing"

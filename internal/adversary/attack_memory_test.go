@@ -111,7 +111,7 @@ func (s *siege) settled(t *testing.T) []account {
 			counted["received "+what] = int(n)
 		}
 		for what, n := range now.Dropped {
-			counted["dropped "+what] = int(n)
+			counted["dropped "+what.String()] = int(n)
 		}
 		if n := now.Sent["M_RESPONSE"]; n > 0 {
 			counted[answered] = int(n)

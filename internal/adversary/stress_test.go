@@ -155,7 +155,7 @@ func stress(t testing.TB, before *leftovers, server, client *grasp.ASA, negotiat
 
 	for _, a := range []*grasp.ASA{server, client} {
 		dropped := a.Instance().Snapshot().Dropped
-		delete(dropped, grasp.ReasonOwn.String())
+		delete(dropped, grasp.ReasonOwn)
 		require.Empty(t, dropped)
 	}
 }

@@ -118,7 +118,7 @@ func (b *Bed) WantDrop(reason grasp.Reason, times int) {
 	b.Helper()
 	synctest.Wait()
 	require.Len(b, b.Events.Dropped(reason), times, "dropped as %v", reason)
-	require.EqualValues(b, times, b.G.Snapshot().Dropped[reason.String()], "counter of %v", reason)
+	require.EqualValues(b, times, b.G.Snapshot().Dropped[reason], "counter of %v", reason)
 }
 
 // At is where the instance takes streams: its address and port.

@@ -351,7 +351,7 @@ func TestDiscoverTwoInstancesOnANode(t *testing.T) {
 		require.NoError(b, got.S.EndNegotiate(true, ""))
 		asked.Ok()
 		require.NotEqual(b, b.G.Snapshot().Port, a.Instance().Snapshot().Port)
-		require.Zero(b, a.Instance().Snapshot().Dropped[grasp.ReasonOwn.String()])
+		require.Zero(b, a.Instance().Snapshot().Dropped[grasp.ReasonOwn])
 		b.WantDrop(grasp.ReasonOwn, 1) // its own multicast came back to it, and is known
 	})
 }

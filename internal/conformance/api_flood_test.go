@@ -207,7 +207,7 @@ func TestFloodSendErrors(t *testing.T) {
 		err := a.Flood(0, tag(bed.Syn("EX1", 1), nil))
 		bed.IsCode(b, err, grasp.ErrSockErr)
 		require.ErrorIs(b, err, bed.ErrBroken)
-		require.EqualValues(b, 1, a.Instance().Snapshot().Dropped[grasp.ReasonSendFailed.String()])
+		require.EqualValues(b, 1, a.Instance().Snapshot().Dropped[grasp.ReasonSendFailed])
 		// So does discovery go on: it waits for what may come all the same.
 		found, err := a.Discover(bed.Forever, bed.Syn("EX2", nil), 0, grasp.DiscoverOptions{})
 		require.NoError(b, err)

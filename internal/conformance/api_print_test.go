@@ -123,7 +123,7 @@ func TestDiagnosing(t *testing.T) {
 		own := b.Other("own", func(c *grasp.Config) { c.Dialogue = grasp.Dialogue{Diagnosing: true, Output: out} })
 		_, err := own.Discover(bed.Forever, bed.Neg("EX1", nil), 0, grasp.DiscoverOptions{})
 		require.NoError(b, err)
-		require.EqualValues(b, 1, own.Instance().Snapshot().Dropped[grasp.ReasonOwn.String()])
+		require.EqualValues(b, 1, own.Instance().Snapshot().Dropped[grasp.ReasonOwn])
 	})
 	require.Empty(t, out.String())
 }

@@ -65,7 +65,7 @@ func TestSnapshot(t *testing.T) {
 		require.EqualValues(b, 1, s.Sent["M_FLOOD"])
 		require.EqualValues(b, 1, s.Sent["M_REQ_NEG"])
 		require.EqualValues(b, 2, s.Received["M_REQ_NEG"])
-		require.EqualValues(b, 1, s.Dropped[grasp.ReasonMalformed.String()])
+		require.EqualValues(b, 1, s.Dropped[grasp.ReasonMalformed])
 
 		raw, err := json.Marshal(s)
 		require.NoError(b, err)
@@ -77,7 +77,7 @@ func TestSnapshot(t *testing.T) {
 		// It is a copy.
 		s.Links[0].Name = "changed"
 		s.Objectives[0].ASAs[0] = "changed"
-		s.Dropped[grasp.ReasonMalformed.String()] = 99
+		s.Dropped[grasp.ReasonMalformed] = 99
 		require.Equal(b, "ASA under test", b.G.Snapshot().Objectives[0].ASAs[0])
 		require.NotEqual(b, "changed", b.G.Snapshot().Links[0].Name)
 	})

@@ -288,7 +288,7 @@ func TestLimitLogRate(t *testing.T) {
 			defer b.Reset()
 			return strings.Count(b.String(), "\n")
 		}
-		refused := func() int { return int(g.Snapshot().Dropped[grasp.ReasonLogRate.String()]) }
+		refused := func() int { return int(g.Snapshot().Dropped[grasp.ReasonLogRate]) }
 		synctest.Wait()
 		for i := range 20 { // each change is worth a line
 			node.SetStatus(acp.Status{Secure: i%2 == 1, Reason: "come and gone"})
@@ -306,7 +306,7 @@ func TestLimitLogRate(t *testing.T) {
 		}
 		require.Equal(t, 5, lines(&printed))
 		require.Equal(t, 30, refused())
-		require.EqualValues(t, 20, g.Snapshot().Dropped[grasp.ReasonMalformed.String()], "counted all the same")
+		require.EqualValues(t, 20, g.Snapshot().Dropped[grasp.ReasonMalformed], "counted all the same")
 		time.Sleep(time.Second)
 		node.SetStatus(acp.Status{Reason: "gone"})
 		synctest.Wait()

@@ -63,7 +63,7 @@ func TestR02R08DiscoveryAcrossAChain(t *testing.T) {
 		found, err = near.Discover(t.Context(), o, 0, grasp.DiscoverOptions{Flush: true})
 		require.NoError(t, err)
 		require.Empty(t, found)
-		require.NotZero(t, nodes[3].Snapshot().Dropped["loop count"])
+		require.NotZero(t, nodes[3].Snapshot().Dropped[grasp.ReasonLoopCount])
 	})
 }
 

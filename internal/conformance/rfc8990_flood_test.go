@@ -429,7 +429,7 @@ func TestTrap25ExperimentalOptions(t *testing.T) {
 		require.Equal(b, 258, all[0].Source.Protocol)
 		flood[4].(arr)[0].(arr)[2] = 5
 		require.Equal(b, bed.Encoded(b, flood), b.Far.Only().Raw)
-		require.Equal(b, map[string]uint64{"own multicast": 1}, b.G.Snapshot().Dropped)
+		require.Equal(b, map[grasp.Reason]uint64{grasp.ReasonOwn: 1}, b.G.Snapshot().Dropped)
 
 		call := b.Discover(bed.Syn("EX2", nil), time.Minute, grasp.DiscoverOptions{First: true})
 		b.Far.All()

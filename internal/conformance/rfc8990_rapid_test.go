@@ -121,7 +121,7 @@ func TestQ07RapidThroughARelay(t *testing.T) {
 		_, got, err := initiator.ReqNegotiate(t.Context(), o, nil, 0)
 		require.NoError(t, err)
 		require.Equal(t, int64(100), got.Value)
-		require.EqualValues(t, 1, nodes[1].Snapshot().Dropped["unsolicited"])
+		require.EqualValues(t, 1, nodes[1].Snapshot().Dropped[grasp.ReasonUnsolicited])
 		require.EqualValues(t, 1, initiator.Instance().Snapshot().Sent["M_REQ_NEG"])
 	})
 }

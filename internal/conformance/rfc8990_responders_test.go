@@ -49,8 +49,8 @@ func TestUnreachableAskersDoNotStarveOthers(t *testing.T) {
 				require.Zero(b, g.Snapshot().Responses)
 				drops := g.Snapshot().Dropped
 				room := min(maxResponders, dead*respondersPerNeighbour)
-				require.EqualValues(b, asked/dead*dead, drops["too many responses"]+drops["send failed"])
-				require.InDelta(b, room, drops["send failed"], 3, "but for those that gave way to the ones that were answered")
+				require.EqualValues(b, asked/dead*dead, drops[grasp.ReasonTooManyResponses]+drops[grasp.ReasonSendFailed])
+				require.InDelta(b, room, drops[grasp.ReasonSendFailed], 3, "but for those that gave way to the ones that were answered")
 			})
 		})
 	}

@@ -151,7 +151,7 @@ func flapping(t *testing.T, b *topology.Bed, flaps int, r *rand.Rand, longest ti
 		}
 		assert.LessOrEqual(t, len(topology.Routed(found)), 2, "one for each objective")
 		assert.LessOrEqual(t, len(s.Floods), 1)
-		assert.Zero(t, s.Dropped[grasp.ReasonIDClash.String()])
+		assert.Zero(t, s.Dropped[grasp.ReasonIDClash])
 	}
 	return all
 }

@@ -307,7 +307,7 @@ func TestC11MalformedDatagrams(t *testing.T) {
 	send(t, "va1", arr{9, 7, bed.IP("2001:db8::1"), 0, arr{arr{"EX1", 5, 1, "value"}, arr{}}})
 	hears(t, a, "EX1", "value")
 	dropped := a.Instance().Snapshot().Dropped
-	require.EqualValues(t, len(bed.Garbage)+1, dropped["malformed"]+dropped["invalid"]+dropped["too long"]+dropped["too deep"], "%v", dropped)
+	require.EqualValues(t, len(bed.Garbage)+1, dropped[grasp.ReasonMalformed]+dropped[grasp.ReasonInvalid]+dropped[grasp.ReasonTooLong]+dropped[grasp.ReasonTooDeep], "%v", dropped)
 }
 
 // Section 2.5.3: the largest multicast passes the smallest link whole.

@@ -79,7 +79,7 @@ func (b *quadsBed) arrive() {
 // dropped returns how much the server has dropped for a reason.
 func (b *quadsBed) dropped(reason grasp.Reason) int {
 	b.arrive()
-	return int(b.server.Instance().Snapshot().Dropped[reason.String()])
+	return int(b.server.Instance().Snapshot().Dropped[reason])
 }
 
 // droppedInAll returns how much an instance has dropped, for whatever reason.
@@ -188,7 +188,7 @@ func TestQUADSForeignAnswers(t *testing.T) {
 			}
 		})
 		peer := grasp.NewLocator(netip.AddrPortFrom(far.Addr(), far.Port()))
-		before := b.client.Instance().Snapshot().Dropped["foreign"]
+		before := b.client.Instance().Snapshot().Dropped[grasp.ReasonForeign]
 		_, _, err = b.client.ReqNegotiate(b.Context(), bed.Stressed, &peer, 0)
 		bed.IsCode(b, err, grasp.ErrCBORFail)
 		weather := grasp.Objective{Name: "weather", Synch: true, LoopCount: 3}
@@ -200,7 +200,7 @@ func TestQUADSForeignAnswers(t *testing.T) {
 		_, err = s.Recv(b.Context(), 0)
 		bed.IsCode(b, err, grasp.ErrCBORFail)
 		require.ErrorIs(b, err, acp.ErrForeign)
-		require.Equal(b, before+3, b.client.Instance().Snapshot().Dropped["foreign"])
+		require.Equal(b, before+3, b.client.Instance().Snapshot().Dropped[grasp.ReasonForeign])
 		require.Empty(b, b.client.Instance().Snapshot().Sessions)
 	})
 }
@@ -253,7 +253,7 @@ func TestQUADSMessageSizes(t *testing.T) {
 		}
 		require.NoError(t, s.Close())
 		require.NoError(t, stop())
-		require.Empty(t, server.Instance().Snapshot().Dropped["foreign"])
+		require.Empty(t, server.Instance().Snapshot().Dropped[grasp.ReasonForeign])
 
 		// One that is longer, from a member who has set another limit.
 		longer := bed.NewASA(t, bed.InstanceWith(t, onQUADS(n.NewNode("longer", link)), func(c *grasp.Config) { c.MaxMessage = 6000 }), "longer")
@@ -261,7 +261,7 @@ func TestQUADSMessageSizes(t *testing.T) {
 		o.Value = strings.Repeat("x", 5500)
 		_, _, err = longer.ReqNegotiate(t.Context(), o, bed.At(server.Instance()), 0)
 		require.Error(t, err)
-		require.EqualValues(t, 1, server.Instance().Snapshot().Dropped["foreign"])
+		require.EqualValues(t, 1, server.Instance().Snapshot().Dropped[grasp.ReasonForeign])
 	})
 }
 

@@ -322,7 +322,7 @@ func discoverCold(t *testing.T, b *topology.Bed) {
 	t.Logf("%d cold discoveries, one after the other, took %v", coldDiscoveries, took)
 	limited := uint64(0)
 	for _, n := range b.On {
-		limited += n.Snapshot().Dropped[grasp.ReasonRate.String()]
+		limited += n.Snapshot().Dropped[grasp.ReasonRate]
 	}
 	t.Logf("the rates of relays dropped %d packets", limited)
 }

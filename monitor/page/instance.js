@@ -69,7 +69,9 @@ function header(i) {
   reason.dataset.figure = 'Status.Reason';
   const figures = [
     ['Address', 'Address', s.Address || 'link-local only'], ['Port', 'Port', String(s.Port)],
-    ['Sessions', 'Counts.Sessions', String(i.Counts.Sessions)], ['Connections', 'Streams', String(s.Streams)],
+    ['Sessions', 'Counts.Sessions', String(i.Counts.Sessions)], ['Session IDs', 'SessionIDs', String(s.SessionIDs)],
+    ['Discoveries', 'Searches', String(s.Searches)], ['Responses', 'Responses', String(s.Responses)],
+    ['Connections', 'Streams', String(s.Streams)], ['Undecided', 'Pending', String(s.Pending)],
   ];
   const list = box.querySelector('dl');
   figures.forEach(([name, path, value], n) => {
