@@ -146,7 +146,11 @@ func open(name string) (*link, error) {
 	if err := errors.Join(l.in.JoinGroup(ifi, &net.UDPAddr{IP: group.AsSlice()}), l.in.SetControlMessage(ipv6.FlagDst, true)); err != nil {
 		return nil, err
 	}
-	if l.tcp, err = net.ListenTCP("tcp6", net.TCPAddrFromAddrPort(netip.AddrPortFrom(l.addr, 0))); err != nil {
+	at := net.TCPAddrFromAddrPort(netip.AddrPortFrom(l.addr, 0))
+	for l.tcp, err = net.ListenTCP("tcp6", at); errors.Is(err, unix.EADDRNOTAVAIL); l.tcp, err = net.ListenTCP("tcp6", at) {
+		time.Sleep(10 * time.Millisecond) // the address of a new link is not ready yet
+	}
+	if err != nil {
 		return nil, err
 	}
 	if l.out, err = net.ListenUDP("udp6", net.UDPAddrFromAddrPort(netip.AddrPortFrom(l.addr, l.port()))); err != nil {

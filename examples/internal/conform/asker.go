@@ -39,10 +39,11 @@ type answer struct {
 func (l *link) newAsker(addr netip.Addr) (*asker, error) {
 	a := &asker{link: l, answers: make(chan answer, 256), conns: make(map[net.Conn]bool)}
 	var err error
-	for range 10 { // until a number is free for both
+	for range 20 { // until a number is free for both, and the address of a new link is ready
 		a.tcp, err = net.ListenTCP("tcp6", net.TCPAddrFromAddrPort(netip.AddrPortFrom(addr, 0)))
 		if err != nil {
-			break
+			time.Sleep(50 * time.Millisecond)
+			continue
 		}
 		at := netip.AddrPortFrom(addr, a.tcp.Addr().(*net.TCPAddr).AddrPort().Port())
 		if a.udp, err = net.ListenUDP("udp6", net.UDPAddrFromAddrPort(at)); err == nil {

@@ -30,6 +30,7 @@ const (
 	relay                         // two links to the target, between which it relays
 	alone                         // nothing else may run meanwhile
 	slow                          // it waits in real time
+	late                          // it may hurt the target: those that cannot go before it
 	dull                          // the target is a DULL instance; without it, is none
 )
 

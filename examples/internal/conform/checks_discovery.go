@@ -110,12 +110,12 @@ var discoveryChecks = []Check{
 		t.sendTo(a, netip.AddrPortFrom(t.targetOn(0), port), discovery(sid, t.ula(), t.known()))
 		t.response(a, sid)
 	}},
-	{"D-21", "discovery/unicast-tcp", "2.8.4", May, "A discovery that comes over a connection is answered on it.", negotiator, func(t *trial) {
+	{"D-21", "discovery/unicast-tcp", "2.8.4", May, "A discovery that comes over a connection is answered on it.", negotiator | late, func(t *trial) {
 		d, sid := t.connect(t.cfg.Negotiate), t.sid()
 		d.write(discovery(sid, t.ula(), t.known()))
 		t.is(d.reply(), mResponse)
 	}},
-	{"D-25", "discovery/unasked-response", "2.8.5", Text, "An M_RESPONSE that nobody asked for does no harm.", negotiator, func(t *trial) {
+	{"D-25", "discovery/unasked-response", "2.8.5", Text, "An M_RESPONSE that nobody asked for does no harm.", negotiator | late, func(t *trial) {
 		d := t.connect(t.cfg.Negotiate)
 		d.send(mResponse, t.sid(), t.ula(), 60000, list{oIPv6, t.ula(), protoTCP, 4})
 		if m, e := d.next(t.cfg.Quiet); e == came && m.kind != mInvalid {

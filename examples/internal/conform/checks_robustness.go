@@ -8,7 +8,7 @@ import (
 
 // robustnessChecks are of peers that are slow, odd or hostile.
 var robustnessChecks = []Check{
-	{"T-05", "robustness/dribble", "2.5.3", Text, "A request that comes byte by byte is understood: TCP has no message boundaries.", negotiator, func(t *trial) {
+	{"T-05", "robustness/dribble", "2.5.3", Text, "A request that comes byte by byte is understood: TCP has no message boundaries.", negotiator | late, func(t *trial) {
 		d, sid := t.connect(t.cfg.Negotiate), t.sid()
 		d.sid = sid
 		for _, b := range encode(list{mReqNeg, sid, t.request(6)}) {
@@ -18,20 +18,20 @@ var robustnessChecks = []Check{
 		t.negotiates(d.reply())
 		d.decline(t)
 	}},
-	{"T-05", "robustness/halves", "2.5.3", Text, "A request that comes in two segments is understood.", synchronizer, func(t *trial) {
+	{"T-05", "robustness/halves", "2.5.3", Text, "A request that comes in two segments is understood.", synchronizer | late, func(t *trial) {
 		d, b := t.connect(t.cfg.Synch), encode(list{mReqSyn, t.sid(), t.wanted()})
 		d.write(b[:len(b)/2])
 		t.pause(100 * time.Millisecond)
 		d.write(b[len(b)/2:])
 		t.is(d.reply(), mSynch)
 	}},
-	{"T-05", "robustness/coalesced", "2.5.3", Text, "Two messages that come in one segment are both understood.", negotiator, func(t *trial) {
+	{"T-05", "robustness/coalesced", "2.5.3", Text, "Two messages that come in one segment are both understood.", negotiator | late, func(t *trial) {
 		d, sid, o := t.offer(6)
 		d.write(append(encode(list{mWait, sid, 20000}), encode(list{mNegotiate, sid, t.request(o.loop - 1)})...))
 		t.negotiates(d.reply())
 		d.decline(t)
 	}},
-	{"N-17", "robustness/idle", "2.5.5", Text, "A connection on which nothing is sent does not keep others waiting.", negotiator, func(t *trial) {
+	{"N-17", "robustness/idle", "2.5.5", Text, "A connection on which nothing is sent does not keep others waiting.", negotiator | late, func(t *trial) {
 		for range 20 {
 			t.connect(t.cfg.Negotiate)
 		}
@@ -39,7 +39,7 @@ var robustnessChecks = []Check{
 		t.negotiates(m)
 		d.decline(t)
 	}},
-	{"N-17", "robustness/half-sent", "2.5.5", Text, "A request of which the end does not come does not keep others waiting.", synchronizer, func(t *trial) {
+	{"N-17", "robustness/half-sent", "2.5.5", Text, "A request of which the end does not come does not keep others waiting.", synchronizer | late, func(t *trial) {
 		for range 5 {
 			b := encode(list{mReqSyn, t.sid(), t.wanted()})
 			t.connect(t.cfg.Synch).write(b[:len(b)-2])
@@ -47,7 +47,7 @@ var robustnessChecks = []Check{
 		_, _, m := t.synchronization(t.wanted())
 		t.is(m, mSynch)
 	}},
-	{"G-01", "robustness/reset", "2.2", Text, "Connections that are reset in a negotiation do no harm.", negotiator, func(t *trial) {
+	{"G-01", "robustness/reset", "2.2", Text, "Connections that are reset in a negotiation do no harm.", negotiator | late, func(t *trial) {
 		for range 5 {
 			d, _, _ := t.negotiation(t.request(6))
 			d.reset()
@@ -56,7 +56,7 @@ var robustnessChecks = []Check{
 		t.negotiates(m)
 		d.decline(t)
 	}},
-	{"G-01", "robustness/half-closed", "2.2", Text, "A peer that closes its side of the connection in a negotiation does no harm.", negotiator, func(t *trial) {
+	{"G-01", "robustness/half-closed", "2.2", Text, "A peer that closes its side of the connection in a negotiation does no harm.", negotiator | late, func(t *trial) {
 		d, _, _ := t.negotiation(t.request(6))
 		if c, ok := d.conn.(*net.TCPConn); ok {
 			_ = c.CloseWrite()
@@ -64,7 +64,7 @@ var robustnessChecks = []Check{
 		d.next(t.cfg.Quiet)
 		t.works()
 	}},
-	{"G-01", "robustness/unreachable", "2.2", Text, "Discoveries to whose source no response can be brought do no harm.", 0, func(t *trial) {
+	{"G-01", "robustness/unreachable", "2.2", Text, "Discoveries to whose source no response can be brought do no harm.", late, func(t *trial) {
 		a := t.asker(0)
 		_ = a.tcp.Close()
 		for range 10 {
@@ -72,7 +72,7 @@ var robustnessChecks = []Check{
 		}
 		t.works()
 	}},
-	{"C-11", "robustness/rubbish", "2.2", Text, "A flood of rubbish does no harm.", alone, func(t *trial) {
+	{"C-11", "robustness/rubbish", "2.2", Text, "A flood of rubbish does no harm.", alone | late, func(t *trial) {
 		a := t.asker(0)
 		r := rand.New(rand.NewPCG(1, 2)) // the same each time
 		good := discovery(t.sid(), t.ula(), t.known())
@@ -88,7 +88,7 @@ var robustnessChecks = []Check{
 		}
 		t.works()
 	}},
-	{"C-11", "robustness/rubbish-unicast", "2.2", Text, "Rubbish over connections does no harm.", negotiator | alone, func(t *trial) {
+	{"C-11", "robustness/rubbish-unicast", "2.2", Text, "Rubbish over connections does no harm.", negotiator | alone | late, func(t *trial) {
 		r := rand.New(rand.NewPCG(3, 4))
 		good := encode(list{mReqNeg, t.sid(), t.request(6)})
 		for range 40 {
@@ -105,14 +105,14 @@ var robustnessChecks = []Check{
 		t.negotiates(m)
 		d.decline(t)
 	}},
-	{"G-04", "robustness/many-discoveries", "2.4", Text, "After a few hundred discoveries the target still answers.", alone, func(t *trial) {
+	{"G-04", "robustness/many-discoveries", "2.4", Text, "After a few hundred discoveries the target still answers.", alone | late, func(t *trial) {
 		a := t.asker(0)
 		for range 300 {
 			t.multicast(a, discovery(t.sid(), t.ula(), t.known()))
 		}
 		t.works()
 	}},
-	{"G-04", "robustness/many-floods", "2.4", Text, "Hundreds of flooded objectives with as many names do no harm.", alone, func(t *trial) {
+	{"G-04", "robustness/many-floods", "2.4", Text, "Hundreds of flooded objectives with as many names do no harm.", alone | late, func(t *trial) {
 		a := t.asker(0)
 		for range 300 {
 			t.multicast(a, encode(list{mFlood, t.sid(), t.ula(), 5000, list{list{t.unknown(), fDisc | fSynch, 1, 1}, list{}}}))

@@ -13,11 +13,6 @@ var sizeChecks = []Check{
 		t.negotiates(d.reply())
 		d.decline(t)
 	}},
-	{"Z-01", "size/2048-synchronization", "2.8.3", Must, "A request to synchronize of 2048 bytes is received, whose surplus is ignored.", synchronizer, func(t *trial) {
-		d, sid := t.connect(t.cfg.Synch), t.sid()
-		d.write(padded(2048, func(pad []byte) raw { return encode(list{mReqSyn, sid, t.wanted(), list{oFQDN, pad}}) }))
-		t.is(d.reply(), mSynch)
-	}},
 	{"T-08", "size/1232-discovery", "2.5.3", Text, "A discovery of 1232 bytes is received.", 0, func(t *trial) {
 		t.answers(func(sid uint32, ini []byte) raw {
 			return padded(1232, func(pad []byte) raw {
@@ -39,7 +34,7 @@ var sizeChecks = []Check{
 			t.fail("%v has %d bytes", m, len(m.raw))
 		}
 	}},
-	{"Z-03", "size/endless", "2.8.3", Text, "The target gives up a message that is too long, without waiting for its end.", negotiator, func(t *trial) {
+	{"Z-03", "size/endless", "2.8.3", Text, "The target gives up a message that is too long, without waiting for its end.", negotiator | late, func(t *trial) {
 		d := t.connect(t.cfg.Negotiate)
 		b := encode(list{mReqNeg, t.sid(), list{t.cfg.Negotiate, fDisc | fNeg, 6, 0}})
 		b[len(b)-1] = 0x5a // a byte string of 1 GiB begins
@@ -50,7 +45,7 @@ var sizeChecks = []Check{
 		d.ends("64 KiB into a message")
 		t.works()
 	}},
-	{"Z-03", "size/many-items", "2.8.3", Text, "Counts of items that cannot be true do no harm.", 0, func(t *trial) {
+	{"Z-03", "size/many-items", "2.8.3", Text, "Counts of items that cannot be true do no harm.", late, func(t *trial) {
 		a := t.asker(0)
 		for _, s := range []string{
 			"9bffffffffffffffff", "9a7fffffff01", "84010150", "845bffffffffffffffff", "8401015b7fffffffffffffff",
@@ -60,7 +55,7 @@ var sizeChecks = []Check{
 		}
 		t.works()
 	}},
-	{"C-11", "size/nested", "2.2", Text, "A value that is nested a thousand deep does no harm.", 0, func(t *trial) {
+	{"C-11", "size/nested", "2.2", Text, "A value that is nested a thousand deep does no harm.", late, func(t *trial) {
 		a := t.asker(0)
 		o := t.known()
 		o[3] = raw([]byte{0})

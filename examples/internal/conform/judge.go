@@ -1,6 +1,7 @@
 package conform
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,6 +64,7 @@ type Result struct {
 	Check     Check
 	Verdict   Verdict
 	Why       string // of a failure, or of the skipping
+	Gone      bool   // skipped because the target does not accept connections any more
 	Exchanges []Exchange
 	Took      time.Duration
 }
@@ -110,6 +112,8 @@ type Judge struct {
 
 	mu   sync.Mutex // guards all following fields
 	sids map[uint32]bool
+	gone map[netip.AddrPort]string // where the target no longer accepts connections, and since which check
+	last map[netip.AddrPort]string // the last check that connected there
 }
 
 // ErrNoTarget is the error of [Run] if nobody answers.
@@ -147,6 +151,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	j := &Judge{
 		cfg: cfg, begun: time.Now(), pace: rate.NewLimiter(perSecond, 10),
 		at: make(map[string][]netip.AddrPort), sids: make(map[uint32]bool),
+		gone: make(map[netip.AddrPort]string), last: make(map[netip.AddrPort]string),
 	}
 	defer func() {
 		for _, l := range j.links {
@@ -281,9 +286,13 @@ func (j *Judge) runAll(ctx context.Context) []Result {
 		}
 	}
 	all := Checks()
+	turns := make([]*Check, 0, len(all))
 	for i := range all {
-		c := &all[i]
-		order[c.Name] = i
+		order[all[i].Name] = i
+		turns = append(turns, &all[i])
+	}
+	slices.SortStableFunc(turns, func(a, b *Check) int { return cmp.Compare(a.needs&late, b.needs&late) })
+	for _, c := range turns {
 		switch why := j.unfit(c); {
 		case len(j.cfg.Only) > 0 && !c.Matches(j.cfg.Only), c.Matches(j.cfg.Skip):
 		case why != "":
@@ -325,7 +334,7 @@ func (j *Judge) try(ctx context.Context, c *Check) Result {
 	}
 	t := &trial{Judge: j, check: c, ctx: ctx, begun: time.Now(), verdict: Pass}
 	t.protect(func() { c.run(t) })
-	r := Result{Check: *c, Verdict: t.verdict, Why: t.why, Took: time.Since(t.begun)}
+	r := Result{Check: *c, Verdict: t.verdict, Why: t.why, Gone: t.lost, Took: time.Since(t.begun)}
 	if r.Verdict == Fail {
 		r.Exchanges = t.exchanges
 	}

@@ -29,6 +29,7 @@ type trial struct {
 	closers   []func()
 	verdict   Verdict
 	why       string
+	lost      bool // the target does not accept connections any more
 }
 
 // stop ends a run from within.
@@ -293,13 +294,37 @@ func (t *trial) connectTo(to netip.AddrPort) *dialog {
 	defer cancel()
 	c, err := t.links[0].dial(ctx, to)
 	if err != nil {
-		t.fail("no connection to %v: %v", to, err)
+		t.refused(to, err)
 	}
+	t.mu.Lock()
+	t.last[to] = t.check.Name
+	t.mu.Unlock()
 	t.connections.Add(1)
 	t.note(true, nil, "connection to %v", to)
 	t.closers = append(t.closers, func() { _ = c.Close() })
 	return &dialog{t: t, stream: stream{conn: c}}
 }
+
+// refused ends the run because the target does not accept a connection. That
+// is no fault of what this check is about if it did before.
+func (t *trial) refused(to netip.AddrPort, err error) {
+	t.mu.Lock()
+	since, before := t.last[to]
+	if gone, ok := t.gone[to]; ok {
+		since = gone
+	} else if before {
+		t.gone[to] = since
+	}
+	t.mu.Unlock()
+	if !before || since == t.check.Name {
+		t.fail("no connection to %v: %v", to, err)
+	}
+	t.lost = true
+	t.skip("the target accepts no connection to %v any more, since %s: %v", to, since, err)
+}
+
+// listens fails unless the target still accepts connections.
+func (t *trial) listens(name string) { t.connect(name) }
 
 // write sends bytes, which the target may have no wish to get.
 func (d *dialog) write(b []byte) {
