@@ -27,7 +27,7 @@ func TestAppendAgreesWithTheOtherEncoder(t *testing.T) {
 		{&End{65535, false, "n\u00e9"}, arr{6, 65535, arr{102, "n\u00e9"}}},
 		{&Wait{65536, math.MaxUint32}, arr{7, 65536, uint32(math.MaxUint32)}},
 		{&Synch{math.MaxUint32, o}, arr{8, uint32(math.MaxUint32), raw1}},
-		{&Flood{sid, ip6, 0, []Flooded{{o, loc6}, {o, Locator{}}}}, arr{9, sid, v6, 0, arr{raw1, raw6}, arr{raw1, arr{}}}},
+		{&Flood{SessionID: sid, Initiator: ip6, TTL: 0, Objectives: []Flooded{{o, loc6}, {o, Locator{}}}}, arr{9, sid, v6, 0, arr{raw1, raw6}, arr{raw1, arr{}}}},
 		{&Invalid{sid, nil}, arr{99, sid}},
 		{&Invalid{sid, []byte{nullByte}}, arr{99, sid, nil}},
 	} {

@@ -113,7 +113,7 @@ func benchMessages() []struct {
 		{&End{SessionID: 13767778, Reason: "Insufficient funds"}, new(plainEnd)},
 		{&Wait{13767778, 34965}, new(plainWait)},
 		{&Synch{13767778, o}, new(plainRequest)},
-		{&Flood{13767778, initiator, 210000, []Flooded{{o, l}, {o, l}}}, new(plainFlood)},
+		{&Flood{SessionID: 13767778, Initiator: initiator, TTL: 210000, Objectives: []Flooded{{o, l}, {o, l}}}, new(plainFlood)},
 		{&Invalid{13767778, value}, new(plainInvalid)},
 	}
 }

@@ -89,7 +89,7 @@ func sendable(m Message) bool {
 	}
 }
 
-// maskFlags clears the flags that are not sent.
+// maskFlags clears the flags, and what else of a message is not sent.
 func maskFlags(m Message) {
 	switch m := m.(type) {
 	case *Discovery:
@@ -107,6 +107,7 @@ func maskFlags(m Message) {
 	case *Synch:
 		m.Objective.Flags &= knownFlags
 	case *Flood:
+		m.LeftOut = 0
 		for i := range m.Objectives {
 			m.Objectives[i].Objective.Flags &= knownFlags
 		}

@@ -64,7 +64,7 @@ func TestLocatorsThatAreNotSent(t *testing.T) {
 	} {
 		notSent(t, response([]Locator{loc6, l}, nil))
 		notSent(t, response([]Locator{loc6}, []Locator{loc6, l}))
-		notSent(t, &Flood{sid, ip6, 1, []Flooded{{ex1, loc6}, {ex1, l}}})
+		notSent(t, &Flood{SessionID: sid, Initiator: ip6, TTL: 1, Objectives: []Flooded{{ex1, loc6}, {ex1, l}}})
 	}
 	notSent(t, response([]Locator{{}}, nil))
 }

@@ -21,7 +21,7 @@ func TestO12ThreeOrFourItemsEverywhere(t *testing.T) {
 		require.Equal(t, &ReqSyn{sid, c.want}, parsed(t, arr{4, sid, c.objective}))
 		require.Equal(t, &Negotiate{sid, c.want}, parsed(t, arr{5, sid, c.objective}))
 		require.Equal(t, &Synch{sid, c.want}, parsed(t, arr{8, sid, c.objective}))
-		require.Equal(t, &Flood{sid, ip6, 1, []Flooded{{c.want, Locator{}}}}, parsed(t, arr{9, sid, v6, 1, arr{c.objective, arr{}}}))
+		require.Equal(t, &Flood{SessionID: sid, Initiator: ip6, TTL: 1, Objectives: []Flooded{{c.want, Locator{}}}}, parsed(t, arr{9, sid, v6, 1, arr{c.objective, arr{}}}))
 	}
 	for _, bad := range []arr{{"EX1"}, {"EX1", 5}, {"EX1", 5, 6, nil, nil}, {"EX1", "5", 6}, {"EX1", 5, "6"}, {[]byte("EX1"), 5, 6}, {nil, 5, 6}} {
 		refused(t, arr{1, sid, v6, bad}, ErrInvalid)
@@ -92,7 +92,7 @@ func TestObjectivesThatAreNotSent(t *testing.T) {
 	} {
 		for _, m := range []Message{
 			&Discovery{sid, ip6, o}, &Response{SessionID: sid, Initiator: ip6, Locators: []Locator{loc6}, Objective: &o},
-			&ReqNeg{sid, o}, &ReqSyn{sid, o}, &Negotiate{sid, o}, &Synch{sid, o}, &Flood{sid, ip6, 1, []Flooded{{ex1, loc6}, {o, loc6}}},
+			&ReqNeg{sid, o}, &ReqSyn{sid, o}, &Negotiate{sid, o}, &Synch{sid, o}, &Flood{SessionID: sid, Initiator: ip6, TTL: 1, Objectives: []Flooded{{ex1, loc6}, {o, loc6}}},
 		} {
 			notSent(t, m)
 		}
@@ -100,13 +100,13 @@ func TestObjectivesThatAreNotSent(t *testing.T) {
 	// What is just deep enough to be sent is accepted.
 	for _, m := range []Message{
 		&ReqNeg{sid, Objective{Value: deep(DefaultDepth - 2)}},
-		&Flood{sid, ip6, 1, []Flooded{{Objective{Value: deep(DefaultDepth - 3)}, Locator{}}}},
+		&Flood{SessionID: sid, Initiator: ip6, TTL: 1, Objectives: []Flooded{{Objective{Value: deep(DefaultDepth - 3)}, Locator{}}}},
 		&Invalid{sid, deep(DefaultDepth - 1)},
 	} {
 		require.Equal(t, m, parsedBytes(t, mustAppend(t, m)))
 	}
 	notSent(t, &ReqNeg{sid, Objective{Value: deep(DefaultDepth - 1)}})
-	notSent(t, &Flood{sid, ip6, 1, []Flooded{{Objective{Value: deep(DefaultDepth - 2)}, Locator{}}}})
+	notSent(t, &Flood{SessionID: sid, Initiator: ip6, TTL: 1, Objectives: []Flooded{{Objective{Value: deep(DefaultDepth - 2)}, Locator{}}}})
 	notSent(t, &Invalid{sid, deep(DefaultDepth)})
 	notSent(t, &Invalid{sid, []byte{}})
 }

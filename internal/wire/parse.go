@@ -81,7 +81,7 @@ func (r *reader) anyMessage() Message {
 		m := &Flood{SessionID: r.session(&a)}
 		m.Initiator = r.initiator(&a)
 		m.TTL = r.uint32(&a, "ttl")
-		m.Objectives = r.flooded(&a)
+		r.flooded(&a, m)
 		return m
 	case TypeInvalid:
 		m := &Invalid{SessionID: r.session(&a)}
@@ -122,29 +122,28 @@ func (r *reader) toFlooded(a *array) bool {
 //
 //	flood-message = [M_FLOOD, session-id, initiator, ttl,
 //	                 +[objective, (locator-option / [])]]
-func (r *reader) flooded(a *array) []Flooded {
+func (r *reader) flooded(a *array, m *Flood) {
 	const least = 6 // bytes of the shortest: [["", 0, 0], []]
-	var all []Flooded
 	at := r.i
 	any := false
 	for r.toFlooded(a) {
 		any = true
 		f, usable := r.pair()
 		if r.err != nil {
-			return nil
+			return
 		}
 		if !usable {
+			m.LeftOut++
 			continue
 		}
-		if all == nil {
-			all = make([]Flooded, 0, 1+min(max(a.left, 0), (len(r.b)-r.i)/least))
+		if m.Objectives == nil {
+			m.Objectives = make([]Flooded, 0, 1+min(max(a.left, 0), (len(r.b)-r.i)/least))
 		}
-		all = append(all, f)
+		m.Objectives = append(m.Objectives, f)
 	}
 	if !any {
 		r.fail(at, "no objective")
 	}
-	return all
 }
 
 // pair reads an objective with its locator. It reports false, and goes on behind

@@ -93,7 +93,7 @@ func TestC04SurplusItemsAreIgnored(t *testing.T) {
 		require.Equal(t, &Negotiate{sid, ex1}, parsed(t, arr{5, sid, raw1, surplus}))
 		require.Equal(t, &Wait{sid, 5}, parsed(t, arr{7, sid, 5, surplus}))
 		require.Equal(t, &Synch{sid, ex1}, parsed(t, arr{8, sid, raw1, surplus}))
-		require.Equal(t, &Flood{sid, ip6, 1, []Flooded{{ex1, loc6}}}, parsed(t, arr{9, sid, v6, 1, surplus, arr{raw1, raw6}, surplus}))
+		require.Equal(t, &Flood{SessionID: sid, Initiator: ip6, TTL: 1, Objectives: []Flooded{{ex1, loc6}}}, parsed(t, arr{9, sid, v6, 1, surplus, arr{raw1, raw6}, surplus}))
 		require.Equal(t, &Invalid{sid, []byte{1}}, parsed(t, arr{99, sid, 1, surplus}))
 	}
 	for _, option := range []any{arr{107, 1}, arr{101}, arr{103, 1}, arr{100, raw6}, arr{uint64(math.MaxUint64)}} {
@@ -140,8 +140,8 @@ func TestC12AnyWellFormedEncodingIsUnderstood(t *testing.T) {
 		{"response, open", "9f02055f42c00042" + "0201ff01" + locOpen + "ff", &Response{SessionID: 5, Initiator: ip4, TTL: 1, Locators: []Locator{loc6}}},
 		{"divert, open", "9f020544c0000201019f1864" + loc + locOpen + "ffff", &Response{SessionID: 5, Initiator: ip4, TTL: 1, Diverted: []Locator{loc6, loc6}}},
 		{"flood, open", "9f090544c000020101" + "9f84634558310506f69fffff" + "829f634558310506f6ff" + locOpen + "ff",
-			&Flood{5, ip4, 1, []Flooded{{Objective: ex1}, {ex1, loc6}}}},
-		{"flood, long empty array", "850905" + "44c0000201" + "01" + "8284634558310506f69b0000000000000000", &Flood{5, ip4, 1, []Flooded{{Objective: ex1}}}},
+			&Flood{SessionID: 5, Initiator: ip4, TTL: 1, Objectives: []Flooded{{Objective: ex1}, {ex1, loc6}}}},
+		{"flood, long empty array", "850905" + "44c0000201" + "01" + "8284634558310506f69b0000000000000000", &Flood{SessionID: 5, Initiator: ip4, TTL: 1, Objectives: []Flooded{{Objective: ex1}}}},
 		{"end, open", "9f06059f19006500ff", nil},
 		{"accept, open", "9f06059f190065ffff", &End{SessionID: 5, Accept: true}},
 		{"decline, open", "9f06059f18667f6161606162ffffff", &End{SessionID: 5, Reason: "ab"}},
@@ -168,13 +168,13 @@ func TestF04FloodedObjectivesAndTheirLocators(t *testing.T) {
 	noValue := ex1
 	noValue.Value = nil
 	require.Equal(t,
-		&Flood{sid, ip6, 0, []Flooded{{ex1, Locator{}}, {noValue, loc4}, {ex1, Locator{Kind: LocatorURI, Name: "x:y", Protocol: Null, Port: Null}}}},
+		&Flood{SessionID: sid, Initiator: ip6, TTL: 0, Objectives: []Flooded{{ex1, Locator{}}, {noValue, loc4}, {ex1, Locator{Kind: LocatorURI, Name: "x:y", Protocol: Null, Port: Null}}}},
 		parsed(t, arr{9, sid, v6, 0, arr{raw1, arr{}}, arr{two, raw4}, arr{raw1, arr{106, "x:y", nil, nil}}}))
 
 	// An option that is no known locator: the objective is left out, the rest stays.
 	for _, option := range []arr{{107, "x"}, {255}, {300, v6, 6, 1}, {100, raw6}, {101}, {uint64(math.MaxUint64)}} {
-		require.Equal(t, &Flood{sid, ip6, 1, []Flooded{{noValue, loc4}}}, parsed(t, arr{9, sid, v6, 1, arr{raw1, option}, arr{two, raw4}}))
-		require.Equal(t, &Flood{SessionID: sid, Initiator: ip6, TTL: 1}, parsed(t, arr{9, sid, v6, 1, arr{raw1, option}}))
+		require.Equal(t, &Flood{SessionID: sid, Initiator: ip6, TTL: 1, Objectives: []Flooded{{noValue, loc4}}, LeftOut: 1}, parsed(t, arr{9, sid, v6, 1, arr{raw1, option}, arr{two, raw4}}))
+		require.Equal(t, &Flood{SessionID: sid, Initiator: ip6, TTL: 1, LeftOut: 1}, parsed(t, arr{9, sid, v6, 1, arr{raw1, option}}))
 	}
 	// So it is if a locator is malformed, or anything else that comes after the loop
 	// count; and all of it is relayed.
@@ -184,7 +184,7 @@ func TestF04FloodedObjectivesAndTheirLocators(t *testing.T) {
 	}
 	for _, pair := range pairs {
 		msg := arr{9, sid, v6, 1, pair, arr{two, raw4}, pair}
-		require.Equal(t, &Flood{sid, ip6, 1, []Flooded{{noValue, loc4}}}, parsed(t, msg), "%v", pair)
+		require.Equal(t, &Flood{SessionID: sid, Initiator: ip6, TTL: 1, Objectives: []Flooded{{noValue, loc4}}, LeftOut: 2}, parsed(t, msg), "%v", pair)
 		raw := encode(t, msg)
 		require.Equal(t, []uint8{6, 6, 6}, LoopCounts(raw))
 		passed := relayed(t, raw)
