@@ -124,7 +124,7 @@ func BenchmarkMulticast(b *testing.B) {
 		relayed := g.Snapshot().Relayed["M_FLOOD"]
 		sent := uint64(0)
 		oneByOne(b, func() error {
-			g.takeMulticast(next(), from)
+			g.handleDatagram(next(), from)
 			sent++
 			return nil
 		})
@@ -132,23 +132,23 @@ func BenchmarkMulticast(b *testing.B) {
 	})
 	b.Run("FloodSeenBefore", func(b *testing.B) {
 		raw := renumbered(b, flood)()
-		g.takeMulticast(raw, from)
+		g.handleDatagram(raw, from)
 		oneByOne(b, func() error {
-			g.takeMulticast(raw, from)
+			g.handleDatagram(raw, from)
 			return nil
 		})
 	})
 	b.Run("RelayDiscovery", func(b *testing.B) {
 		next := renumbered(b, discovery("elsewhere"))
 		oneByOne(b, func() error {
-			g.takeMulticast(next(), from)
+			g.handleDatagram(next(), from)
 			return nil
 		})
 	})
 	b.Run("AnswerDiscovery", func(b *testing.B) {
 		next := renumbered(b, discovery("here"))
 		oneByOne(b, func() error {
-			g.takeMulticast(next(), from)
+			g.handleDatagram(next(), from)
 			<-plane.closed // the answer was sent
 			return nil
 		})

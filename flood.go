@@ -158,16 +158,8 @@ func (g *Instance) floodOn(l acp.Link, m *wire.Flood) *wire.Flood {
 	return &copied
 }
 
-// takeFlood takes a flood that came by a link: it is cached and relayed.
-func (g *Instance) takeFlood(m *wire.Flood, raw []byte, from acp.Origin) {
-	// RFC 8990 section 2.5.6.2: a flood with a link-local source and a loop
-	// count other than 1 is discarded. The IP source of a multicast is always
-	// link-local: it is the initiator that must not be.
-	if first := objectiveOf(m); first != nil && m.Initiator.IsLinkLocalUnicast() && first.LoopCount != 1 {
-		g.trace(Received, m, raw, from.Addr, from.Link)
-		g.drop(eventOf(m, Event{Reason: ReasonLinkLocalSource, Peer: from.Addr, Link: from.Link, Raw: raw}))
-		return
-	}
+// handleFlood caches and relays a flood that came by a link.
+func (g *Instance) handleFlood(m *wire.Flood, raw []byte, from acp.Origin) {
 	g.cacheFlood(m, from)
 	g.trace(Received, m, raw, from.Addr, from.Link) // whoever hears of it finds it in the cache
 	switch reason, ok := g.relay(m, keyOf(m), raw, asker{Origin: from}); {
@@ -187,10 +179,6 @@ func (g *Instance) cacheFlood(m *wire.Flood, from acp.Origin) {
 	for _, f := range m.Objectives {
 		if err := source.check(f.Locator); err != nil && !own {
 			g.drop(eventOf(m, Event{Reason: ReasonBadLocator, Peer: from.Addr, Link: from.Link, Objective: f.Objective.Name, Err: err}))
-			continue
-		}
-		if isLinkLocal(f.Locator) && m.Objectives[0].Objective.LoopCount != 1 {
-			g.drop(eventOf(m, Event{Reason: ReasonLinkLocalSource, Peer: from.Addr, Link: from.Link, Objective: f.Objective.Name}))
 			continue
 		}
 		if f.Objective.Value == nil {

@@ -45,6 +45,7 @@ import (
 	"sync"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/datagram"
 	"github.com/go-grasp/grasp/internal/loop"
 	"github.com/go-grasp/grasp/internal/outlet"
 	"github.com/go-grasp/grasp/internal/pace"
@@ -67,6 +68,7 @@ type Instance struct {
 	searches   *searchTable
 	locators   *locatorCache
 	floods     *floodCache
+	datagrams  datagram.Rules
 	relays     guarded[*loop.Relay[asker]]
 	streams    *streamTable
 	responders *responderTable
@@ -118,6 +120,7 @@ func New(cfg Config) (*Instance, error) {
 	g.print.limiter = pace.NewLineLimiter(cfg.LogRate)
 	g.logged = outlet.NewHandler(cfg.Logger.Handler(), g.countLost)
 	g.log = slog.New(pace.NewHandler(g.logged, cfg.LogRate, g.logRefused))
+	g.datagrams = datagram.Rules{DULL: cfg.DULL, Objectives: cfg.DULLObjectives, Limits: g.limits, Own: g.isOwnMulticast}
 	if cfg.Trace != nil {
 		g.Observe(Observer{Trace: cfg.Trace})
 	}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/datagram"
 	"github.com/go-grasp/grasp/internal/pace"
 	"github.com/go-grasp/grasp/internal/session"
 	"github.com/go-grasp/grasp/internal/wire"
@@ -96,54 +97,58 @@ func (g *Instance) receiveMulticasts() {
 			continue
 		}
 		pause.Reset()
-		g.takeMulticast(buf[:n], from)
+		g.handleDatagram(buf[:n], from)
 	}
 }
 
-// takeMulticast takes one multicast. RFC 8990 section 2.8.2: what is not valid
-// is dropped silently.
-func (g *Instance) takeMulticast(raw []byte, from acp.Origin) {
-	m, err := wire.Parse(raw, g.limits)
-	if err != nil {
-		e := Event{Reason: reasonOf(err), Peer: from.Addr, Link: from.Link, Raw: raw, Err: err}
-		var bad *wire.Error
-		if errors.As(err, &bad) && bad.HasType {
-			e.Message, e.SessionID = bad.Type.String(), bad.SessionID
-		}
-		g.drop(e)
+// handleDatagram deals with one datagram, multicast or not.
+func (g *Instance) handleDatagram(raw []byte, from acp.Origin) {
+	v := g.datagrams.Read(raw, datagram.Origin{
+		Addr: from.Addr.Addr(), Unicast: from.Unicast, Self: g.isOwn(from.Addr), Secure: g.secure() == nil,
+	})
+	switch v.Action {
+	case datagram.Ignore:
+		return
+	case datagram.Drop:
+		g.dropDatagram(v, raw, from)
 		return
 	}
-	drop := func(reason Reason) {
-		g.drop(eventOf(m, Event{Reason: reason, Peer: from.Addr, Link: from.Link, Raw: raw}))
-	}
-	switch m.(type) {
-	case *wire.Noop:
-		return // ignored silently (section 2.8.13)
-	case *wire.Discovery:
-	case *wire.Flood:
-		if from.Unicast { // a flood is a multicast (section 2.8.11)
-			drop(ReasonUnexpected)
-			return
-		}
-	default:
-		drop(ReasonUnexpected)
-		return
-	}
-	switch key := keyOf(m); {
-	case g.isOwnMulticast(key), g.isOwn(from.Addr): // sent or relayed by this instance
-		drop(ReasonOwn)
-		return
-	case !g.mayTake(m, from):
-		drop(ReasonNoSecurity)
-		return
-	}
-	switch m := m.(type) {
+	switch m := v.Message.(type) {
 	case *wire.Discovery:
 		g.trace(Received, m, raw, from.Addr, from.Link)
 		g.takeDiscovery(m, raw, asker{Origin: from})
 	case *wire.Flood:
-		g.takeFlood(m, raw, from)
+		for _, p := range v.Passed {
+			g.drop(eventOf(m, Event{Reason: datagramReasons[p.Refusal], Peer: from.Addr, Link: from.Link, Objective: p.Objective, Raw: raw}))
+		}
+		g.handleFlood(m, raw, from)
 	}
+}
+
+// dropDatagram counts and traces a datagram that is dropped.
+func (g *Instance) dropDatagram(v datagram.Verdict, raw []byte, from acp.Origin) {
+	e := Event{Peer: from.Addr, Link: from.Link, Raw: raw, Err: v.Err}
+	if v.Message != nil {
+		e.Reason = datagramReasons[v.Refusal]
+		g.drop(eventOf(v.Message, e))
+		return
+	}
+	e.Reason = reasonOf(v.Err)
+	var bad *wire.Error
+	if errors.As(v.Err, &bad) && bad.HasType {
+		e.Message, e.SessionID = bad.Type.String(), bad.SessionID
+	}
+	g.drop(e)
+}
+
+// datagramReasons are the reasons for what is dropped of a datagram.
+var datagramReasons = [...]Reason{
+	datagram.Unreadable:      ReasonInvalid,
+	datagram.Unexpected:      ReasonUnexpected,
+	datagram.Own:             ReasonOwn,
+	datagram.NotAllowed:      ReasonNoSecurity,
+	datagram.LinkLocalSource: ReasonLinkLocalSource,
+	datagram.NotFlooded:      ReasonUnexpected,
 }
 
 // keyOf returns what tells a multicast from others.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/internal/cache"
 	"github.com/go-grasp/grasp/internal/wire"
 )
@@ -39,29 +38,6 @@ func (g *Instance) mayMulticast(name string) error {
 		return fmt.Errorf("%w, and %q is not in Config.DULLObjectives", errDULL, name)
 	}
 	return nil
-}
-
-// mayTake says that a multicast may be heeded. RFC 8990 section 2.5.2: a DULL
-// instance discards what has a loop count other than 1 or a source that is not
-// link-local, and what is no part of a service that it is for. Nor does it heed
-// what is not multicast.
-func (g *Instance) mayTake(m wire.Message, from acp.Origin) bool {
-	if !g.cfg.DULL {
-		return g.secure() == nil
-	}
-	fits := func(o *wire.Objective) bool {
-		return o.LoopCount == 1 && slices.Contains(g.cfg.DULLObjectives, o.Name)
-	}
-	if from.Unicast || !cache.OnLinkOnly(from.Addr.Addr()) {
-		return false
-	}
-	switch m := m.(type) {
-	case *wire.Discovery:
-		return fits(&m.Objective)
-	case *wire.Flood:
-		return !slices.ContainsFunc(m.Objectives, func(f wire.Flooded) bool { return !fits(&f.Objective) })
-	}
-	return false
 }
 
 // mayServe says that a stream's first message may be heeded: in a DULL

@@ -92,7 +92,10 @@ func TestL04L06WhatIsDiscarded(t *testing.T) {
 			{arr{arr{"EX1", 4, 0, 1}, arr{}}},
 			{good, arr{arr{"AN_ACP", 4, 2, 1}, arr{}}},
 			{arr{arr{"EX2", 4, 1, 1}, arr{}}},
-			{good, arr{arr{"EX2", 4, 1, 1}, arr{}}},
+			// The rule holds before any pair is passed over.
+			{arr{arr{"EX1", 4, 255, 1}, arr{110, "x"}}, good},
+			{arr{arr{"EX1", 4, 255, 1, "five"}, arr{}}, good},
+			{good, arr{arr{"EX2", 4, 2, 1}, arr{}}},
 		} {
 			b.Peer.Multicast(append(arr{9, i, bed.IP("fe80::1"), 0}, objectives...))
 			drops++
@@ -105,8 +108,15 @@ func TestL04L06WhatIsDiscarded(t *testing.T) {
 			b.WantDrop(grasp.ReasonNoSecurity, drops)
 		}
 		b.Peer.NotDialed()
-		b.Peer.Multicast(arr{9, 7, bed.IP("fe80::1"), 0, good})
-		require.Equal(b, []any{"value"}, b.Flooded("EX1"))
+		// RFC 8995 section 4.1.1: two services may share a message. The one that
+		// this instance is not for is passed over.
+		other := arr{arr{"EX2", 4, 1, 1}, arr{}}
+		for i, objectives := range [][]any{{good, other}, {other, good}, {good}} {
+			b.Peer.Multicast(append(arr{9, 10 + i, bed.IP("fe80::1"), 0}, objectives...))
+			require.Equal(b, []any{"value"}, b.Flooded("EX1"))
+			require.Len(b, b.G.Snapshot().Floods, 1)
+			require.NoError(b, b.ASA.ExpireFlood(b.Floods("EX1")[0]))
+		}
 		b.Peer.Multicast(arr{1, 8, bed.IP("fe80::1"), arr{"EX1", 5, 1, nil}})
 		b.Peer.Dialed()
 	})

@@ -247,7 +247,12 @@ func TestO11FlagsAreIndependent(t *testing.T) {
 			b.Peer.Multicast(arr{1, i, b.Peer.Addr(), arr{"EX1", flags, 6, nil}})
 			b.Peer.Dialed()
 			b.Peer.Multicast(arr{9, i, b.Peer.Addr(), 0, arr{arr{"EX2", flags, 6, i}, arr{}}})
-			require.Equal(b, []any{int64(i)}, b.Flooded("EX2"))
+			if flags == 2 { // section 2.10.3: an objective for negotiation only is not flooded
+				require.Equal(b, []any{int64(i - 1)}, b.Flooded("EX2"))
+				b.WantDrop(grasp.ReasonUnexpected, 1)
+			} else {
+				require.Equal(b, []any{int64(i)}, b.Flooded("EX2"))
+			}
 			s := b.Peer.Dial(b.At())
 			s.Send(arr{4, 100 + i, arr{"EX1", flags | 4, 6, nil}})
 			require.EqualValues(b, 8, s.Next().Items(b)[0])

@@ -114,14 +114,18 @@ func (r *Rules) Read(raw []byte, from Origin) Verdict {
 			return v.drop(NotAllowed)
 		}
 	case *wire.Flood:
-		return r.flood(v, m, raw)
+		return r.flood(v, m, raw, from)
 	}
 	return v
 }
 
 // flood applies the rules of floods. Those of the whole message come first, and
 // hold for objectives, too, that are passed over.
-func (r *Rules) flood(v Verdict, m *wire.Flood, raw []byte) Verdict {
+func (r *Rules) flood(v Verdict, m *wire.Flood, raw []byte, from Origin) Verdict {
+	onLinkOnly := func(f wire.Flooded) bool {
+		a := f.Locator.Addr
+		return a.IsLinkLocalUnicast() || a.IsLoopback() && from.Addr.IsLoopback()
+	}
 	further := false // it may go further than the link
 	linkLocal := m.Initiator.IsLinkLocalUnicast()
 	if r.DULL || linkLocal || slices.ContainsFunc(m.Objectives, onLinkOnly) {
@@ -163,8 +167,6 @@ func (r *Rules) flood(v Verdict, m *wire.Flood, raw []byte) Verdict {
 	}
 	return v
 }
-
-func onLinkOnly(f wire.Flooded) bool { return cache.OnLinkOnly(f.Locator.Addr) }
 
 // isFor says that a DULL instance deals with an objective.
 func (r *Rules) isFor(name string) bool { return slices.Contains(r.Objectives, name) }

@@ -128,12 +128,11 @@ func (r *reader) flooded(a *array, m *Flood) {
 	any := false
 	for r.toFlooded(a) {
 		any = true
-		f, usable := r.pair()
+		f, usable := r.pair(m)
 		if r.err != nil {
 			return
 		}
 		if !usable {
-			m.LeftOut++
 			continue
 		}
 		if m.Objectives == nil {
@@ -146,11 +145,11 @@ func (r *reader) flooded(a *array, m *Flood) {
 	}
 }
 
-// pair reads an objective with its locator. It reports false, and goes on behind
-// it, if this one cannot be used: if the locator is unknown, or if there is
+// pair reads an objective of m with its locator. It reports false, and goes on
+// behind it, if this one cannot be used: if the locator is unknown, or if there is
 // something wrong with it that leaves the others as they are. Name, flags and loop
 // count have to be right, since the rules for the whole message need them.
-func (r *reader) pair() (f Flooded, usable bool) {
+func (r *reader) pair(m *Flood) (f Flooded, usable bool) {
 	start := r.i
 	pair := r.open("objective with locator")
 	if !r.toObjective(&pair) {
@@ -167,6 +166,7 @@ func (r *reader) pair() (f Flooded, usable bool) {
 	if wrong, ok := r.err.(*fault); ok && !wrong.hard {
 		r.i, r.err = start, nil
 		r.raw()
+		m.LeftOut++
 		return f, false
 	}
 	return f, usable

@@ -173,8 +173,8 @@ func TestF04FloodedObjectivesAndTheirLocators(t *testing.T) {
 
 	// An option that is no known locator: the objective is left out, the rest stays.
 	for _, option := range []arr{{107, "x"}, {255}, {300, v6, 6, 1}, {100, raw6}, {101}, {uint64(math.MaxUint64)}} {
-		require.Equal(t, &Flood{SessionID: sid, Initiator: ip6, TTL: 1, Objectives: []Flooded{{noValue, loc4}}, LeftOut: 1}, parsed(t, arr{9, sid, v6, 1, arr{raw1, option}, arr{two, raw4}}))
-		require.Equal(t, &Flood{SessionID: sid, Initiator: ip6, TTL: 1, LeftOut: 1}, parsed(t, arr{9, sid, v6, 1, arr{raw1, option}}))
+		require.Equal(t, &Flood{SessionID: sid, Initiator: ip6, TTL: 1, Objectives: []Flooded{{noValue, loc4}}}, parsed(t, arr{9, sid, v6, 1, arr{raw1, option}, arr{two, raw4}}))
+		require.Equal(t, &Flood{SessionID: sid, Initiator: ip6, TTL: 1}, parsed(t, arr{9, sid, v6, 1, arr{raw1, option}}))
 	}
 	// So it is if a locator is malformed, or anything else that comes after the loop
 	// count; and all of it is relayed.
