@@ -7,9 +7,15 @@
 //	go run ./examples/pfxm -n 20
 //
 // The second runs on the other devices, on the link or behind relays. Either
-// can be replaced by the Python prototype's pfxm3, or with -tagged by its pfxm4. With -state, what a device
-// holds survives its failure; without, prefixes are lost with it. As in the
-// prototype nothing is really delegated.
+// can be replaced by the Python prototype's pfxm3, or with -tagged by its pfxm4.
+// With -state, what a device holds survives its failure; without, prefixes are
+// lost with it. As in the prototype prefixes are delegated to nobody, unless there
+// are interfaces for them:
+//
+//	go run ./examples/pfxm -link up0 -state /var/lib/pfxm/state -interface lan0,lan1 \
+//		-hook examples/pfxm/hooks/addresses.sh -hook examples/pfxm/hooks/radvd.sh
+//
+// The page docs/delegating-prefixes.md tells more.
 //
 //	go run ./examples/pfxm -link memory -c 3 -n 20
 //
@@ -27,6 +33,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp/memory"
@@ -47,6 +54,9 @@ type options struct {
 	doubt           time.Duration
 	hold, count     int
 	tagged          bool
+	interfaces      names
+	hooks           commands
+	hookTimeout     time.Duration
 }
 
 func command() cli.Command {
@@ -72,6 +82,9 @@ func (o *options) add(f *flag.FlagSet) {
 	f.BoolVar(&o.tagged, "tagged", false, "ask for PrefixManagerT, with the tags of RFC 9164, as the\nprototype's pfxm4 does; both are answered to")
 	f.StringVar(&o.state, "state", "", "keep in this `file` what is in the pool")
 	f.DurationVar(&o.doubt, "doubt", 0, "put a prefix back in the pool after `D` if the peer that it was\noffered to is silent; 0: not before it is known that the peer did\nnot take it")
+	f.Var(&o.interfaces, "interface", "delegate a prefix of each family to these: `name[,name]`")
+	f.Var(&o.hooks, "hook", "run this `program` when prefixes come to interfaces, change or go;\nmay be given several times")
+	f.DurationVar(&o.hookTimeout, "hook-timeout", 10*time.Second, "let a hook run for `D` at most")
 	f.IntVar(&o.hold, "hold", 0, "delegate at most `N` at a time, then the oldest comes back; 0: any number")
 	f.IntVar(&o.count, "c", 1, "with -link memory, run `C` prefix managers beside the origin")
 }
@@ -95,6 +108,12 @@ func (o *options) check(all cli.Options) error {
 		return errors.New("-c goes with -link memory: a device has one prefix manager")
 	case !memory && all.PlaneName == "tls" && all.Domain == "":
 		return errors.New("-plane tls needs -domain and -member, but for -link memory")
+	case len(o.interfaces) > 0 && (memory || len(o.pool) > 0 || o.hold > 0 || all.N > 0):
+		return errors.New("-interface goes with neither -pool, -hold, -n nor -link memory")
+	case len(o.hooks) > 0 && len(o.interfaces) == 0:
+		return errors.New("-hook goes with -interface")
+	case o.hookTimeout <= 0:
+		return errors.New("-hook-timeout must be positive")
 	case memory && o.state != "":
 		return errors.New("-state goes with real links")
 	}
@@ -126,6 +145,22 @@ func (ps *prefixes) Set(text string) error {
 		all = append(all, p)
 	}
 	*ps = all
+	return nil
+}
+
+// names is a flag: names of interfaces.
+type names []string
+
+func (n names) String() string { return strings.Join(n, ",") }
+
+func (n *names) Set(text string) error {
+	all := strings.Split(text, ",")
+	for i, name := range all {
+		if name == "" || strings.ContainsFunc(name, unicode.IsSpace) || slices.Contains(all[:i], name) {
+			return fmt.Errorf("%q is not a list of names of interfaces", text)
+		}
+	}
+	*n = all
 	return nil
 }
 
@@ -165,6 +200,7 @@ func manage(ctx context.Context, g *grasp.Instance, l *prefix.Ledger, p *cli.Pro
 	m, err := prefix.New(g, l, prefix.Settings{
 		Name: o.name, Origin: len(o.pool) > 0, Params: o.params,
 		Role: o.role, Tagged: o.tagged, Length6: o.subnet, Length4: o.subnet4, Hold: o.hold, Doubt: o.doubt,
+		Interfaces: o.interfaces, Hook: o.hooks.hook(o.hookTimeout),
 		N: p.N, Seed: p.Seed, Wait: p.Wait, Outcomes: p.Outcomes,
 	})
 	if err != nil {

@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	// low is how many prefixes are to be left when more are asked for, and
-	// ahead how many bits shorter the prefix is that is asked for: five bits
+	// lowWater is how many prefixes are to be left when more are asked for, and
+	// aheadBits how many bits shorter the prefix is that is asked for: five bits
 	// are 32 prefixes.
-	low   = 8
-	ahead = 5
+	lowWater  = 8
+	aheadBits = 5
 	// tries is how many peers are asked, one after the other.
 	tries = 4
 	// retry is how long to wait when none of these had a prefix, and
@@ -31,7 +31,7 @@ const (
 // delegate delegates prefixes, and asks for more when few are left.
 func (m *Manager) delegate(ctx context.Context) error {
 	m.sayParams(ctx)
-	families := m.families()
+	families := m.families(lowWater, aheadBits)
 	last := time.Now()
 	held := m.ledger.Holdings().Delegated // before this device failed
 	for n := 0; m.set.N == 0 || n < m.set.N; {
@@ -41,7 +41,7 @@ func (m *Manager) delegate(ctx context.Context) error {
 				break
 			}
 			m.refill(ctx, f)
-			p, err := m.ledger.Delegate(f.Family, f.length)
+			p, err := m.ledger.Delegate(f.Family, f.length, "")
 			if errors.Is(err, ErrNothing) {
 				continue
 			}
@@ -88,26 +88,29 @@ func (m *Manager) release(all []netip.Prefix) error {
 type supply struct {
 	prefixpool.Family
 	length int       // of what is delegated
+	low    uint64    // more are asked for when fewer are left
+	ahead  int       // how many bits shorter the prefix is that is asked for
 	next   time.Time // before that no request is made
 }
 
-func (m *Manager) families() (all []*supply) {
+// families returns the supplies of the families that are delegated.
+func (m *Manager) families(low uint64, ahead int) (all []*supply) {
 	if m.set.Length6 > 0 {
-		all = append(all, &supply{Family: prefixpool.IPv6, length: m.set.Length6})
+		all = append(all, &supply{Family: prefixpool.IPv6, length: m.set.Length6, low: low, ahead: ahead})
 	}
 	if m.set.Length4 > 0 {
-		all = append(all, &supply{Family: prefixpool.IPv4, length: m.set.Length4})
+		all = append(all, &supply{Family: prefixpool.IPv4, length: m.set.Length4, low: low, ahead: ahead})
 	}
 	return all
 }
 
 // refill asks for more if little is left.
 func (m *Manager) refill(ctx context.Context, f *supply) {
-	if m.ledger.Count(f.Family, f.length) >= low || time.Now().Before(f.next) {
+	if m.ledger.Count(f.Family, f.length) >= f.low || time.Now().Before(f.next) {
 		return
 	}
 	m.asa.Tprint(f.Family, "prefix pool is low")
-	want := max(f.length-ahead, 0)
+	want := max(f.length-f.ahead, 0)
 	if role := m.roleLength(ctx); role > 0 && f.Family == prefixpool.IPv6 {
 		want = min(role, f.length)
 	}

@@ -4,14 +4,17 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
-// File is a journal in a file, a line for each record, that survives the end
-// of the process and of the machine. A record counts once its line is complete.
+// File is a journal in a file, a line for each record after one with the version, that
+// survives the end of the process and of the machine. A record counts once its line is
+// complete.
 type File struct {
 	path string
 	f    *os.File
@@ -23,8 +26,16 @@ type File struct {
 // compact is how many more records than need be there may be in a file.
 const compact = 10_000
 
+// The first line of a file is the version of those that follow. Files of before there
+// was one are read, and made those of this version.
+const (
+	versionLine = "pfxm "
+	version     = 1
+)
+
 // OpenFile opens a journal, which it makes if there is none, and returns the
-// records in it. It fails if another process has it open.
+// records in it. It fails if another process has it open, or if a later version
+// of the program wrote it.
 func OpenFile(path string) (*File, []Record, error) {
 	lock, err := lockFile(path + ".lock")
 	if err != nil {
@@ -45,38 +56,60 @@ func (j *File) open() ([]Record, error) {
 	}
 	// What follows the last complete line nobody was ever told of.
 	text = text[:bytes.LastIndexByte(text, '\n')+1]
-	var records []Record
-	for line := range strings.Lines(string(text)) {
-		r, err := parseRecord(strings.TrimSuffix(line, "\n"))
-		if err != nil {
-			return nil, fmt.Errorf("%s:%d: %w", j.path, len(records)+1, err)
-		}
-		records = append(records, r)
+	records, known, err := parseFile(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("%s:%w", j.path, err)
 	}
 	if j.f, err = os.OpenFile(j.path, os.O_WRONLY|os.O_CREATE, 0o600); err != nil {
 		return nil, err
 	}
+	if !known {
+		return records, j.Replace(records)
+	}
 	if err := j.f.Truncate(int64(len(text))); err != nil {
 		return nil, err
 	}
-	if _, err := j.f.Seek(0, 2); err != nil {
+	if _, err := j.f.Seek(0, io.SeekEnd); err != nil {
 		return nil, err
 	}
 	j.lines, j.full = len(records), compact
 	return records, syncDir(filepath.Dir(j.path))
 }
 
+// parseFile returns the records of a file, and whether they are of this version.
+func parseFile(text string) (records []Record, known bool, err error) {
+	number := 0
+	for line := range strings.Lines(text) {
+		number++
+		line = strings.TrimSuffix(line, "\n")
+		if v, ok := strings.CutPrefix(line, versionLine); ok && number == 1 {
+			if v != strconv.Itoa(version) {
+				return nil, false, fmt.Errorf("1: version %q of the file is not known: a later pfxm wrote it", v)
+			}
+			known = true
+			continue
+		}
+		r, err := parseRecord(line)
+		if err != nil {
+			return nil, false, fmt.Errorf("%d: %w", number, err)
+		}
+		records = append(records, r)
+	}
+	return records, known, nil
+}
+
 // Append implements [Journal].
 func (j *File) Append(records []Record) error {
-	if err := write(j.f, records); err != nil {
+	if err := write(j.f, "", records); err != nil {
 		return err
 	}
 	j.lines += len(records)
 	return nil
 }
 
-func write(f *os.File, records []Record) error {
+func write(f *os.File, head string, records []Record) error {
 	var b bytes.Buffer
+	b.WriteString(head)
 	for _, r := range records {
 		fmt.Fprintln(&b, r)
 	}
@@ -98,7 +131,7 @@ func (j *File) Replace(records []Record) error {
 	defer os.Remove(f.Name()) // fails if all went well
 	// It is closed, and so is the old one, because not every system renames
 	// open files.
-	if err := errors.Join(write(f, records), f.Close(), j.f.Close()); err != nil {
+	if err := errors.Join(write(f, fmt.Sprintf("%s%d\n", versionLine, version), records), f.Close(), j.f.Close()); err != nil {
 		return err
 	}
 	if err := os.Rename(f.Name(), j.path); err != nil {
@@ -121,10 +154,16 @@ func (j *File) Close() error {
 	return errors.Join(err, j.lock.Close())
 }
 
+// useMark comes before the name of what a prefix is delegated to.
+const useMark = "for"
+
 // String returns the record as a line of a file.
 func (r Record) String() string {
-	if r.Peer.IsValid() {
+	switch {
+	case r.Peer.IsValid():
 		return fmt.Sprint(r.What, " ", r.Prefix, " ", r.Peer)
+	case r.Use != "":
+		return fmt.Sprint(r.What, " ", r.Prefix, " ", useMark, " ", r.Use)
 	}
 	return fmt.Sprint(r.What, " ", r.Prefix)
 }
@@ -132,15 +171,18 @@ func (r Record) String() string {
 // parseRecord is the inverse of String.
 func parseRecord(line string) (r Record, err error) {
 	fields := strings.Split(line, " ")
-	if len(fields) < 2 || len(fields) > 3 {
+	if len(fields) < 2 || len(fields) > 4 || len(fields) == 4 && fields[2] != useMark {
 		return r, fmt.Errorf("not a record: %q", line)
 	}
 	r.What = Change(fields[0])
 	if r.Prefix, err = netip.ParsePrefix(fields[1]); err != nil {
 		return r, err
 	}
-	if len(fields) == 3 {
+	switch len(fields) {
+	case 3:
 		r.Peer, err = netip.ParseAddr(fields[2])
+	case 4:
+		r.Use = fields[3]
 	}
 	return r, err
 }

@@ -274,15 +274,15 @@ func (l *Ledger) Drop(p netip.Prefix) error {
 	})
 }
 
-// Delegate takes a prefix of a length out of the pool to be used. It fails
-// with [ErrNothing] if there is none.
-func (l *Ledger) Delegate(f prefixpool.Family, length int) (p netip.Prefix, err error) {
+// Delegate takes a prefix of a length out of the pool to be used, by what has
+// a name or, if that is empty, just so. It fails with [ErrNothing] if there is none.
+func (l *Ledger) Delegate(f prefixpool.Family, length int, use string) (p netip.Prefix, err error) {
 	err = l.change(func(s *state) ([]Record, error) {
 		var ok bool
 		if p, ok = s.free.Fit(f, length, length); !ok {
 			return nil, ErrNothing
 		}
-		return []Record{{What: Delegated, Prefix: p}}, nil
+		return []Record{{What: Delegated, Prefix: p, Use: use}}, nil
 	})
 	return p, err
 }
@@ -307,6 +307,9 @@ func (l *Ledger) Claims() map[netip.Prefix]netip.Addr {
 	defer l.mu.Unlock()
 	return maps.Clone(l.state.claims)
 }
+
+// IsDurable says that what the ledger holds outlives the process.
+func (l *Ledger) IsDurable() bool { return l.journal != nil }
 
 // Holdings returns what the ledger holds.
 func (l *Ledger) Holdings() Holdings {

@@ -123,13 +123,13 @@ func TestClaim(t *testing.T) {
 	for _, overlapping := range []string{"2001:db8::/32", "2001:db8::/48", "2000::/8"} {
 		assert.ErrorIs(t, l.Claim(pfx(overlapping), peerA), ErrHeld)
 	}
-	p, err := l.Delegate(prefixpool.IPv6, 64)
+	p, err := l.Delegate(prefixpool.IPv6, 64, "")
 	require.NoError(t, err)
 	assert.ErrorIs(t, l.Claim(p, peerA), ErrHeld, "delegated is held, too")
 	require.NoError(t, l.Release(p))
 	assert.Error(t, l.Release(p))
 	assert.Equal(t, []netip.Prefix{network}, l.Holdings().Free)
-	_, err = l.Delegate(prefixpool.IPv4, 24)
+	_, err = l.Delegate(prefixpool.IPv4, 24, "")
 	assert.ErrorIs(t, err, ErrNothing)
 }
 
@@ -172,6 +172,7 @@ func requireSame(t *testing.T, want, got *Ledger) {
 	a, b := want.Holdings(), got.Holdings()
 	require.Equal(t, a.Free, b.Free)
 	require.Equal(t, a.Delegated, b.Delegated)
+	require.Equal(t, a.Uses, b.Uses)
 	require.Equal(t, a.Claims, b.Claims)
 	require.Equal(t, want.state.given, got.state.given)
 	require.Equal(t, want.state.owned, got.state.owned)
@@ -202,7 +203,7 @@ func TestComesBack(t *testing.T) {
 			case 0, 1:
 				offers = append(offers, offer(t, l, 40+rng.IntN(20), peer))
 			case 2:
-				if q, err := l.Delegate(prefixpool.IPv6, 64); err == nil {
+				if q, err := l.Delegate(prefixpool.IPv6, 64, ""); err == nil {
 					delegated = append(delegated, q)
 				}
 			case 3:
@@ -312,19 +313,20 @@ func TestFile(t *testing.T) {
 	require.NoError(t, l.Give(offer(t, l, 48, peerA), true))
 	offer(t, l, 48, peerB)
 	require.NoError(t, l.Claim(pfx("2001:db9::/48"), peerB))
-	p, err := l.Delegate(prefixpool.IPv4, 24)
+	p, err := l.Delegate(prefixpool.IPv4, 24, "lan0")
 	require.NoError(t, err)
 	require.NoError(t, f.Close())
 
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)
-	assert.Equal(t, `own 2001:db8::/32
+	assert.Equal(t, `pfxm 1
+own 2001:db8::/32
 own 10.0.0.0/8
 offered 2001:db8::/48 fd00::a
 gave 2001:db8::/48 fd00::a
 offered 2001:db8:1::/48 fd00::b
 claimed 2001:db9::/48 fd00::b
-delegated 10.0.0.0/24
+delegated 10.0.0.0/24 for lan0
 `, string(text))
 
 	before := l
@@ -339,7 +341,7 @@ delegated 10.0.0.0/24
 	require.NoError(t, f.Close())
 	text, err = os.ReadFile(path)
 	require.NoError(t, err)
-	assert.True(t, strings.HasPrefix(string(text), "owned 10.0.0.0/8\nowned 2001:db8::/32\n"), string(text))
+	assert.True(t, strings.HasPrefix(string(text), "pfxm 1\nowned 10.0.0.0/8\nowned 2001:db8::/32\n"), string(text))
 	assert.True(t, strings.HasSuffix(string(text), "\ndropped 2001:db9::/48 fd00::b\n"), string(text))
 	before = l
 	f, l = open()
@@ -356,6 +358,47 @@ delegated 10.0.0.0/24
 	files, err := os.ReadDir(filepath.Dir(path))
 	require.NoError(t, err)
 	assert.Len(t, files, 2, "the journal and its lock")
+}
+
+// A file of before there were versions is read, and made one of this version; one of a
+// later version is left alone.
+func TestFileVersion(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state")
+	const old = "own 2001:db8::/32\ndelegated 2001:db8::/64\n"
+	for name, c := range map[string]struct{ text, want string }{
+		"none":          {"", "pfxm 1\n"},
+		"torn":          {"pfx", "pfxm 1\n"},
+		"old":           {old, "pfxm 1\n" + old},
+		"old, torn":     {old + "released 2001", "pfxm 1\n" + old},
+		"of this":       {"pfxm 1\n" + old, "pfxm 1\n" + old},
+		"of this, torn": {"pfxm 1\n" + old + "rel", "pfxm 1\n" + old},
+	} {
+		require.NoError(t, os.WriteFile(path, []byte(c.text), 0o600))
+		f, records, err := OpenFile(path)
+		require.NoError(t, err, name)
+		l, err := NewLedger(records, f)
+		require.NoError(t, err, name)
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		assert.Equal(t, c.want, string(text), name)
+		require.NoError(t, l.Own(pfx("10.0.0.0/8")))
+		require.NoError(t, f.Close())
+		text, err = os.ReadFile(path)
+		require.NoError(t, err)
+		assert.Equal(t, c.want+"own 10.0.0.0/8\n", string(text), name)
+	}
+	for text, want := range map[string]string{
+		"pfxm 2\nleased 2001:db8::/32 3600\n": "state:1: version \"2\" of the file is not known: a later pfxm wrote it",
+		"pfxm \n":                             "not known",
+		"own 2001:db8::/32\npfxm 1\n":         "state:2: ",
+	} {
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		_, _, err := OpenFile(path)
+		assert.ErrorContains(t, err, want)
+		left, err := os.ReadFile(path)
+		require.NoError(t, err)
+		assert.Equal(t, text, string(left))
+	}
 }
 
 func TestDamagedFile(t *testing.T) {

@@ -38,6 +38,12 @@ type Settings struct {
 	// pool; 0 means until it is known whose it is.
 	Doubt time.Duration
 
+	// Interfaces are those that a prefix of each family is delegated to. Without any,
+	// prefixes are delegated to nobody in particular, as if there were users.
+	Interfaces []string
+	// Hook, if it is set, is called when prefixes come to interfaces, change, or go.
+	Hook Hook
+
 	// N is how many prefixes to delegate or, for the origin, to give; 0 means
 	// no end.
 	N int
@@ -116,10 +122,13 @@ func (m *Manager) Run(ctx context.Context) error {
 	if m.set.Doubt > 0 {
 		running.Go(func() { m.expire(ctx) })
 	}
-	if m.set.Origin {
+	switch {
+	case m.set.Origin:
 		running.Go(func() { m.flood(ctx) })
 		running.Go(func() { errs <- m.count(ctx) })
-	} else {
+	case len(m.set.Interfaces) > 0:
+		running.Go(func() { errs <- m.attach(ctx) })
+	default:
 		running.Go(func() { errs <- m.delegate(ctx) })
 	}
 	select {

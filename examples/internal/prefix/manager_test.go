@@ -22,9 +22,10 @@ import (
 
 // lan is a link in memory.
 type lan struct {
-	t    *testing.T
-	net  *memory.Network
-	link *memory.Link
+	t     *testing.T
+	net   *memory.Network
+	link  *memory.Link
+	count int // of managers that came and went
 }
 
 func newLAN(t *testing.T) *lan {

@@ -16,6 +16,7 @@ type Record struct {
 	What   Change
 	Prefix netip.Prefix
 	Peer   netip.Addr // whom it was offered to or got from, if anybody
+	Use    string     // what it was delegated to, if that has a name
 }
 
 // Change is a kind of record.
@@ -54,8 +55,8 @@ type state struct {
 	doubts    map[netip.Addr]map[*Offer]bool // of out, those in doubt
 	given     map[netip.Addr]netip.Prefix    // the last to each peer, if it has not come back
 	claims    map[netip.Prefix]netip.Addr
-	claimed   prefixpool.Pool // the same
-	delegated map[netip.Prefix]bool
+	claimed   prefixpool.Pool         // the same
+	delegated map[netip.Prefix]string // to what
 }
 
 func newState() state {
@@ -65,7 +66,7 @@ func newState() state {
 		doubts:    make(map[netip.Addr]map[*Offer]bool),
 		given:     make(map[netip.Addr]netip.Prefix),
 		claims:    make(map[netip.Prefix]netip.Addr),
-		delegated: make(map[netip.Prefix]bool),
+		delegated: make(map[netip.Prefix]string),
 	}
 }
 
@@ -117,9 +118,9 @@ func (s *state) apply(r Record) error {
 		if !s.free.Remove(p) {
 			return errNotThere
 		}
-		s.delegated[p] = true
+		s.delegated[p] = r.Use
 	case Released:
-		if !s.delegated[p] {
+		if _, ok := s.delegated[p]; !ok {
 			return errNotThere
 		}
 		delete(s.delegated, p)
@@ -173,8 +174,8 @@ func (s *state) records() []Record {
 	for p, o := range s.out {
 		add(Offered, p, o.Peer)
 	}
-	for p := range s.delegated {
-		add(Delegated, p, netip.Addr{})
+	for p, use := range s.delegated {
+		all = append(all, Record{What: Delegated, Prefix: p, Use: use})
 	}
 	for p, from := range s.claims {
 		add(Claimed, p, from)
@@ -189,8 +190,9 @@ func (s *state) records() []Record {
 type Holdings struct {
 	Free      []netip.Prefix
 	Delegated []netip.Prefix
-	Offered   []Offer // a session is on
-	InDoubt   []Offer // none is
+	Uses      map[netip.Prefix]string // what those are delegated to, if that has a name
+	Offered   []Offer                 // a session is on
+	InDoubt   []Offer                 // none is
 	Claims    map[netip.Prefix]netip.Addr
 }
 
@@ -198,6 +200,7 @@ func (s *state) holdings() Holdings {
 	h := Holdings{
 		Free:      slices.Collect(s.free.All()),
 		Delegated: slices.SortedFunc(maps.Keys(s.delegated), netip.Prefix.Compare),
+		Uses:      maps.Clone(s.delegated),
 		Claims:    maps.Clone(s.claims),
 	}
 	for _, o := range s.out {

@@ -111,10 +111,10 @@ func TestAuditor(t *testing.T) {
 		faults  int
 		records []Record // of peerA, if the peer is B, and the other way round
 	}{
-		{0, []Record{{Gave, half, peerB}, {Got, half, peerA}, {Gave, half, peerA}}},
-		{1, []Record{{Gave, half, peerB}, {Got, half, peerA}, {Got, half, peerA}}},
-		{1, []Record{{Gave, half, peerB}, {Gave, half, peerB}}},
-		{2, []Record{{Got, half, peerA}}}, // and so it is in two pools
+		{0, []Record{{What: Gave, Prefix: half, Peer: peerB}, {What: Got, Prefix: half, Peer: peerA}, {What: Gave, Prefix: half, Peer: peerA}}},
+		{1, []Record{{What: Gave, Prefix: half, Peer: peerB}, {What: Got, Prefix: half, Peer: peerA}, {What: Got, Prefix: half, Peer: peerA}}},
+		{1, []Record{{What: Gave, Prefix: half, Peer: peerB}, {What: Gave, Prefix: half, Peer: peerB}}},
+		{2, []Record{{What: Got, Prefix: half, Peer: peerA}}}, // and so it is in two pools
 	} {
 		a := newAuditor(network)
 		a.see(peerA, Record{What: Own, Prefix: network})
@@ -256,7 +256,7 @@ func (d *device) work(ctx context.Context, m *Manager) {
 		}
 		switch d.random(6) {
 		case 0:
-			if _, err := m.ledger.Delegate(f, longest); err != nil && !errors.Is(err, ErrNothing) {
+			if _, err := m.ledger.Delegate(f, longest, ""); err != nil && !errors.Is(err, ErrNothing) {
 				return
 			}
 		case 1:
