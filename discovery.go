@@ -335,7 +335,11 @@ func (g *Instance) takeDiscovery(m *wire.Discovery, raw []byte, from asker) {
 	if !pass {
 		return
 	}
-	if reason, ok := g.relay(m, keyOf(m), raw, from); !ok {
+	reason, ok := g.relay(m, keyOf(m), raw, from)
+	if response != nil && reason == ReasonNoOtherLink {
+		return // it was answered, and that is all there is
+	}
+	if !ok {
 		g.drop(eventOf(m, Event{Reason: reason, Peer: from.Addr, Link: from.Link, Raw: raw}))
 	}
 }

@@ -128,11 +128,12 @@ func TestHostilePeerOneByOne(t *testing.T) {
 		t.Run(attack.name, func(t *testing.T) {
 			besiege(t, func(t *testing.T, s *siege) {
 				before := s.settled(t)
+				at := bed.At(s.server.Instance())
 				var over atomic.Bool
 				var honest sync.WaitGroup
 				honest.Go(func() {
 					for i := int64(0); i < 20 || !over.Load(); i++ {
-						if err := bed.InitiateTo(t.Context(), s.client, bed.At(s.server.Instance()), i); err != nil {
+						if err := bed.InitiateTo(t.Context(), s.client, at, i); err != nil {
 							t.Errorf("negotiation %d: %v", i, err)
 							return
 						}
@@ -162,6 +163,7 @@ func TestHostilePeerOneByOne(t *testing.T) {
 func TestHostilePeerAllAtOnce(t *testing.T) {
 	besiege(t, func(t *testing.T, s *siege) {
 		before := s.settled(t)
+		at := bed.At(s.server.Instance())
 		rounds := 3
 		if testing.Short() {
 			rounds = 1
@@ -180,7 +182,7 @@ func TestHostilePeerAllAtOnce(t *testing.T) {
 		for k := range int64(8) {
 			honest.Go(func() {
 				for i := k; !over.Load(); i += 8 {
-					if err := bed.InitiateTo(t.Context(), s.client, bed.At(s.server.Instance()), i); err != nil {
+					if err := bed.InitiateTo(t.Context(), s.client, at, i); err != nil {
 						t.Errorf("negotiation %d: %v", i, err)
 						return
 					}

@@ -56,7 +56,8 @@ func Registered(t testing.TB, o grasp.Objective, asas ...*grasp.ASA) {
 
 // At is where an instance can be reached.
 func At(g *grasp.Instance) *grasp.Locator {
-	l := grasp.NewLocator(netip.AddrPortFrom(g.Snapshot().Address, g.Snapshot().Port))
+	now := g.Snapshot()
+	l := grasp.NewLocator(netip.AddrPortFrom(now.Address, now.Port))
 	return &l
 }
 
