@@ -1,18 +1,17 @@
 package grasp
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
-	"os"
 	"strings"
 )
 
 // ErrorCode is an error of the GRASP API (RFC 8991, appendix A). Its number
 // and text are those of the author's Python module; numbers above 39 are this
-// library's own. Every error that a call returns is, or wraps, one of them:
-// test with errors.Is, or take the number with [Code].
+// library's own. Every error that a call returns is an [*Error] or wraps one, and
+// matches its code: test with errors.Is, or take the number with [Code].
 type ErrorCode uint8
 
 // The codes of RFC 8991, of the Python module (39) and of this library (40
@@ -132,9 +131,70 @@ func Code(err error) ErrorCode {
 	return ErrUnspec
 }
 
+// Error is the error of a call that failed: what was tried, on which objective,
+// with whom, how it ended and why. It matches Code and whatever Err matches, in
+// the sense of errors.Is.
+type Error struct {
+	Op        string         // what was tried, such as "negotiate" or "register"
+	Objective string         // the objective's name; for RegisterASA and Deregister the ASA's
+	Peer      netip.AddrPort // the other side; the zero AddrPort if none was reached, or by name only
+	Code      ErrorCode
+	Err       error // the cause, nil if the code says all
+}
+
+var _ net.Error = (*Error)(nil)
+
+// Error names all that is known.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString("grasp: " + e.Op)
+	if e.Objective != "" {
+		fmt.Fprintf(&b, " %q", e.Objective)
+	}
+	if e.Peer.IsValid() {
+		b.WriteString(" with " + e.Peer.String())
+	}
+	b.WriteString(": " + e.Code.Error())
+	if e.Err != nil {
+		b.WriteString(": " + e.Err.Error())
+	}
+	return b.String()
+}
+
+// Unwrap returns the code and the cause.
+func (e *Error) Unwrap() []error {
+	if e.Err == nil {
+		return []error{e.Code}
+	}
+	return []error{e.Code, e.Err}
+}
+
+// Timeout says that time ran out: that of the call, be it for an answer, for a
+// connection or for anybody to be found, or that of its context. Only the last
+// matches [context.DeadlineExceeded], with the code [ErrCancelled]: GRASP's own
+// timers leave the context as it is.
+func (e *Error) Timeout() bool {
+	switch {
+	case e.Err == nil:
+		return e.Code == ErrNoDiscReply || e.Code == ErrNotFloodDisc // nobody answered in time
+	case errors.Is(e.Err, errTimeout):
+		return true
+	}
+	cause, ok := errors.AsType[interface {
+		error
+		Timeout() bool
+	}](e.Err)
+	return ok && cause.Timeout()
+}
+
+// Temporary is Timeout: what ran out of time may be tried again.
+//
+// Deprecated: it is here for [net.Error], of which it is deprecated, too.
+func (e *Error) Temporary() bool { return e.Timeout() }
+
 // DeclinedError says that the peer declined: it ended the negotiation with
-// M_END and the decline option (RFC 8990, section 2.9.4). It matches
-// [ErrDeclined].
+// M_END and the decline option (RFC 8990 section 2.9.4). It wraps an [*Error]
+// with the code [ErrDeclined].
 type DeclinedError struct {
 	Objective string         // the name of the objective
 	Peer      netip.AddrPort // who declined
@@ -142,65 +202,29 @@ type DeclinedError struct {
 }
 
 func (e *DeclinedError) Error() string {
-	text := fmt.Sprintf("grasp: negotiate %q with %v: %v", e.Objective, e.Peer, ErrDeclined)
+	text := e.Unwrap().Error()
 	if e.Reason != "" {
 		text += ": " + e.Reason
 	}
 	return text
 }
 
-// Unwrap makes the error match ErrDeclined.
-func (e *DeclinedError) Unwrap() error { return ErrDeclined }
-
-// opError is an error of a call: what was tried, on which objective and with
-// whom, the code and the cause.
-type opError struct {
-	op        string
-	objective string
-	peer      string
-	code      ErrorCode
-	err       error // may be nil
+// Unwrap returns an *Error.
+func (e *DeclinedError) Unwrap() error {
+	return &Error{Op: opNegotiate, Objective: e.Objective, Peer: e.Peer, Code: ErrDeclined}
 }
 
-func (e *opError) Error() string {
-	var b strings.Builder
-	b.WriteString("grasp: " + e.op)
-	if e.objective != "" {
-		fmt.Fprintf(&b, " %q", e.objective)
-	}
-	if e.peer != "" {
-		b.WriteString(" with " + e.peer)
-	}
-	b.WriteString(": " + e.code.Error())
-	if e.err != nil {
-		b.WriteString(": " + e.err.Error())
-	}
-	return b.String()
-}
-
-func (e *opError) Unwrap() []error {
-	if e.err == nil {
-		return []error{e.code}
-	}
-	return []error{e.code, e.err}
-}
-
-// Timeout makes the error a timeout in the sense of net.Error.
-func (e *opError) Timeout() bool {
-	return errors.Is(e.err, os.ErrDeadlineExceeded) || errors.Is(e.err, context.DeadlineExceeded)
-}
-
-// fail returns an opError without a peer. The cause may be nil.
+// fail returns an *Error without a peer. The cause may be nil.
 func fail(op, objective string, code ErrorCode, cause error) error {
+	return failWith(op, objective, netip.AddrPort{}, code, cause)
+}
+
+// failWith returns an *Error that names the peer.
+func failWith(op, objective string, peer netip.AddrPort, code ErrorCode, cause error) error {
 	if cause == code { //nolint:errorlint // the code itself, not an error that wraps it
 		cause = nil
 	}
-	return &opError{op: op, objective: objective, code: code, err: cause}
-}
-
-// failWith returns an opError that names the peer.
-func failWith(op, objective string, peer fmt.Stringer, code ErrorCode, cause error) error {
-	return &opError{op: op, objective: objective, peer: peer.String(), code: code, err: cause}
+	return &Error{Op: op, Objective: objective, Peer: peer, Code: code, Err: cause}
 }
 
 // wrap names the call in an error that is or has an ErrorCode. It returns nil

@@ -1,9 +1,13 @@
 package grasp
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/netip"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -103,5 +107,51 @@ func TestErrorText(t *testing.T) {
 		{fail("flood", "EX\n1", ErrNotSynch, nil), `grasp: flood "EX\n1": Not a synchronization objective`},
 	} {
 		require.Equal(t, c.text, c.err.Error())
+	}
+}
+
+// An Error is a net.Error, and everything that it wraps can be found.
+func TestError(t *testing.T) {
+	peer := netip.MustParseAddrPort("[fd00::1]:4000")
+	err := fmt.Errorf("outer: %w", failWith("negotiate", "EX1", peer, ErrNoSession, errClosed))
+	var e *Error
+	require.ErrorAs(t, err, &e)
+	require.Equal(t, Error{Op: "negotiate", Objective: "EX1", Peer: peer, Code: ErrNoSession, Err: errClosed}, *e)
+	require.ErrorIs(t, err, ErrNoSession)
+	require.ErrorIs(t, err, net.ErrClosed)
+	require.NotErrorIs(t, err, ErrNoASA)
+	var n net.Error
+	require.ErrorAs(t, err, &n)
+	require.False(t, n.Timeout())
+
+	err = &DeclinedError{"EX1", peer, "too much"}
+	require.ErrorAs(t, err, &e)
+	require.Equal(t, Error{Op: "negotiate", Objective: "EX1", Peer: peer, Code: ErrDeclined}, *e)
+	require.ErrorIs(t, err, ErrDeclined)
+}
+
+func TestErrorIsTimeout(t *testing.T) {
+	for _, c := range []struct {
+		code  ErrorCode
+		cause error
+		want  bool
+	}{
+		{ErrNoNegReply, os.ErrDeadlineExceeded, true},
+		{ErrNoNegReply, &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}, true},
+		{ErrSockErrNegRq, fmt.Errorf("%w: %w", errTimeout, io.EOF), true},
+		{ErrCancelled, context.DeadlineExceeded, true},
+		{ErrNoDiscReply, nil, true},
+		{ErrNotFloodDisc, nil, true},
+		{ErrNoDiscReply, io.EOF, false},
+		{ErrCancelled, context.Canceled, false},
+		{ErrNoNegReply, io.EOF, false},
+		{ErrNoPeer, nil, false},
+	} {
+		err := fail("negotiate", "EX1", c.code, c.cause)
+		var n net.Error
+		require.ErrorAs(t, err, &n)
+		require.Equal(t, c.want, n.Timeout(), "%v", err)
+		require.Equal(t, c.want, n.Temporary(), "%v", err) //nolint:staticcheck // deprecated, but there
+		require.Equal(t, c.cause == context.DeadlineExceeded, errors.Is(err, context.DeadlineExceeded))
 	}
 }

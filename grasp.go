@@ -21,7 +21,7 @@
 // Calls that block take a context, whose end cancels them, and a timeout, which
 // is the GRASP timer: 0 means the default, and an M_WAIT from the peer replaces
 // it. Times are time.Duration here and milliseconds on the wire. Every error
-// is, or wraps, an [ErrorCode].
+// is an [*Error] or wraps one: it has an [ErrorCode].
 //
 // All methods may be called from several goroutines at once. After the ASA was
 // deregistered or the instance closed, every call returns [ErrNoASA].

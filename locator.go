@@ -381,5 +381,9 @@ func (g *Instance) lookUp(ctx context.Context, host string) ([]netip.Addr, error
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{addr}, nil
 	}
-	return g.cfg.Resolver.LookupNetIP(ctx, "ip", host)
+	addrs, err := g.cfg.Resolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil, fmt.Errorf("%q: %w", host, err)
+	}
+	return addrs, nil
 }

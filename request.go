@@ -3,6 +3,7 @@ package grasp
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/go-grasp/grasp/internal/lazyctx"
@@ -94,7 +95,10 @@ func (a *ASA) sendTo(ctx context.Context, c *outgoing, peer Locator, raw []byte)
 		}
 		s.close()
 	}
-	code, to := ErrUnusableLocator, fmt.Stringer(peer)
+	code, to := ErrUnusableLocator, netip.AddrPort{}
+	if peer.IP.IsValid() {
+		to = netip.AddrPortFrom(peer.IP, uint16(peer.Port))
+	}
 	if len(targets) > 0 {
 		code, to = c.sockErr, targets[len(targets)-1]
 	}

@@ -12,7 +12,6 @@ package acp
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/netip"
 )
@@ -22,12 +21,13 @@ import (
 // alone from peers that do not know another.
 const Port = 7017
 
-// Group6 and Group4 are the multicast groups of GRASP
-// (ALL_GRASP_NEIGHBORS, RFC 8990 section 2.6).
-var (
-	Group6 = netip.MustParseAddr("ff02::13")
-	Group4 = netip.MustParseAddr("224.0.0.119")
-)
+// Group6 returns the multicast group of GRASP over IPv6 (ALL_GRASP_NEIGHBORS,
+// RFC 8990 section 2.6).
+func Group6() netip.Addr { return netip.AddrFrom16([16]byte{0: 0xff, 1: 0x02, 15: 0x13}) }
+
+// Group4 returns the multicast group of GRASP over IPv4 (ALL_GRASP_NEIGHBORS,
+// RFC 8990 section 2.6).
+func Group4() netip.Addr { return netip.AddrFrom4([4]byte{224, 0, 0, 119}) }
 
 // MaxMulticast is the largest multicast message that fits the smallest packet
 // every IPv6 link carries whole: 1280 bytes less the headers of IPv6 and UDP.
@@ -37,7 +37,12 @@ const MaxMulticast = 1232
 // ErrForeign is wrapped by the errors of Receive, and of reading from a stream,
 // which say that a message was dropped because it does not come from a member
 // of the domain, as far as the plane can tell.
-var ErrForeign = errors.New("not from a member of the domain")
+const ErrForeign = constError("not from a member of the domain")
+
+// constError is an error that nobody can change.
+type constError string
+
+func (e constError) Error() string { return string(e) }
 
 // Status says whether a plane protects what is sent over it, and why.
 type Status struct {

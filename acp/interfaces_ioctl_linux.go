@@ -218,7 +218,7 @@ func sourceOn(index int) netip.Addr {
 		return netip.Addr{}
 	}
 	defer unix.Close(fd)
-	to := &unix.SockaddrInet6{Port: Port, Addr: Group6.As16(), ZoneId: uint32(index)}
+	to := &unix.SockaddrInet6{Port: Port, Addr: Group6().As16(), ZoneId: uint32(index)}
 	if unix.Connect(fd, to) != nil {
 		return netip.Addr{}
 	}

@@ -52,7 +52,7 @@ func BenchmarkLayer2Multicast(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			c, err := net.ListenMulticastUDP("udp6", ifi, &net.UDPAddr{IP: acp.Group6.AsSlice(), Port: acp.Port})
+			c, err := net.ListenMulticastUDP("udp6", ifi, &net.UDPAddr{IP: acp.Group6().AsSlice(), Port: acp.Port})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -66,7 +66,7 @@ func BenchmarkLayer2Multicast(b *testing.B) {
 			b.Fatal(err)
 		}
 		defer from.Close()
-		addr := netip.AddrPortFrom(acp.Group6.WithZone("va0"), acp.Port) // whose index is cached
+		addr := netip.AddrPortFrom(acp.Group6().WithZone("va0"), acp.Port) // whose index is cached
 		buf := make([]byte, 2048)
 		b.ReportAllocs()
 		for b.Loop() {
@@ -86,7 +86,7 @@ func BenchmarkLayer2Multicast(b *testing.B) {
 			b.Fatal(err)
 		}
 		defer from.Close()
-		to := netip.AddrPortFrom(acp.Group6.WithZone(va0.Zone()), acp.Port)
+		to := netip.AddrPortFrom(acp.Group6().WithZone(va0.Zone()), acp.Port)
 		b.ReportAllocs()
 		for b.Loop() { // sending alone: the zone is looked up each time
 			if _, err := from.WriteToUDPAddrPort(msg, to); err != nil {

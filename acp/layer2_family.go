@@ -41,11 +41,11 @@ type grouper interface {
 
 // newFamily6 and newFamily4 take the socket on the port of GRASP.
 func newFamily6(recv *net.UDPConn) *family {
-	return &family{network: "udp6", group: Group6, receiver: *newReceiver("udp6", recv)}
+	return &family{network: "udp6", group: Group6(), receiver: *newReceiver("udp6", recv)}
 }
 
 func newFamily4(recv *net.UDPConn) *family {
-	return &family{network: "udp4", group: Group4, receiver: *newReceiver("udp4", recv)}
+	return &family{network: "udp4", group: Group4(), receiver: *newReceiver("udp4", recv)}
 }
 
 func newReceiver(network string, conn *net.UDPConn) *receiver {

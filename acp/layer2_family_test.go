@@ -108,7 +108,7 @@ func TestTrap20OneFamilyCollides(t *testing.T) {
 }
 
 func TestLayer2Pick(t *testing.T) {
-	six, four := &family{group: Group6}, &family{group: Group4}
+	six, four := &family{group: Group6()}, &family{group: Group4()}
 	for name, test := range map[string]struct {
 		f        *family
 		loopback bool
@@ -169,7 +169,7 @@ func addrs(list string) []netifAddr {
 
 // TestLayer2Choose follows one link through what can become of it.
 func TestLayer2Choose(t *testing.T) {
-	six, four := &family{group: Group6}, &family{group: Group4}
+	six, four := &family{group: Group6()}, &family{group: Group4()}
 	now := time.Now()
 	up := func(list string) *netif { return &netif{up: true, mtu: 1500, addrs: addrs(list)} }
 	m := new(member)

@@ -229,7 +229,7 @@ func TestLayer2BestAddr(t *testing.T) {
 // TestTrap11NoPacketInfo: without a control message the zone of the source
 // says by which link a datagram came.
 func TestTrap11NoPacketInfo(t *testing.T) {
-	e, f := new(layer2Endpoint), &family{group: Group6}
+	e, f := new(layer2Endpoint), &family{group: Group6()}
 	e.state.Store(&layer2State{
 		byIndex: map[int]*linkState{
 			5: {Link: Link{Index: 5}, zone: "5", family: f},

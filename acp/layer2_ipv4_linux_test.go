@@ -143,7 +143,7 @@ func TestLayer2IPv6First(t *testing.T) {
 	// A multicast of IPv4 is not for a link that runs over IPv6.
 	c, err := listenGroup4(t, "va0", unix.SO_REUSEADDR)
 	require.NoError(t, err)
-	send4(t, "IPv4", "va1", "10.0.0.2", acp.Group4)
+	send4(t, "IPv4", "va1", "10.0.0.2", acp.Group4())
 	require.NoError(t, c.SetReadDeadline(time.Now().Add(patience)))
 	_, err = c.Read(make([]byte, 10))
 	require.NoError(t, err)
@@ -293,7 +293,7 @@ func TestLayer2IPv4KeepsItsAddress(t *testing.T) {
 	netbed.AddAddr(t, "va0", "10.0.7.1/24")
 	netbed.AddAddr(t, "va1", "10.0.7.2/24")
 	netbed.Eventually(t, patience, "the new network is heard", func() bool {
-		send4(t, "new", "va1", "10.0.7.2", acp.Group4)
+		send4(t, "new", "va1", "10.0.7.2", acp.Group4())
 		select {
 		case r := <-e.Heard:
 			return r.Msg == "new"

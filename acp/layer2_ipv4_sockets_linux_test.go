@@ -21,7 +21,7 @@ func listenGroup4(t *testing.T, ifname string, opts ...int) (*net.UDPConn, error
 	t.Helper()
 	c, err := listenShared(t, "udp4", "0.0.0.0:7017", opts...)
 	if err == nil {
-		joinGroup4(t, c, ifname, acp.Group4)
+		joinGroup4(t, c, ifname, acp.Group4())
 	}
 	return c, err
 }
@@ -58,7 +58,7 @@ func TestTrap05AddressReuseIPv4(t *testing.T) {
 		"Both": func() (*net.UDPConn, error) {
 			c, err := listenShared(t, "udp", "[::]:7017", unix.SO_REUSEADDR)
 			if err == nil {
-				joinGroup4(t, c, "va1", acp.Group4)
+				joinGroup4(t, c, "va1", acp.Group4())
 			}
 			return c, err
 		},
@@ -116,15 +116,15 @@ func TestTrap07OtherGroupsAndLinksIPv4(t *testing.T) {
 	other := netip.MustParseAddr("224.0.0.120")
 	joinGroup4(t, neighbours, "va0", other)
 
-	send4(t, "other link", "vb1", "10.0.1.2", acp.Group4)
+	send4(t, "other link", "vb1", "10.0.1.2", acp.Group4())
 	hear(t, control.Heard, "other link")
 	send4(t, "other group", "va1", "10.0.0.2", other)
-	send4(t, "off-link source", "va1", "192.0.2.1", acp.Group4)
-	send4(t, "off-link too", "va1", "10.9.0.3", acp.Group4)
-	send4(t, "other link's source", "va1", "10.0.1.2", acp.Group4)
-	send4(t, "peer", "va1", "10.9.0.2", acp.Group4)
-	send4(t, "own", "va0", "10.9.0.1", acp.Group4)
-	send4(t, "good", "va1", "10.0.0.2", acp.Group4)
+	send4(t, "off-link source", "va1", "192.0.2.1", acp.Group4())
+	send4(t, "off-link too", "va1", "10.9.0.3", acp.Group4())
+	send4(t, "other link's source", "va1", "10.0.1.2", acp.Group4())
+	send4(t, "peer", "va1", "10.9.0.2", acp.Group4())
+	send4(t, "own", "va0", "10.9.0.1", acp.Group4())
+	send4(t, "good", "va1", "10.0.0.2", acp.Group4())
 	for _, want := range []string{"peer", "own", "good"} {
 		select {
 		case r := <-m.Heard:

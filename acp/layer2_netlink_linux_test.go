@@ -181,7 +181,7 @@ func TestLayer2NetlinkGroups(t *testing.T) {
 // TestLayer2OriginIPv4: what goes to the group by a link that runs over IPv4,
 // from a neighbour on it, is for us, and nothing else.
 func TestLayer2OriginIPv4(t *testing.T) {
-	six, four := &family{group: Group6, packetInfo: true}, &family{group: Group4, packetInfo: true}
+	six, four := &family{group: Group6(), packetInfo: true}, &family{group: Group4(), packetInfo: true}
 	network := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("10.0.0.1/32")}
 	e := new(layer2Endpoint)
 	e.state.Store(&layer2State{byIndex: map[int]*linkState{
@@ -195,9 +195,9 @@ func TestLayer2OriginIPv4(t *testing.T) {
 		src   string
 		ok    bool
 	}{
-		{four, 5, Group4, "10.0.0.9:1", true},
-		{four, 5, Group4, "[::ffff:10.0.0.9]:1", true},
-		{four, 5, Group4, "10.0.1.9:1", false},
+		{four, 5, Group4(), "10.0.0.9:1", true},
+		{four, 5, Group4(), "[::ffff:10.0.0.9]:1", true},
+		{four, 5, Group4(), "10.0.1.9:1", false},
 		{four, 5, netip.MustParseAddr("224.0.0.1"), "10.0.0.9:1", false},
 		{four, 5, netip.MustParseAddr("10.0.0.1"), "10.0.0.9:1", true},
 		{four, 5, netip.MustParseAddr("10.0.0.1"), "10.0.1.9:1", false},
@@ -205,11 +205,11 @@ func TestLayer2OriginIPv4(t *testing.T) {
 		{four, 5, netip.MustParseAddr("255.255.255.255"), "10.0.0.9:1", false},
 		{four, 5, netip.MustParseAddr("10.0.1.1"), "10.0.0.9:1", false},
 		{four, 6, netip.MustParseAddr("10.0.0.1"), "10.0.0.9:1", false},
-		{four, 6, Group4, "10.0.0.9:1", false},
-		{four, 7, Group4, "10.0.0.9:1", false},
-		{four, 0, Group4, "10.0.0.9:1", false},
-		{six, 5, Group4, "10.0.0.9:1", false},
-		{six, 6, Group4, "[fe80::1]:1", false},
+		{four, 6, Group4(), "10.0.0.9:1", false},
+		{four, 7, Group4(), "10.0.0.9:1", false},
+		{four, 0, Group4(), "10.0.0.9:1", false},
+		{six, 5, Group4(), "10.0.0.9:1", false},
+		{six, 6, Group4(), "[fe80::1]:1", false},
 	} {
 		oob := (&ipv4.ControlMessage{IfIndex: test.index, Src: net.IPv4(10, 0, 0, 1)}).Marshal()
 		dst := test.dst.As4()
@@ -218,7 +218,7 @@ func TestLayer2OriginIPv4(t *testing.T) {
 		assert.Equal(t, test.ok, ok, "%v", test)
 		if test.ok {
 			assert.Equal(t, Origin{
-				Link: 5, Addr: netip.MustParseAddrPort("10.0.0.9:1"), Unicast: test.dst != Group4,
+				Link: 5, Addr: netip.MustParseAddrPort("10.0.0.9:1"), Unicast: test.dst != Group4(),
 			}, from)
 		}
 	}
@@ -227,7 +227,7 @@ func TestLayer2OriginIPv4(t *testing.T) {
 	h := (*unix.Cmsghdr)(unsafe.Pointer(&oob[0]))
 	h.Level, h.Type = unix.IPPROTO_IPV6, unix.IPV6_PKTINFO
 	h.SetLen(unix.CmsgLen(unix.SizeofInet6Pktinfo))
-	copy(oob[unix.CmsgLen(0):], Group6.AsSlice())
+	copy(oob[unix.CmsgLen(0):], Group6().AsSlice())
 	for index, want := range map[int]bool{5: false, 6: true} {
 		binary.NativeEndian.PutUint32(oob[unix.CmsgLen(16):], uint32(index))
 		_, ok := e.origin(six, netip.MustParseAddrPort("[fe80::1]:1"), oob)

@@ -55,7 +55,7 @@ func listenGroup(t *testing.T, ifname string, opts ...int) (*net.UDPConn, error)
 	if err != nil {
 		return nil, err
 	}
-	require.NoError(t, ipv6.NewPacketConn(c).JoinGroup(&net.Interface{Index: netbed.Index(t, ifname)}, &net.UDPAddr{IP: acp.Group6.AsSlice()}))
+	require.NoError(t, ipv6.NewPacketConn(c).JoinGroup(&net.Interface{Index: netbed.Index(t, ifname)}, &net.UDPAddr{IP: acp.Group6().AsSlice()}))
 	return c, nil
 }
 
@@ -205,7 +205,7 @@ func TestTrap06UnicastIsMarked(t *testing.T) {
 		send("beyond", netip.MustParseAddr("fd00::1"))
 		send("beyond", netip.IPv6Loopback())
 		send("unicast", va1.Addr.WithZone(via))
-		send("multicast", acp.Group6.WithZone(via))
+		send("multicast", acp.Group6().WithZone(via))
 		for _, want := range []string{"unicast", "multicast"} {
 			select {
 			case r := <-m.Heard:
@@ -359,11 +359,11 @@ func TestTrap07OtherGroupsAndLinks(t *testing.T) {
 		_, err := ipv6.NewPacketConn(s).WriteTo([]byte(msg), cm, &net.UDPAddr{IP: to.AsSlice(), Port: acp.Port})
 		require.NoError(t, err)
 	}
-	send("other link", "vb1", "", acp.Group6)
+	send("other link", "vb1", "", acp.Group6())
 	hear(t, control.Heard, "other link")
 	send("other group", "va1", "", other)
-	send("off-link source", "va1", "fd00::1", acp.Group6)
-	send("good", "va1", "", acp.Group6)
+	send("off-link source", "va1", "fd00::1", acp.Group6())
+	send("good", "va1", "", acp.Group6())
 	select {
 	case r := <-m.Heard:
 		assert.Equal(t, "good", r.Msg)

@@ -82,10 +82,10 @@ type sendOp struct {
 // There is a pool for each family, since addresses hold buffers.
 var (
 	sendPool6 = sync.Pool{New: func() any {
-		return newSendOp(&unix.SockaddrInet6{Port: Port, Addr: Group6.As16()})
+		return newSendOp(&unix.SockaddrInet6{Port: Port, Addr: Group6().As16()})
 	}}
 	sendPool4 = sync.Pool{New: func() any {
-		return newSendOp(&unix.SockaddrInet4{Port: Port, Addr: Group4.As4()})
+		return newSendOp(&unix.SockaddrInet4{Port: Port, Addr: Group4().As4()})
 	}}
 )
 

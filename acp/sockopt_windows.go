@@ -56,7 +56,7 @@ func peerZone(c *net.TCPConn) int {
 
 // sendOn multicasts on one link, which the zone of the destination picks.
 func sendOn(l *linkState, msg []byte) error {
-	_, err := l.family.send.WriteToUDPAddrPort(msg, netip.AddrPortFrom(Group6.WithZone(l.zone), Port))
+	_, err := l.family.send.WriteToUDPAddrPort(msg, netip.AddrPortFrom(Group6().WithZone(l.zone), Port))
 	return err
 }
 

@@ -193,7 +193,7 @@ func TestAddressesOfNodes(t *testing.T) {
 	_, a, b := pair(memory.LinkConfig{})
 	e := endpointOf(t, a)
 	assert.ErrorIs(t, a.SetAddr(b.Addr()), syscall.EADDRINUSE)
-	assert.ErrorIs(t, a.SetAddr(acp.Group6), syscall.EADDRNOTAVAIL)
+	assert.ErrorIs(t, a.SetAddr(acp.Group6()), syscall.EADDRNOTAVAIL)
 	assert.True(t, e.Addr().IsPrivate(), "a unique local address: %v", e.Addr())
 	require.NoError(t, a.SetAddr(e.Addr().Next()))
 	require.NoError(t, a.SetAddr(a.Addr()))

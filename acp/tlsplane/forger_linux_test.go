@@ -261,7 +261,7 @@ func (f *forger) forge(fd int, mac net.HardwareAddr, place uint16, kind forgery)
 	udp = binary.BigEndian.AppendUint16(udp, acp.Port)
 	udp = binary.BigEndian.AppendUint16(udp, uint16(8+len(msg)))
 	udp = append(append(udp, 0, 0), msg...)
-	frame := append(append([]byte{0x33, 0x33, 0, 0, 0, 0x13}, mac...), ipv6Packet(from, acp.Group6, unix.IPPROTO_UDP, udp)...)
+	frame := append(append([]byte{0x33, 0x33, 0, 0, 0, 0x13}, mac...), ipv6Packet(from, acp.Group6(), unix.IPPROTO_UDP, udp)...)
 	if unix.Send(fd, frame, 0) == nil {
 		f.sent.Add(1)
 	}

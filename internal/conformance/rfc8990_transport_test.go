@@ -25,8 +25,8 @@ import (
 
 // Section 2.6: "GRASP Constants".
 func TestT04Constants(t *testing.T) {
-	require.Equal(t, "ff02::13", acp.Group6.String())
-	require.Equal(t, "224.0.0.119", acp.Group4.String())
+	require.Equal(t, "ff02::13", acp.Group6().String())
+	require.Equal(t, "224.0.0.119", acp.Group4().String())
 	require.Equal(t, 7017, acp.Port)
 	require.Equal(t, 60000*time.Millisecond, grasp.DefaultTimeout)
 	require.Equal(t, 6, grasp.DefaultLoopCount)

@@ -244,7 +244,7 @@ func TestT01T02T12PortIsShared(t *testing.T) {
 	reader := newProcess(t, nil, "reader")
 	members, err := os.ReadFile("/proc/net/igmp6")
 	require.NoError(t, err)
-	group := fmt.Sprintf("%x", acp.Group6.As16())
+	group := fmt.Sprintf("%x", acp.Group6().As16())
 	for _, name := range []string{"va0", "vb0"} {
 		require.Regexp(t, `(?m)^\d+ +`+name+` +`+group+` `, string(members))
 	}
