@@ -88,6 +88,14 @@ func (p *Peer) respond(l *link, from netip.AddrPort, m message) {
 		id = cbor.RawMessage(m.at(1))
 	}
 	b := encode(append(list{2, id, ini, ttl}, options...)...)
+	switch value := m.objective.value; {
+	case p.is(FlawLongIntegers):
+		b = append([]byte{b[0], 0x18}, b[1:]...)
+	case p.is(FlawRapid) && len(value) > 1 && p.name(p.cfg.Negotiate, m.objective.name):
+		b = encode(5, id, list{m.objective.name, 3, 5, "a counter-offer"})
+	case p.is(FlawRapid) && len(value) > 1:
+		b = encode(8, id, list{m.objective.name, 5, 6, "a value"})
+	}
 	if p.is(FlawResponseUDP) {
 		_, _ = l.out.WriteToUDPAddrPort(b, from)
 		return
@@ -360,7 +368,9 @@ func (p *Peer) flood(l *link, from netip.AddrPort, m message) {
 				o[2] = item(loop)
 			}
 			p.reencode(o)
-			items = append(items, list{o, pair[1]})
+			if i == 0 || !p.is(FlawFloodFirstOnly) {
+				items = append(items, list{o, pair[1]})
+			}
 		} else {
 			items = append(items, b)
 		}

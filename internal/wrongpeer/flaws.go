@@ -22,6 +22,7 @@ const (
 	FlawDiesOfResponse         Flaw = "dies-of-response"         // a response that it did not ask for stops it
 	FlawDiesOfReset            Flaw = "dies-of-reset"            // connections that break stop it
 	FlawDiesOfRefusal          Flaw = "dies-of-refusal"          // a refused connection stops it
+	FlawDiesOfTwoSteps         Flaw = "dies-of-two-steps"        // two M_NEGOTIATE at once stop it
 	FlawTires                  Flaw = "tires"                    // it stops after 150 datagrams
 	FlawInvalidToMulticast     Flaw = "invalid-to-multicast"     // it answers malformed multicasts with M_INVALID
 	FlawAnswersNoop            Flaw = "answers-noop"             // it answers M_NOOP
@@ -45,6 +46,8 @@ const (
 	FlawResponseTTL0           Flaw = "response-ttl0"            // its responses have a ttl of 0
 	FlawResponseNoLocator      Flaw = "response-no-locator"      // its responses have no locator
 	FlawResponseUDP            Flaw = "response-udp"             // it sends responses by UDP
+	FlawLongIntegers           Flaw = "long-integers"            // its responses have integers that could be shorter
+	FlawRapid                  Flaw = "rapid"                    // it answers discoveries that have a value with M_NEGOTIATE and M_SYNCH
 	FlawKeepsResponseOpen      Flaw = "keeps-response-open"      // it leaves the connections of responses open
 	FlawLocatorUnreachable     Flaw = "locator-unreachable"      // its locator has a port on which it does not listen
 	FlawLocatorLoopback        Flaw = "locator-loopback"         // its responses give a loopback address too
@@ -129,6 +132,7 @@ const (
 	FlawStrictResponse         Flaw = "strict-response"          // it drops responses with an objective
 	FlawDropsDivert            Flaw = "drops-divert"             // it learns nothing from a Divert
 	FlawTTL0Expired            Flaw = "ttl0-expired"             // it takes a ttl of 0 for expired
+	FlawFloodFirstOnly         Flaw = "flood-first-only"         // it relays the first objective of a flood only
 	FlawFloodTTL               Flaw = "flood-ttl"                // the floods it relays have a ttl of its own
 	FlawFloodDecrementsAll     Flaw = "flood-decrements-all"     // it decrements the loop counts of all objectives of a flood
 	FlawFloodLinkLocal         Flaw = "flood-link-local"         // it relays floods with a link-local initiator

@@ -261,6 +261,9 @@ func (s *session) step(m message) bool {
 	}
 	switch m.kind {
 	case 5:
+		if len(s.buf) > 0 {
+			p.die(FlawDiesOfTwoSteps)
+		}
 		switch dry := o.flags&8 != 0; {
 		case o.name != p.cfg.Negotiate && !p.is(FlawTakesOtherObjective),
 			o.flags&2 == 0 && !p.is(FlawTakesNoFlag),

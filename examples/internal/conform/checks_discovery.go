@@ -115,6 +115,14 @@ var discoveryChecks = []Check{
 		d.write(discovery(sid, t.ula(), t.known()))
 		t.is(d.reply(), mResponse)
 	}},
+	{"P-01", "discovery/not-rapid-negotiation", "2.5.5.1", Should, "Rapid mode is off by default: a discovery with a value is answered with M_RESPONSE, not M_NEGOTIATE.", negotiator, func(t *trial) {
+		t.notRapid(list{t.cfg.Negotiate, fDisc | fNeg, 1, t.value()})
+		t.notRapid(list{t.cfg.Negotiate, fDisc | fNeg, 1, "a value"})
+	}},
+	{"P-01", "discovery/not-rapid-synchronization", "2.5.6.3", Should, "Rapid mode is off by default: a discovery is answered with M_RESPONSE, not M_SYNCH.", synchronizer, func(t *trial) {
+		t.notRapid(obj(t.cfg.Synch, fDisc|fSynch, 1))
+		t.notRapid(list{t.cfg.Synch, fDisc | fSynch, 1, "a value"})
+	}},
 	{"D-25", "discovery/unasked-response", "2.8.5", Text, "An M_RESPONSE that nobody asked for does no harm.", negotiator | late, func(t *trial) {
 		d := t.connect(t.cfg.Negotiate)
 		d.send(mResponse, t.sid(), t.ula(), 60000, list{oIPv6, t.ula(), protoTCP, 4})

@@ -128,6 +128,15 @@ var floodChecks = []Check{
 		f.pairs = []any{list{list{f.name, fSynch, 6}, list{oIPv6, t.ula(), protoTCP, 443}}}
 		t.sameButLoopCount(f, t.floods(f))
 	}},
+	{"F-08", "flood/many-objectives", "2.5.6.2", Must, "A flood of many objectives is relayed with all of them.", relay, func(t *trial) {
+		f := t.newFlood(6)
+		for i := range 15 {
+			f.pairs = append(f.pairs, list{obj(f.name+string(rune('a'+i)), fDisc|fSynch, 6), list{}})
+		}
+		if n := len(t.floods(f).items) - 4; n != 16 {
+			t.fail("%d of 16 were", n)
+		}
+	}},
 	{"C-04", "flood/unknown-locator", "2.8.2", Should, "A flood with a locator option that is unknown is relayed all the same.", relay, func(t *trial) {
 		f := t.newFlood(6)
 		f.pairs = append(f.pairs, list{obj(f.name+"2", fDisc|fSynch, 6), list{110, "what"}})

@@ -212,6 +212,13 @@ var generalChecks = []Check{
 			return encode(list{mDiscovery, sid, chunks, o})
 		})
 	}},
+	{"C-12", "general/preferred-encoding", "4", Text, "An M_RESPONSE is sent in preferred encoding: integers as short as can be, and definite lengths.", 0, func(t *trial) {
+		a, sid := t.asker(0), t.sid()
+		t.multicast(a, discovery(sid, t.ula(), t.known()))
+		if x := t.response(a, sid); !preferred(x.raw) {
+			t.fail("it is not: %x", x.raw)
+		}
+	}},
 	{"Q-10", "general/unknown-flags", "2.10.2", Text, "Flags above bit 3, which have no meaning yet, are ignored.", 0, func(t *trial) {
 		t.answers(func(sid uint32, ini []byte) raw {
 			o := t.known()

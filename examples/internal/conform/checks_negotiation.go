@@ -167,6 +167,13 @@ var negotiationChecks = []Check{
 		t.negotiates(m)
 		d.decline(t)
 	}},
+	{"N-10", "negotiation/two-steps", "2.8.7", Text, "Two M_NEGOTIATE at once, though the sides take turns, do no harm.", negotiator | late, func(t *trial) {
+		d, sid, o := t.offer(6)
+		step := encode(list{mNegotiate, sid, t.request(o.loop - 1)})
+		d.write(append(step[:len(step):len(step)], step...))
+		d.next(t.cfg.Quiet)
+		t.works()
+	}},
 	{"N-03", "negotiation/loop-count-255", "2.8.6", Text, "A request with loop count 255 is answered.", negotiator, func(t *trial) {
 		if _, _, o := t.offer(255); o.loop > 255 || o.loop < 253 {
 			t.fail("the loop count of the answer is %d", o.loop)

@@ -45,6 +45,7 @@ var proofs = map[string]wrongpeer.Flaw{
 	"general/long-integers":                  wrongpeer.FlawShortestOnly,
 	"general/indefinite-array":               wrongpeer.FlawDefiniteOnly,
 	"general/indefinite-strings":             wrongpeer.FlawDefiniteOnly,
+	"general/preferred-encoding":             wrongpeer.FlawLongIntegers,
 	"general/unknown-flags":                  wrongpeer.FlawDemandsKnownFlags,
 
 	"discovery/negotiation-objective":     wrongpeer.FlawAnswersOnlyLoop1,
@@ -64,6 +65,8 @@ var proofs = map[string]wrongpeer.Flaw{
 	"discovery/loop-count-0":              wrongpeer.FlawDiesOfLoop0,
 	"discovery/unicast":                   wrongpeer.FlawDeafToUnicast,
 	"discovery/unicast-tcp":               wrongpeer.FlawDeafToUnicastTCP,
+	"discovery/not-rapid-negotiation":     wrongpeer.FlawRapid,
+	"discovery/not-rapid-synchronization": wrongpeer.FlawRapid,
 	"discovery/unasked-response":          wrongpeer.FlawDiesOfResponse,
 
 	"relay/relayed":           wrongpeer.FlawRelaysNothing,
@@ -126,6 +129,7 @@ var proofs = map[string]wrongpeer.Flaw{
 	"flood/link-local-unknown-locator": wrongpeer.FlawFloodLinkLocalUnknown,
 	"flood/no-locator":                 wrongpeer.FlawFloodDemandsLocator,
 	"flood/no-value":                   wrongpeer.FlawDemandsValue,
+	"flood/many-objectives":            wrongpeer.FlawFloodFirstOnly,
 	"flood/unknown-locator":            wrongpeer.FlawStrictOptions,
 	"flood/long-locator":               wrongpeer.FlawStrictOptions,
 	"flood/unknown-option":             wrongpeer.FlawStrictOptions,
@@ -156,6 +160,7 @@ var proofs = map[string]wrongpeer.Flaw{
 	"negotiation/invalid-unanswered":   wrongpeer.FlawAnswersInvalid,
 	"negotiation/invalid-session-id":   wrongpeer.FlawInvalidOtherSID,
 	"negotiation/accept-in-step":       wrongpeer.FlawStrictLength,
+	"negotiation/two-steps":            wrongpeer.FlawDiesOfTwoSteps,
 	"negotiation/many":                 wrongpeer.FlawFewSessions,
 	"negotiation/null":                 wrongpeer.FlawDemandsRequestValue,
 	"negotiation/loop-count-255":       wrongpeer.FlawLoopCountSigned,
@@ -330,7 +335,7 @@ func canFail(t *testing.T, bed int, c conform.Check) {
 	require.NotEmpty(t, flaw, "no wrong target")
 	r := trial{
 		bed: bed, flaw: flaw, dull: c.Group() == "dull", slow: c.Slow(), patience: 1500 * time.Millisecond,
-		only: []string{c.Name},
+		quiet: 1500 * time.Millisecond, only: []string{c.Name},
 	}
 	for _, x := range r.judge(t).Results {
 		if x.Check.Name == c.Name {

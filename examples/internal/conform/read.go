@@ -140,7 +140,37 @@ func whole(b []byte) bool {
 	return err == nil && n == len(b)
 }
 
-// parts returns the items in an array or the chunks of a string, of a well-formed item.
+// preferred says whether an item is in preferred encoding, but for floats.
+func preferred(b []byte) bool {
+	h, err := readHead(b)
+	if err != nil || h.info == indefinite {
+		return false
+	}
+	shortest := 1
+	for _, limit := range []struct {
+		above uint64
+		size  int
+	}{{23, 2}, {1<<8 - 1, 3}, {1<<16 - 1, 5}, {1<<32 - 1, 9}} {
+		if h.n > limit.above {
+			shortest = limit.size
+		}
+	}
+	if h.size != shortest && h.major != majorOther {
+		return false
+	}
+	if h.major < majorArray || h.major == majorOther {
+		return true
+	}
+	for _, part := range parts(b) {
+		if !preferred(part) {
+			return false
+		}
+	}
+	return true
+}
+
+// parts returns the items in an array, a map or a tag, or the chunks of a
+// string, of a well-formed item.
 func parts(b []byte) []raw {
 	h, err := readHead(b)
 	if err != nil {

@@ -28,6 +28,17 @@ func (t *trial) discards(messages ...raw) {
 	t.silence(a, "what must be discarded")
 }
 
+// notRapid fails unless M_RESPONSE is the answer to a discovery.
+func (t *trial) notRapid(o list) {
+	a := t.asker(0)
+	t.multicast(a, discovery(t.sid(), t.ula(), o))
+	x, ok := t.answer(a, t.cfg.Patience, anything)
+	if !ok {
+		t.fail("no answer within %v", t.cfg.Patience)
+	}
+	t.is(x.message, mResponse)
+}
+
 // anyResponse waits for a response, whatever its session ID.
 func (t *trial) anyResponse(a *asker) answer {
 	x, ok := t.answer(a, t.cfg.Patience, func(x answer) bool { return x.kind == mResponse })

@@ -97,6 +97,11 @@ func TestHelperTarget(t *testing.T) {
 			}, 1)
 			o := grasp.Objective{Name: synchronized, Synch: true, Value: "a value"}
 			require.NoError(t, a.RegisterObj(o, grasp.RegisterOptions{Discoverable: true, Local: true}))
+			go func() { // ends with the process
+				for range time.Tick(time.Second) {
+					_ = a.Flood(time.Minute, grasp.TaggedObjective{Objective: o})
+				}
+			}()
 		}
 	}
 	fmt.Println("ready")
