@@ -40,13 +40,16 @@ func (l *link) newAsker(addr netip.Addr) (*asker, error) {
 	a := &asker{link: l, answers: make(chan answer, 256), conns: make(map[net.Conn]bool)}
 	var err error
 	for range 20 { // until a number is free for both, and the address of a new link is ready
-		a.tcp, err = net.ListenTCP("tcp6", net.TCPAddrFromAddrPort(netip.AddrPortFrom(addr, 0)))
+		a.tcp, err = net.ListenTCP(l.tcp(), net.TCPAddrFromAddrPort(netip.AddrPortFrom(addr, 0)))
 		if err != nil {
 			time.Sleep(50 * time.Millisecond)
 			continue
 		}
 		at := netip.AddrPortFrom(addr, a.tcp.Addr().(*net.TCPAddr).AddrPort().Port())
-		if a.udp, err = net.ListenUDP("udp6", net.UDPAddrFromAddrPort(at)); err == nil {
+		if a.udp, err = net.ListenUDP(l.udp(), net.UDPAddrFromAddrPort(at)); err == nil {
+			if err := l.prepare(a.udp); err != nil {
+				return nil, fmt.Errorf("link %v: %w", l, err)
+			}
 			l.claim(at.Port())
 			a.ended.Go(a.accept)
 			a.ended.Go(a.receive)
@@ -178,9 +181,7 @@ func (s *stream) next(deadline time.Time) (message, error) {
 
 // dial connects to the target.
 func (l *link) dial(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
-	if to.Addr().IsLinkLocalUnicast() && to.Addr().Is6() {
-		to = netip.AddrPortFrom(to.Addr().WithZone(l.ifi.Name), to.Port())
-	}
+	to = netip.AddrPortFrom(l.zoned(to.Addr()), to.Port())
 	var d net.Dialer
 	d.SetMultipathTCP(false)
 	return d.DialContext(ctx, "tcp", to.String())

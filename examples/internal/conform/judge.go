@@ -29,6 +29,8 @@ type Config struct {
 	Value []byte
 	// Target is the address of the target, if others on the link answer too.
 	Target netip.Addr
+	// IPv4 has the links run over IPv4.
+	IPv4 bool
 	// DULL says that the target is a DULL instance, which discovers and floods only.
 	DULL bool
 
@@ -159,7 +161,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 		}
 	}()
 	for _, name := range cfg.Links {
-		l, err := openLink(name)
+		l, err := openLink(name, cfg.IPv4)
 		if err != nil {
 			return nil, err
 		}

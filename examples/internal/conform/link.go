@@ -1,31 +1,24 @@
 package conform
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"sync"
-	"syscall"
-
-	"golang.org/x/net/ipv6"
 )
-
-// port is GRASP's port, and group the multicast group of GRASP, of RFC 8990 section 2.6.
-const port = 7017
-
-var group = netip.MustParseAddr("ff02::13")
 
 // link is one of the links to the target. It hears what the group is sent.
 type link struct {
+	family
 	ifi    *net.Interface
-	addr   netip.Addr   // link-local, with the zone
+	addr   netip.Addr   // link-local with the zone, or of IPv4
 	global []netip.Addr // others, of IPv6
-	conn   *ipv6.PacketConn
+	conn   groupConn
 
 	mu      sync.Mutex       // guards all following fields
-	own     map[uint16]bool  // ports of the judge: what came from there is its own
+	ports   map[uint16]bool  // of the judge: what came from there is its own
 	hearers map[*hearer]bool //
 	done    chan struct{}    // closed when nothing is heard any more
 }
@@ -37,7 +30,7 @@ type heard struct {
 }
 
 // openLink begins to listen on an interface.
-func openLink(name string) (*link, error) {
+func openLink(name string, overIPv4 bool) (*link, error) {
 	ifi, err := net.InterfaceByName(name)
 	if err != nil {
 		return nil, fmt.Errorf("link %q: %w; see `ip link` or ifconfig", name, err)
@@ -48,23 +41,19 @@ func openLink(name string) (*link, error) {
 	if ifi.Flags&net.FlagMulticast == 0 {
 		return nil, fmt.Errorf("link %q cannot multicast", name)
 	}
-	l := &link{ifi: ifi, own: make(map[uint16]bool), hearers: make(map[*hearer]bool), done: make(chan struct{})}
+	l := &link{
+		family: six{ifi}, ifi: ifi,
+		ports: make(map[uint16]bool), hearers: make(map[*hearer]bool), done: make(chan struct{}),
+	}
+	if overIPv4 {
+		l.family = four{ifi}
+	}
 	if err := l.findAddrs(); err != nil {
 		return nil, err
 	}
-	// A multicast address makes a socket that shares the port with other
-	// programs, and is bound to all addresses.
-	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error { return bindToLink(c, name) }}
-	conn, err := config.ListenPacket(context.Background(), "udp6", netip.AddrPortFrom(group, port).String())
-	if err != nil {
-		return nil, fmt.Errorf("link %q: port %d: %w", name, port, err)
+	if l.conn, err = listenGroup(l.family, name); err != nil {
+		return nil, fmt.Errorf("link %q: listen to %v: %w", name, l.group(), err)
 	}
-	l.conn = ipv6.NewPacketConn(conn)
-	if err := l.conn.JoinGroup(ifi, &net.UDPAddr{IP: group.AsSlice()}); err != nil {
-		_ = conn.Close()
-		return nil, fmt.Errorf("link %q: join %v: %w", name, group, err)
-	}
-	_ = l.conn.SetControlMessage(ipv6.FlagInterface|ipv6.FlagDst, true) // without it, all is taken for this link's
 	go l.hear()
 	return l, nil
 }
@@ -77,23 +66,35 @@ func (l *link) findAddrs() error {
 	for _, a := range addrs {
 		p, err := netip.ParsePrefix(a.String())
 		switch {
-		case err != nil || !p.Addr().Is6():
-		case p.Addr().IsLinkLocalUnicast():
-			l.addr = p.Addr().WithZone(l.ifi.Name)
-		default:
+		case err != nil:
+		case l.family.own(p.Addr()):
+			l.addr = p.Addr()
+		case p.Addr().Is6() && !p.Addr().IsLinkLocalUnicast():
 			l.global = append(l.global, p.Addr())
 		}
 	}
 	if !l.addr.IsValid() {
-		return fmt.Errorf("link %q has no IPv6 link-local address", l.ifi.Name)
+		return fmt.Errorf("link %q has no address for %s", l.ifi.Name, l.udp())
 	}
+	l.addr = l.zoned(l.addr)
 	return nil
 }
 
 func (l *link) String() string { return l.ifi.Name }
 
-// group is where to send what all on the link shall get.
-func (l *link) group() netip.AddrPort { return netip.AddrPortFrom(group.WithZone(l.ifi.Name), port) }
+// zoned gives an address the zone that it needs. That is the link's number:
+// package net remembers names for a while, even when another link has them.
+func (l *link) zoned(a netip.Addr) netip.Addr {
+	if a.Is6() && a.IsLinkLocalUnicast() {
+		return a.WithZone(strconv.Itoa(l.ifi.Index))
+	}
+	return a
+}
+
+// has says whether an address with a zone is one on this link.
+func (l *link) has(a netip.Addr) bool {
+	return a.Zone() == l.ifi.Name || a.Zone() == strconv.Itoa(l.ifi.Index)
+}
 
 // close ends the hearing.
 func (l *link) close() {
@@ -106,16 +107,15 @@ func (l *link) hear() {
 	defer close(l.done)
 	buf := make([]byte, 1<<16)
 	for {
-		n, cm, src, err := l.conn.ReadFrom(buf)
+		n, from, index, unicast, err := l.conn.read(buf)
 		if err != nil {
 			return
 		}
-		if cm != nil && (cm.IfIndex != l.ifi.Index || !cm.Dst.IsMulticast()) {
+		if index != 0 && index != l.ifi.Index || unicast {
 			continue
 		}
-		from := src.(*net.UDPAddr).AddrPort()
 		l.mu.Lock()
-		if !(l.own[from.Port()] && from.Addr().WithZone("") == l.addr.WithZone("")) {
+		if !(l.ports[from.Port()] && from.Addr().WithZone("") == l.addr.WithZone("")) {
 			h := heard{parse(buf[:n]), from}
 			for hearer := range l.hearers {
 				hearer.put(h)
@@ -126,9 +126,9 @@ func (l *link) hear() {
 }
 
 // claim says that a port is the judge's, release that it is no longer.
-func (l *link) claim(port uint16) { l.mu.Lock(); l.own[port] = true; l.mu.Unlock() }
+func (l *link) claim(port uint16) { l.mu.Lock(); l.ports[port] = true; l.mu.Unlock() }
 
-func (l *link) release(port uint16) { l.mu.Lock(); delete(l.own, port); l.mu.Unlock() }
+func (l *link) release(port uint16) { l.mu.Lock(); delete(l.ports, port); l.mu.Unlock() }
 
 // hearer gets what is heard on a link from its beginning to its end.
 type hearer struct {

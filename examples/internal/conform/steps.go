@@ -50,10 +50,7 @@ func (t *trial) anyResponse(a *asker) answer {
 
 // targetOn is the address of the target on a link.
 func (t *trial) targetOn(i int) netip.Addr {
-	if a := t.targets[i]; a.IsLinkLocalUnicast() {
-		return a.WithZone(t.links[i].ifi.Name)
-	}
-	return t.targets[i]
+	return t.links[i].zoned(t.targets[i])
 }
 
 // pause waits in real time.

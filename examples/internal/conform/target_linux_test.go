@@ -37,8 +37,8 @@ type place struct {
 // places counts them: package net remembers for a while which name is whose.
 var places atomic.Int64
 
-// newPlace makes one.
-func newPlace(t *testing.T) place {
+// newPlace makes one, with IPv6 or without it.
+func newPlace(t *testing.T, six bool) place {
 	t.Helper()
 	p := place{node: netbed.NewNode(t, "target")}
 	at := int(places.Add(1))
@@ -46,10 +46,17 @@ func newPlace(t *testing.T) place {
 		mine, its := fmt.Sprintf("j%d-%d", at, i), fmt.Sprintf("t%d-%d", at, i)
 		netbed.VethPair(t, mine, its)
 		p.node.MoveLink(t, its)
-		netbed.AddAddr(t, mine, fmt.Sprintf("fd00:%d::1/64", i))
-		p.node.AddAddr(t, its, fmt.Sprintf("fd00:%d::2/64", i))
-		netbed.LinkLocal(t, mine)
 		p.judge, p.target = append(p.judge, mine), append(p.target, its)
+		if !six {
+			netbed.Sysctl(t, "net/ipv6/conf/"+mine+"/disable_ipv6", "1")
+			p.node.Sysctl(t, "net/ipv6/conf/"+its+"/disable_ipv6", "1")
+			netbed.AddAddr(t, mine, fmt.Sprintf("198.51.%d.%d/30", at, 4*i+1))
+			p.node.AddAddr(t, its, fmt.Sprintf("198.51.%d.%d/30", at, 4*i+2))
+			continue
+		}
+		netbed.AddAddr(t, mine, fmt.Sprintf("fd00:%d:%d::1/64", at, i))
+		p.node.AddAddr(t, its, fmt.Sprintf("fd00:%d:%d::2/64", at, i))
+		netbed.LinkLocal(t, mine)
 	}
 	return p
 }
@@ -86,8 +93,8 @@ func TestHelperTarget(t *testing.T) {
 	}
 	links := strings.Split(names, ",")
 	switch kind {
-	case "layer2":
-		a := instance(t, grasp.Config{Plane: &acp.Layer2{Links: links}}, len(links))
+	case "layer2", "ipv4":
+		a := instance(t, grasp.Config{Plane: &acp.Layer2{Links: links, IPv4: true}}, len(links))
 		haggle(t, a)
 		give(t, a)
 	case "dull": // one for each link (RFC 8990 section 2.5.2)

@@ -282,6 +282,11 @@ func (t *trial) locate(name string) netip.AddrPort {
 	if len(at) == 0 {
 		t.skip("no IP locator of %q to connect to", name)
 	}
+	for _, a := range at {
+		if a.Addr().Is4() == t.cfg.IPv4 {
+			return a
+		}
+	}
 	return at[0]
 }
 
