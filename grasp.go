@@ -39,10 +39,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/internal/datagram"
@@ -74,6 +76,7 @@ type Instance struct {
 	responders *responderTable
 	counters   counters
 	changed    broadcaster // the plane's status, links or address
+	ended      broadcaster // a session
 	observers  observers
 	print      *printer
 
@@ -262,6 +265,8 @@ type ASA struct {
 	end  context.CancelFunc
 	gone <-chan struct{} // closed when ctx has ended
 
+	draining atomic.Bool // see Drain
+
 	mu         sync.Mutex // guards all following fields
 	left       bool
 	objectives map[string]struct{}
@@ -342,7 +347,100 @@ func (a *ASA) leave() bool {
 	return true
 }
 
-var errDeregistered = errors.New("deregistered")
+// Drain takes the ASA out of service in good order. From now on discovery no
+// longer finds its objectives, unless other ASAs share them, what it listens for
+// is refused, and listening returns [ErrStopped]. What it has flooded is flooded
+// once more with a lifetime of 1 ms, so that other nodes forget it. Its own calls
+// go on as before. Drain blocks until all sessions of the ASA are over, or the
+// context ends. Call Deregister or Close next; there is no way back.
+//
+// Errors: [ErrNoASA], [ErrCancelled] (sessions go on).
+func (a *ASA) Drain(ctx context.Context) error {
+	const op = "drain"
+	if err := a.check(); err != nil {
+		return fail(op, a.name, ErrNoASA, err)
+	}
+	a.draining.Store(true)
+	for _, name := range a.owned() {
+		a.g.objectives.backlogOf(name).stop(a)
+	}
+	a.withdrawFloods()
+	for {
+		ended := a.g.ended.wait()
+		if len(a.g.sessionsOf(a)) == 0 {
+			return nil
+		}
+		select {
+		case <-ended:
+		case <-a.gone:
+			return fail(op, a.name, ErrNoASA, a.check())
+		case <-ctx.Done():
+			return fail(op, a.name, ErrCancelled, context.Cause(ctx))
+		}
+	}
+}
+
+// Drain drains all ASAs of the instance at the same time: see [ASA.Drain]. The
+// instance goes on relaying until Close.
+//
+// Errors: [ErrNoASA] (the instance is closed), [ErrCancelled] (sessions go on).
+func (g *Instance) Drain(ctx context.Context) error {
+	g.mu.Lock()
+	asas := slices.Collect(maps.Values(g.asas))
+	closed := g.closed
+	g.mu.Unlock()
+	if closed {
+		return fail("drain", "", ErrNoASA, errClosed)
+	}
+	errs := make([]error, len(asas))
+	var drained sync.WaitGroup
+	for i, a := range asas {
+		drained.Go(func() {
+			if err := a.Drain(ctx); !errors.Is(err, ErrNoASA) { // it may be deregistered meanwhile
+				errs[i] = err
+			}
+		})
+	}
+	drained.Wait()
+	return errors.Join(errs...)
+}
+
+// withdrawFloods has other nodes forget what the ASA flooded, but for objectives
+// that it shares with others.
+func (a *ASA) withdrawFloods() {
+	for _, f := range a.g.floods.all() {
+		if f.From.IsValid() || !a.owns(f.Objective.Name) || !a.g.objectives.isDrained(f.Objective.Name) {
+			continue
+		}
+		m := &wire.Flood{
+			SessionID: a.g.sessions.Begin(), Initiator: a.g.initiator(), TTL: 1,
+			Objectives: []wire.Flooded{{Objective: f.Objective, Locator: f.Place.Locator}},
+		}
+		if err := a.g.flood(m); err != nil {
+			a.g.log.Warn("a flood could not be withdrawn", "objective", f.Objective.Name, "error", err)
+		}
+		a.g.sessions.End(session.Key{ID: m.SessionID})
+	}
+}
+
+// owned returns the names of the objectives that the ASA has registered.
+func (a *ASA) owned() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Collect(maps.Keys(a.objectives))
+}
+
+func (a *ASA) owns(name string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, ok := a.objectives[name]
+	return ok
+}
+
+var (
+	errDeregistered = errors.New("deregistered")
+	errDraining     = errors.New("the ASA is draining")
+)
 
 // check returns the reason why the ASA is no more, or nil.
 func (a *ASA) check() error {

@@ -153,6 +153,9 @@ func (a *ASA) ListenNegotiate(ctx context.Context, o Objective) (*Session, Objec
 	if err := a.checkNegotiation(op, o); err != nil {
 		return nil, Objective{}, err
 	}
+	if a.draining.Load() {
+		return nil, Objective{}, fail(op, o.Name, ErrStopped, errDraining)
+	}
 	var queue *backlog
 	err := a.g.objectives.owned(a, o.Name, func(r *registration) error {
 		if r.backlog == nil {

@@ -174,8 +174,22 @@ type registration struct {
 	opt     RegisterOptions
 	owners  map[*ASA]bool
 	backlog *backlog     // requests for negotiation; nil before the first listener
-	value   []byte       // answer to M_REQ_SYN; nil when nobody listens
+	value   []byte       // answer to M_REQ_SYN; nil when nobody listens, or answer is set
+	answer  SynchAnswer  // makes the answer to M_REQ_SYN; or nil
 	replies []ownLocator // opt.Locators as they are sent
+}
+
+// synchronizing says that requests for synchronization are answered.
+func (r *registration) synchronizing() bool { return r.value != nil || r.answer != nil }
+
+// drained says that all ASAs that have registered the objective are draining.
+func (r *registration) drained() bool {
+	for a := range r.owners {
+		if !a.draining.Load() {
+			return false
+		}
+	}
+	return true
 }
 
 // objectiveTable is the objective registry.
@@ -259,8 +273,8 @@ func (t *objectiveTable) offered(name string, but *ASA) (offer, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r := t.byName[name]
-	if r == nil || !r.opt.Discoverable && r.value == nil && !r.backlog.listening() ||
-		r.owners[but] && len(r.owners) == 1 {
+	if r == nil || !r.opt.Discoverable && !r.synchronizing() && !r.backlog.listening() ||
+		r.owners[but] && len(r.owners) == 1 || r.drained() {
 		return offer{}, false
 	}
 	return offer{
@@ -270,6 +284,14 @@ func (t *objectiveTable) offered(name string, but *ASA) (offer, bool) {
 		rapid:     r.opt.Rapid && r.value != nil,
 		locators:  r.replies,
 	}, true
+}
+
+// isDrained says that all ASAs that have registered an objective are draining.
+func (t *objectiveTable) isDrained(name string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r := t.byName[name]
+	return r == nil || r.drained()
 }
 
 // isRapid says that an objective is registered for rapid mode.
@@ -304,15 +326,16 @@ func (t *objectiveTable) stopAll(err error) {
 	}
 }
 
-// answer returns the answer to M_REQ_SYN, if somebody listens.
-func (t *objectiveTable) answer(name string) (wire.Objective, bool) {
+// answer returns the answer to M_REQ_SYN, if somebody listens. With a function
+// the value is to come from that.
+func (t *objectiveTable) answer(name string) (wire.Objective, SynchAnswer, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r := t.byName[name]
-	if r == nil || r.value == nil {
-		return wire.Objective{}, false
+	if r == nil || !r.synchronizing() || r.drained() {
+		return wire.Objective{}, nil, false
 	}
-	return wire.Objective{Name: name, Flags: r.flags, LoopCount: r.loops, Value: r.value}, true
+	return wire.Objective{Name: name, Flags: r.flags, LoopCount: r.loops, Value: r.value}, r.answer, true
 }
 
 // RegisterObj registers an objective: what the ASA negotiates, answers or
@@ -490,7 +513,7 @@ func (t *objectiveTable) states() []ObjectiveState {
 			Name: name,
 			Neg:  r.flags&wire.FlagNeg != 0, Dry: r.flags&wire.FlagNegDry != 0, Synch: r.flags&wire.FlagSynch != 0,
 			LoopCount: r.loops, TTL: r.opt.TTL,
-			Negotiating: r.backlog.listening(), Synchronizing: r.value != nil, Waiting: r.backlog.len(),
+			Negotiating: r.backlog.listening(), Synchronizing: r.synchronizing(), Waiting: r.backlog.len(),
 		}
 		s.Discoverable = r.opt.Discoverable || s.Negotiating || s.Synchronizing
 		if r.value != nil {

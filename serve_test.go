@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"testing"
 	"time"
@@ -252,5 +253,113 @@ func TestServeRefuses(t *testing.T) {
 		assert.ErrorIs(t, asa.Serve(t.Context(), bandwidth, handle, grasp.ServeOptions{Grace: -1}), grasp.ErrUnspec)
 		assert.ErrorIs(t, asa.Serve(t.Context(), bandwidth, handle, grasp.ServeOptions{Concurrency: -1}), grasp.ErrUnspec)
 		assert.ErrorIs(t, asa.Serve(t.Context(), bandwidth, handle, grasp.ServeOptions{}), grasp.ErrNotYourObj)
+	})
+}
+
+// A drained ASA is no longer found, takes nothing new, has its floods forgotten,
+// and may end what it has begun.
+func TestDrain(t *testing.T) {
+	grasptest.Run(t, func(t *testing.T, n *grasptest.Network) {
+		working := make(chan bool)
+		s := serve(t, n, func(_ context.Context, s *grasp.Session, _ grasp.Objective) error {
+			<-working
+			return s.EndNegotiate(true, "")
+		}, grasp.ServeOptions{})
+		grasptest.Objective(t, s.server, news)
+		told := news
+		told.Value = "fine"
+		require.NoError(t, s.server.ListenSynchronize(told))
+		require.NoError(t, s.server.Flood(0, grasp.TaggedObjective{Objective: told}))
+		n.Settle()
+
+		outcome := make(chan error, 1)
+		go func() {
+			_, _, err := s.client.ReqNegotiate(t.Context(), asking(1, false), nil, 0)
+			outcome <- err
+		}()
+		n.Settle()
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := s.server.Drain(short)
+		require.ErrorIs(t, err, grasp.ErrCancelled, "a session goes on")
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+
+		drained := make(chan error, 1)
+		go func() { drained <- s.node.Drain(t.Context()) }()
+		n.Settle()
+		assert.Empty(t, drained)
+		floods, err := s.client.GetFlood(news)
+		require.NoError(t, err)
+		assert.Empty(t, floods, "it was withdrawn")
+		for _, o := range []grasp.Objective{bandwidth, news} {
+			found, err := s.client.Discover(t.Context(), o, 0, grasp.DiscoverOptions{Flush: true})
+			require.NoError(t, err)
+			assert.Empty(t, found, o.Name)
+		}
+		at := grasp.NewLocator(netip.AddrPortFrom(s.node.Snapshot().Address, s.node.Snapshot().Port))
+		_, _, err = s.client.ReqNegotiate(t.Context(), asking(1, false), &at, 0)
+		assert.ErrorIs(t, err, grasp.ErrNoPeer)
+		_, err = s.client.Synchronize(t.Context(), news, &at, 0)
+		assert.ErrorIs(t, err, grasp.ErrNoListener)
+		_, _, err = s.server.ListenNegotiate(t.Context(), bandwidth)
+		assert.ErrorIs(t, err, grasp.ErrStopped)
+
+		assert.Empty(t, outcome)
+		working <- true
+		require.NoError(t, <-outcome, "what had begun came to its end")
+		require.NoError(t, <-drained)
+		require.ErrorIs(t, <-s.result, grasp.ErrStopped)
+		require.NoError(t, s.server.Deregister())
+		require.ErrorIs(t, s.server.Drain(t.Context()), grasp.ErrNoASA)
+		require.NoError(t, s.node.Close())
+		require.ErrorIs(t, s.node.Drain(t.Context()), grasp.ErrNoASA)
+	})
+}
+
+// Synchronization is answered by a function of who asks.
+func TestAnswerSynchronize(t *testing.T) {
+	grasptest.Run(t, func(t *testing.T, n *grasptest.Network) {
+		link := n.Link(grasptest.LinkConfig{})
+		log := new(bytes.Buffer)
+		server := n.NodeWith("server", grasp.Config{Logger: slog.New(slog.NewTextHandler(log, nil))}, link).ASA("server")
+		clientNode := n.Node("client", link)
+		client := clientNode.ASA("client")
+		grasptest.Objective(t, server, news)
+		var got grasp.SynchRequest
+		require.NoError(t, server.AnswerSynchronize(news, func(_ context.Context, r grasp.SynchRequest) (any, error) {
+			got = r
+			return "you are " + r.Peer.Addr().String(), nil
+		}))
+		answer, err := client.Synchronize(t.Context(), news, nil, 0)
+		require.NoError(t, err)
+		assert.Equal(t, "you are "+got.Peer.Addr().String(), answer.Value)
+		assert.Equal(t, clientNode.Snapshot().Address, got.Peer.Addr())
+		assert.Equal(t, news.Name, got.Objective.Name)
+		assert.True(t, got.Objective.Synch)
+
+		for _, refuse := range []grasp.SynchAnswer{
+			func(context.Context, grasp.SynchRequest) (any, error) { return nil, errors.New("not for you") },
+			func(context.Context, grasp.SynchRequest) (any, error) { panic("the devil") },
+			func(context.Context, grasp.SynchRequest) (any, error) { return make(chan int), nil },
+		} {
+			require.NoError(t, server.AnswerSynchronize(news, refuse))
+			_, err = client.Synchronize(t.Context(), news, nil, 0)
+			require.ErrorIs(t, err, grasp.ErrNoListener)
+		}
+		n.Settle()
+		assert.Contains(t, log.String(), "not for you")
+		assert.Contains(t, log.String(), "the devil")
+
+		slow := make(chan error, 1)
+		require.NoError(t, server.AnswerSynchronize(news, func(ctx context.Context, _ grasp.SynchRequest) (any, error) {
+			<-ctx.Done()
+			slow <- ctx.Err()
+			return nil, ctx.Err()
+		}))
+		_, err = client.Synchronize(t.Context(), news, nil, time.Second)
+		require.ErrorIs(t, err, grasp.ErrNoSynchReply)
+		require.NoError(t, server.Deregister())
+		require.ErrorIs(t, <-slow, context.Canceled)
+		require.ErrorIs(t, client.AnswerSynchronize(news, nil), grasp.ErrUnspec)
 	})
 }

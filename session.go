@@ -85,6 +85,7 @@ func (s *Session) finish() bool {
 	if !released {
 		s.g.sessions.End(s.key)
 		s.stream.close()
+		s.g.ended.broadcast()
 	}
 	return !released
 }

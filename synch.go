@@ -2,8 +2,11 @@ package grasp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
+	"net/netip"
+	"runtime/debug"
 	"time"
 
 	"github.com/go-grasp/grasp/internal/negotiation"
@@ -170,8 +173,51 @@ func (a *ASA) ListenSynchronize(o Objective) error {
 		return wrap(op, o.Name, err)
 	}
 	return wrap(op, o.Name, a.g.objectives.owned(a, o.Name, func(r *registration) error {
-		r.value = w.Value
+		r.value, r.answer = w.Value, nil
 		r.loops = w.LoopCount
+		return nil
+	}))
+}
+
+// SynchRequest is a request for synchronization, as [ASA.AnswerSynchronize]
+// gives it to its function.
+type SynchRequest struct {
+	Objective Objective      // as the peer sent it; it has no value
+	Peer      netip.AddrPort // who asks
+	Identity  string         // what the peer has proven to be: see [Session.Identity]
+}
+
+// SynchAnswer returns the value for one request. It may be called concurrently.
+// The context ends with the ASA, and after 60 s, when the peer has given up.
+type SynchAnswer func(ctx context.Context, r SynchRequest) (any, error)
+
+// AnswerSynchronize is ListenSynchronize with a value that depends on who asks,
+// or when: it calls a function for each request from now on. An error of the
+// function, or a panic, refuses the request by closing, as if nobody listened,
+// and is logged. In rapid mode (RegisterOptions) the objective is discovered
+// without a value.
+//
+// Errors: [ErrUnspec] (there is no function), and those of ListenSynchronize.
+func (a *ASA) AnswerSynchronize(o Objective, answer SynchAnswer) error {
+	const op = "answer synchronization of"
+	if answer == nil {
+		return fail(op, o.Name, ErrUnspec, errors.New("there is no function"))
+	}
+	if err := a.checkListen(op, o); err != nil {
+		return err
+	}
+	if err := a.g.secure(); err != nil {
+		return fail(op, o.Name, ErrNoSecurity, err)
+	}
+	return wrap(op, o.Name, a.g.objectives.owned(a, o.Name, func(r *registration) error {
+		r.value = nil
+		r.answer = func(ctx context.Context, request SynchRequest) (any, error) {
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			defer context.AfterFunc(a.ctx, cancel)()
+			return answer(ctx, request)
+		}
+		r.loops = o.loops()
 		return nil
 	}))
 }
@@ -187,7 +233,7 @@ func (a *ASA) StopSynchronize(o Objective) error {
 		return err
 	}
 	return wrap(op, o.Name, a.g.objectives.owned(a, o.Name, func(r *registration) error {
-		r.value = nil
+		r.value, r.answer = nil, nil
 		return nil
 	}))
 }
@@ -197,7 +243,7 @@ func (a *ASA) StopSynchronize(o Objective) error {
 // request whose session ID is in use is discarded.
 func (g *Instance) answerSynch(s *stream, m *wire.ReqSyn) {
 	defer s.close()
-	o, ok := g.objectives.answer(m.Objective.Name)
+	o, answer, ok := g.objectives.answer(m.Objective.Name)
 	if !ok {
 		g.dropFrom(s, m, ReasonNoListener, nil)
 		return
@@ -207,7 +253,33 @@ func (g *Instance) answerSynch(s *stream, m *wire.ReqSyn) {
 		g.linger(s)
 		return
 	}
+	if answer != nil {
+		var err error
+		if o.Value, err = g.callAnswer(answer, s, m); err != nil {
+			g.log.Warn("a request for synchronization was refused", "objective", o.Name, "peer", s.Peer, "error", err)
+			g.dropFrom(s, m, ReasonNoListener, err)
+			return
+		}
+	}
 	g.reply(s, &wire.Synch{SessionID: m.SessionID, Objective: o})
+}
+
+// callAnswer returns the value that a function of an ASA has for a request.
+func (g *Instance) callAnswer(answer SynchAnswer, s *stream, m *wire.ReqSyn) (value []byte, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+		}
+	}()
+	ctx, cancel := context.WithTimeout(g.ctx, DefaultTimeout)
+	defer cancel()
+	asked := decodeObjective(&m.Objective)
+	asked.Value = nil
+	v, err := answer(ctx, SynchRequest{Objective: asked, Peer: s.Peer, Identity: s.Identity})
+	if err != nil {
+		return nil, err
+	}
+	return encodeValue(v)
 }
 
 // reply sends the only answer a stream gets.
