@@ -26,6 +26,10 @@ type Config struct {
 	// discovers and floods on the link only, with a loop count of 1, answers
 	// with link-local addresses and relays nothing. Calls for anything else
 	// return ErrNoSecurity, but for reading floods.
+	//
+	// It serves one link: New refuses a plane that has several, and of those that
+	// come later none is used while the first one is there. Other links need
+	// instances of their own.
 	DULL bool
 	// DULLObjectives are the names that a DULL instance deals with; empty
 	// means AN_ACP and AN_Proxy.

@@ -102,6 +102,13 @@ func New(cfg Config) (*Instance, error) {
 	if err != nil {
 		return nil, fail("new", "", ErrSockErr, err)
 	}
+	if cfg.DULL {
+		one, err := newOneLink(ep)
+		if err != nil {
+			return nil, fail("new", "", ErrUnspec, errors.Join(err, ep.Close()))
+		}
+		ep = one
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	g := &Instance{
 		cfg:    cfg,

@@ -58,21 +58,26 @@ func command() cli.Command {
 			return errors.Join(brski.CheckPort(x.Port), brski.CheckEvery(x.Every))
 		},
 		Run: func(ctx context.Context, p *cli.Program) error {
-			links := p.RealLinks()
-			if pledges != nil {
-				links = &acp.Layer2{Links: pledges, IPv4: true}
-			}
-			dull, err := p.NewDULL(links, x.Objective)
-			if err != nil {
-				return err
-			}
-			defer dull.Close()
 			secure, err := p.OnLinks(ctx, grasp.Config{})
 			if err != nil {
 				return err
 			}
 			defer secure.Close()
-			return x.Run(ctx, p, secure, dull)
+			if pledges == nil {
+				for _, l := range secure.Snapshot().Links {
+					pledges = append(pledges, l.Name)
+				}
+			}
+			var dull []*grasp.Instance
+			for _, name := range pledges {
+				g, err := p.NewDULL(&acp.Layer2{Links: []string{name}, IPv4: true}, x.Objective)
+				if err != nil {
+					return err
+				}
+				defer g.Close()
+				dull = append(dull, g)
+			}
+			return x.Run(ctx, p, secure, dull...)
 		},
 	}
 }

@@ -55,6 +55,29 @@ func TestD16D17Cache(t *testing.T) {
 	})
 }
 
+// Section 2.5.4.3: a Divert is not sent on the interface from which the entry was
+// learned, or on any of them.
+func TestD14LearnedOnTwoLinks(t *testing.T) {
+	bed.InLinks(t, 3, grasp.Config{}, func(b *bed.Bed) {
+		third := b.NewPeer("third", b.Links[2])
+		call := b.Discover(bed.Syn("EX1", nil), time.Second, grasp.DiscoverOptions{})
+		near, far := b.Peer.Only(), b.Far.Only()
+		shared := arr{103, bed.IP("fd00::77"), 6, 7017}
+		b.Peer.Respond(near, arr{2, near.ID(b), near.Items(b)[2], 60000, shared})
+		b.Far.Respond(far, arr{2, far.ID(b), far.Items(b)[2], 30000, shared})
+		require.Len(b, call.Within(time.Second).Found, 1)
+		id := uint32(100)
+		told := func(p *bed.Peer) bool {
+			id++
+			_, ok := p.Discover(id, "EX1")
+			return ok
+		}
+		require.Equal(b, []bool{false, false, true}, []bool{told(b.Peer), told(b.Far), told(third)})
+		time.Sleep(30 * time.Second) // what came by the second link has expired
+		require.Equal(b, []bool{false, true, true}, []bool{told(b.Peer), told(b.Far), told(third)})
+	})
+}
+
 // Section 2.5.4.3: cached locators serve later negotiations and
 // synchronizations, and are passed on.
 func TestD18CacheServes(t *testing.T) {

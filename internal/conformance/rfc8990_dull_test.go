@@ -3,55 +3,94 @@ package conformance
 import (
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/internal/bed"
 )
 
-// inDULL is inBedOf with a DULL instance, on a plane that is not secure.
-func inDULL(t *testing.T, links int, test func(b *bed.Bed)) {
+// inDULL runs a test with a DULL instance, on a plane that is not secure. Its node
+// gets a second link, with b.Far on it, when the instance runs already.
+func inDULL(t *testing.T, test func(b *bed.Bed)) {
 	t.Helper()
-	bed.InLinks(t, links, grasp.Config{DULL: true, DULLObjectives: []string{"AN_ACP", "EX1", "EX3"}}, func(b *bed.Bed) {
+	bed.InLinks(t, 1, grasp.Config{DULL: true, DULLObjectives: []string{"AN_ACP", "EX1", "EX3"}}, func(b *bed.Bed) {
 		b.Node.SetStatus(acp.Status{Reason: "no ACP yet"})
+		b.Links = append(b.Links, b.Net.NewLink(memory.LinkConfig{}))
+		b.Node.Attach(b.Links[1])
+		b.Far = b.NewPeer("far", b.Links[1])
 		test(b)
+	})
+}
+
+// Section 2.5.2: a DULL instance serves one interface. New refuses several, since
+// nobody could tell which one is meant; what comes later is left alone as long as
+// the first one is there.
+func TestL01OneInterface(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := memory.NewNetwork(1)
+		links := []*memory.Link{n.NewLink(memory.LinkConfig{Name: "left"}), n.NewLink(memory.LinkConfig{Name: "right"})}
+		_, err := grasp.New(grasp.Config{DULL: true, Plane: n.NewNode("x", links...)})
+		bed.IsCode(t, err, grasp.ErrUnspec)
+		require.ErrorContains(t, err, "left, right")
+	})
+	inDULL(t, func(b *bed.Bed) {
+		ex1 := bed.Syn("EX1", "value")
+		require.NoError(b, b.ASA.RegisterObj(ex1, grasp.RegisterOptions{Discoverable: true}))
+		silent := func() {
+			b.Helper()
+			for i, p := range []*bed.Peer{b.Peer, b.Far} {
+				p.All()
+				b.Flood(0, ex1)
+				call := b.Discover(bed.Syn("AN_ACP", nil), 100*time.Millisecond, grasp.DiscoverOptions{})
+				require.Equal(b, i == 0, len(p.All()) > 0)
+				call.Within(time.Second)
+				p.Multicast(arr{1, 100 + i, bed.IP("fe80::1"), arr{"EX1", 5, 1, nil}})
+				p.Multicast(arr{9, 200 + i, bed.IP("fe80::1"), 0, arr{arr{"EX3", 4, 1, i}, arr{103, bed.IP("fe80::7"), 6, 1}}})
+			}
+			b.Peer.Dialed()
+			b.Far.NotDialed()
+			require.Equal(b, []any{int64(0)}, b.Flooded("EX3"))
+		}
+		silent()
+		require.Len(b, b.G.Snapshot().Links, 1)
+		// Once the first one is gone the other may take its place.
+		b.Node.Detach(b.Links[0])
+		synctest.Wait()
+		b.Far.All()
+		b.Flood(0, ex1)
+		require.Len(b, b.Far.All(), 1)
 	})
 }
 
 // Section 2.5.2: a DULL instance may multicast discoveries and floods, with a
 // loop count of 1 whatever the objective says, and with link-local addresses.
 func TestL02L08Multicasts(t *testing.T) {
-	inDULL(t, 2, func(b *bed.Bed) {
+	inDULL(t, func(b *bed.Bed) {
 		ex1 := bed.Syn("EX1", "IKEv2")
 		ex1.LoopCount = 255
 		b.Register(ex1)
 		b.Flood(210*time.Second, ex1, ex1)
-		for i, p := range []*bed.Peer{b.Peer, b.Far} {
-			own := bed.Hex(bed.LinkOf(b.Node, b.Links[i]).Addr.AsSlice())
-			p.Only().Is(b, `[9, %d, `+own+`, 210000, [["EX1", 5, 1, "IKEv2"], []], [["EX1", 5, 1, "IKEv2"], []]]`)
-		}
+		own := bed.Hex(bed.LinkOf(b.Node, b.Links[0]).Addr.AsSlice())
+		b.Peer.Only().Is(b, `[9, %d, `+own+`, 210000, [["EX1", 5, 1, "IKEv2"], []], [["EX1", 5, 1, "IKEv2"], []]]`)
 		call := b.Discover(ex1, time.Second, grasp.DiscoverOptions{First: true})
-		for i, p := range []*bed.Peer{b.Peer, b.Far} {
-			own := bed.Hex(bed.LinkOf(b.Node, b.Links[i]).Addr.AsSlice())
-			m := p.Only()
-			m.Is(b, `[1, %d, `+own+`, ["EX1", 5, 1, null]]`)
-			if p == b.Far {
-				peer := bed.LinkOf(p.Node, p.Link).Addr
-				p.Respond(m, arr{2, m.ID(b), m.Items(b)[2], 60000, arr{103, peer.AsSlice(), 6, 1}})
-				found := call.Ok().Found
-				require.Len(b, found, 1)
-				require.Equal(b, peer.WithZone(bed.Zone(b.Index(b.Links[1]))), found[0].IP)
-			}
-		}
+		m := b.Peer.Only()
+		m.Is(b, `[1, %d, `+own+`, ["EX1", 5, 1, null]]`)
+		peer := bed.LinkOf(b.Peer.Node, b.Peer.Link).Addr
+		b.Peer.Respond(m, arr{2, m.ID(b), m.Items(b)[2], 60000, arr{103, peer.AsSlice(), 6, 1}})
+		found := call.Ok().Found
+		require.Len(b, found, 1)
+		require.Equal(b, peer.WithZone(bed.Zone(b.Index(b.Links[0]))), found[0].IP)
 	})
 }
 
 // Section 2.5.2: it sends no other message unasked.
 func TestL03NothingElseIsSent(t *testing.T) {
-	inDULL(t, 1, func(b *bed.Bed) {
+	inDULL(t, func(b *bed.Bed) {
 		ex1, ex3 := bed.Syn("EX1", 1), bed.Neg("EX3", 1)
 		b.Register(ex1, ex3)
 		for name, err := range map[string]error{
@@ -82,7 +121,7 @@ func TestL03NothingElseIsSent(t *testing.T) {
 // Section 2.5.2: what has a loop count other than 1, a source that is not
 // link-local, or no part in a service that is meant is discarded silently.
 func TestL04L06WhatIsDiscarded(t *testing.T) {
-	inDULL(t, 1, func(b *bed.Bed) {
+	inDULL(t, func(b *bed.Bed) {
 		require.NoError(b, b.ASA.RegisterObj(bed.Syn("EX1", nil), grasp.RegisterOptions{Discoverable: true}))
 		require.NoError(b, b.ASA.RegisterObj(bed.Syn("EX2", nil), grasp.RegisterOptions{Discoverable: true}))
 		good := arr{arr{"EX1", 4, 1, "value"}, arr{}}
@@ -124,7 +163,7 @@ func TestL04L06WhatIsDiscarded(t *testing.T) {
 
 // Section 2.5.2: it relays nothing.
 func TestL05NothingIsRelayed(t *testing.T) {
-	inDULL(t, 2, func(b *bed.Bed) {
+	inDULL(t, func(b *bed.Bed) {
 		for _, loops := range []int{1, 2, 255} {
 			b.Peer.Multicast(arr{1, loops, bed.IP("fe80::1"), arr{"EX1", 5, loops, nil}})
 			b.Peer.Multicast(arr{9, loops, bed.IP("fe80::1"), 0, arr{arr{"EX1", 5, loops, 1}, arr{}}})
@@ -135,26 +174,23 @@ func TestL05NothingIsRelayed(t *testing.T) {
 
 // Section 2.5.2: its responses give a link-local address, and never a Divert.
 func TestL07Responses(t *testing.T) {
-	inDULL(t, 2, func(b *bed.Bed) {
+	inDULL(t, func(b *bed.Bed) {
 		for name, opt := range map[string]grasp.RegisterOptions{
 			"EX1": {Discoverable: true},
 			"EX3": {Discoverable: true, Locators: []grasp.Locator{*b.Peer.Locator(), {FQDN: "example.com", Port: 1}}},
 		} {
 			require.NoError(b, b.ASA.RegisterObj(grasp.NewObjective(name), opt))
 		}
-		for i, p := range []*bed.Peer{b.Peer, b.Far} {
-			p.Multicast(arr{1, i, bed.IP("fe80::1"), arr{"EX1", 1, 1, nil}})
-			own := bed.Hex(bed.LinkOf(b.Node, b.Links[i]).Addr.AsSlice())
-			p.Dialed().Next().Is(b, fmt.Sprintf(`[2, %%d, %s, 60000, [103, %s, 6, %d]]`, bed.Hex(bed.IP("fe80::1")), own, b.At().Port()))
-			p.Multicast(arr{1, 10 + i, bed.IP("fe80::1"), arr{"EX3", 1, 1, nil}})
-			p.NotDialed() // nothing that could be said
-		}
+		b.Peer.Multicast(arr{1, 1, bed.IP("fe80::1"), arr{"EX1", 1, 1, nil}})
+		own := bed.Hex(bed.LinkOf(b.Node, b.Links[0]).Addr.AsSlice())
+		b.Peer.Dialed().Next().Is(b, fmt.Sprintf(`[2, %%d, %s, 60000, [103, %s, 6, %d]]`, bed.Hex(bed.IP("fe80::1")), own, b.At().Port()))
+		b.Peer.Multicast(arr{1, 10, bed.IP("fe80::1"), arr{"EX3", 1, 1, nil}})
+		b.Peer.NotDialed() // nothing that could be said
 		// What it has found it does not pass on, nor does it take a Divert.
 		call := b.Discover(grasp.NewObjective("AN_ACP"), 100*time.Millisecond, grasp.DiscoverOptions{})
-		b.Peer.All()
-		m := b.Far.Only()
-		b.Far.Respond(m, arr{2, m.ID(b), m.Items(b)[2], 60000, arr{100, b.Far.Option()}})
-		b.Far.Respond(m, arr{2, m.ID(b), m.Items(b)[2], 60000, b.Far.Option()})
+		m := b.Peer.Only()
+		b.Peer.Respond(m, arr{2, m.ID(b), m.Items(b)[2], 60000, arr{100, b.Peer.Option()}})
+		b.Peer.Respond(m, arr{2, m.ID(b), m.Items(b)[2], 60000, b.Peer.Option()})
 		require.Len(b, call.Within(time.Second).Found, 1)
 		b.Peer.Multicast(arr{1, 20, bed.IP("fe80::1"), arr{"AN_ACP", 1, 1, nil}})
 		b.Peer.NotDialed()

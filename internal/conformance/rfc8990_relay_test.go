@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -359,6 +360,35 @@ func TestF08F09F10RelayOfFloods(t *testing.T) {
 	})
 }
 
+// Section 2.5.6.2: a relay passes on everything as it was, also what it does not
+// understand. The objective beside that is heeded.
+func TestF05F09OnePairIsWrong(t *testing.T) {
+	relayBed(t, grasp.Config{}, func(b *bed.Bed, third *bed.Peer) {
+		good := arr{arr{"EX2", 4, 6, "good"}, arr{103, bed.IP("fd00::1"), 6, 7}}
+		for i, wrong := range []arr{
+			{arr{"EX1", 5, 6, 1}, arr{103, bed.IP("fd00::1"), 6, 7, "five"}},
+			{arr{"EX1", 5, 6, 1, "five"}, arr{103, bed.IP("fd00::1"), 6, 7}},
+			{arr{"EX1", 5, 6, 1}, arr{103, bed.IP("192.0.2.1"), 6, 7}},
+			{arr{"EX1", 5, 6, 1}, arr{106, "coap://example.com"}},
+			{arr{"EX1", 5, 6, 1}, arr{110, "unknown"}},
+			{arr{"EX1", 5, 6, 1}, arr{}, arr{}},
+			{arr{"EX1", 5, 6, 1}},
+		} {
+			first := slices.Clone(wrong)
+			first[0] = slices.Clone(wrong[0].(arr))
+			first[0].(arr)[2] = 5
+			want := bed.Encoded(b, arr{9, i, bed.IP("2001:db8::1"), 1234, first, good, wrong})
+			b.Peer.Multicast(arr{9, i, bed.IP("2001:db8::1"), 1234, wrong, good, wrong})
+			require.Equal(b, want, b.Far.Only().Raw, "bit for bit but for the first loop count")
+			require.Equal(b, want, third.Only().Raw)
+			require.Empty(b, b.Flooded("EX1"))
+			require.Equal(b, []any{"good"}, b.Flooded("EX2"))
+			require.NoError(b, b.ASA.ExpireFlood(b.Floods("EX2")[0]))
+		}
+		b.WantDrop(grasp.ReasonInvalid, 6) // not the unknown one
+	})
+}
+
 // Section 2.5.6.2: session ID and initiator are remembered for at least 120 s,
 // and no pair is relayed twice.
 func TestF12FloodsAreRelayedOnce(t *testing.T) {
@@ -402,6 +432,12 @@ func TestF13WhatIsDiscardedIsNotRelayed(t *testing.T) {
 		b.Peer.Multicast(arr{42, 9, b.Peer.Addr(), 0, arr{arr{"EX1", 5, 6, 1}, arr{}}})
 		b.Peer.Multicast(arr{0})
 		b.Peer.Multicast(arr{99, 7})
+		// The rule on link-local sources holds before any pair is passed over.
+		for i, pair := range []arr{{arr{"EX1", 5, 5, 1}, arr{110, "x"}}, {arr{"EX1", 5, 5, 1, "five"}, arr{}}} {
+			b.Peer.Multicast(arr{9, 10 + i, bed.IP("fe80::1"), 0, pair, arr{arr{"EX2", 5, 1, 1}, arr{}}})
+		}
+		b.WantDrop(grasp.ReasonLinkLocalSource, 3)
 		b.Far.None()
+		require.Empty(b, b.G.Snapshot().Floods)
 	})
 }

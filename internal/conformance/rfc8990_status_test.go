@@ -80,19 +80,23 @@ func TestL01DULLBesideSecure(t *testing.T) {
 			t.Cleanup(func() { require.NoError(t, g.Close()) })
 			return bed.NewASA(t, g, name)
 		}
-		middle := n.NewNode("middle", left, right)
+		// Two links, a DULL instance for each; one of them beside a secure instance.
+		middle := n.NewNode("middle", left)
 		dull, err := grasp.New(grasp.Config{DULL: true, Plane: memory.Insecure{Plane: middle}})
 		require.NoError(t, err)
 		defer func() { require.NoError(t, dull.Close()) }()
 		secure := bed.NewASA(t, bed.NewInstance(t, middle), "secure")
 		proxy := bed.NewASA(t, dull, "proxy")
+		proxies := []*grasp.ASA{proxy, start(grasp.Config{DULL: true}, "right proxy", right)}
 		pledge := start(grasp.Config{DULL: true}, "pledge", left)
 		far := start(grasp.Config{DULL: true}, "far", right)
 		outsider := start(grasp.Config{}, "outsider", left)
 
 		o := grasp.Objective{Name: "AN_Proxy", Synch: true, LoopCount: 6, Value: ""}
-		require.NoError(t, proxy.RegisterObj(o, grasp.RegisterOptions{Discoverable: true}))
-		require.NoError(t, proxy.Flood(3*time.Minute, grasp.TaggedObjective{Objective: o}))
+		for _, proxy := range proxies {
+			require.NoError(t, proxy.RegisterObj(o, grasp.RegisterOptions{Discoverable: true}))
+			require.NoError(t, proxy.Flood(3*time.Minute, grasp.TaggedObjective{Objective: o}))
+		}
 		time.Sleep(time.Second)
 		for _, a := range []*grasp.ASA{pledge, far} {
 			got, err := a.GetFlood(o)

@@ -561,7 +561,7 @@ func TestD21HostileAnswers(t *testing.T) {
 
 // L-02, L-03: a DULL instance asks by multicast only, and heeds nothing else.
 func TestL02L03D21DULL(t *testing.T) {
-	inDULL(t, 1, func(b *bed.Bed) {
+	inDULL(t, func(b *bed.Bed) {
 		require.NoError(b, b.ASA.RegisterObj(bed.Syn("EX1", nil), grasp.RegisterOptions{Discoverable: true}))
 		for _, protocol := range []int{grasp.TCP, grasp.UDP} {
 			bed.IsCode(b, b.Discover(bed.Syn("EX1", nil), 0, alone(b.Nearby(b.Peer, protocol))).Done().Err, grasp.ErrNoSecurity)

@@ -18,21 +18,25 @@ type Proxy struct {
 }
 
 // Run does so until the context ends: secure is the instance that hears of
-// registrars, and dull the one that pledges hear.
-func (x Proxy) Run(ctx context.Context, p *cli.Program, secure, dull *grasp.Instance) error {
+// registrars, and dull are those that pledges hear, one for each of their links.
+func (x Proxy) Run(ctx context.Context, p *cli.Program, secure *grasp.Instance, dull ...*grasp.Instance) error {
 	hearing, err := secure.RegisterASA("Proxy")
 	if err != nil {
 		return err
 	}
 	defer hearing.Deregister()
-	speaking, err := dull.RegisterASA("Proxy")
-	if err != nil {
-		return err
-	}
-	defer speaking.Deregister()
 	o := grasp.Objective{Name: x.Objective, Synch: true, LoopCount: 1, Value: ""}
-	if err := speaking.RegisterObj(o, grasp.RegisterOptions{}); err != nil {
-		return err
+	var speaking []*grasp.ASA
+	for _, g := range dull {
+		a, err := g.RegisterASA("Proxy")
+		if err != nil {
+			return err
+		}
+		defer a.Deregister()
+		if err := a.RegisterObj(o, grasp.RegisterOptions{}); err != nil {
+			return err
+		}
+		speaking = append(speaking, a)
 	}
 	tell := teller{p, hearing}
 	look := time.NewTicker(lookAgain)
@@ -96,7 +100,7 @@ func tellRegistrars(tell teller, registrars []grasp.TaggedObjective) error {
 
 // flood tells the pledges on each link of the proxy, by its address there, for
 // each transport that a registrar has.
-func (x Proxy) flood(tell teller, a *grasp.ASA, o grasp.Objective, registrars []grasp.TaggedObjective) error {
+func (x Proxy) flood(tell teller, speaking []*grasp.ASA, o grasp.Objective, registrars []grasp.TaggedObjective) error {
 	var done []int
 	for _, r := range registrars {
 		protocol := r.Source.Protocol
@@ -107,8 +111,10 @@ func (x Proxy) flood(tell teller, a *grasp.ASA, o grasp.Objective, registrars []
 		f := grasp.TaggedObjective{Objective: o, Source: &grasp.Locator{
 			IP: netip.IPv6Unspecified(), Protocol: protocol, Port: x.Port,
 		}}
-		if err := a.Flood(lifetimes*x.Every, f); err != nil {
-			return err
+		for _, a := range speaking {
+			if err := a.Flood(lifetimes*x.Every, f); err != nil {
+				return err
+			}
 		}
 		e := eventOf("flooded", f)
 		if err := tell.tell(e, "Flooding", o.Name, "to pledges, port", x.Port, e.Method); err != nil {
