@@ -124,7 +124,8 @@ func (j *File) Full() bool { return j.lines >= j.full }
 
 // Replace implements [Journal].
 func (j *File) Replace(records []Record) error {
-	f, err := os.CreateTemp(filepath.Dir(j.path), filepath.Base(j.path)+".*")
+	// One that a failure left behind is overwritten: the lock is held.
+	f, err := os.OpenFile(j.path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
