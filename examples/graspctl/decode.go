@@ -5,13 +5,11 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/go-grasp/grasp/examples/internal/capture"
 	"github.com/go-grasp/grasp/examples/internal/cli"
@@ -25,7 +23,8 @@ func decodeCommand() cli.Command {
 		About: "Decodes messages into words and diagnostic notation, and says what is wrong with them\n" +
 			"and at which byte. They come in hexadecimal digits as arguments, or from files, - and nothing\n" +
 			"being standard input: captures of the formats pcap and pcapng, or a message in each\n" +
-			"line in hexadecimal digits, or messages as they are, each perhaps compressed with gzip.\n" +
+			"line in hexadecimal digits, or dumps of messages and packets as xxd, od, hexdump and\n" +
+			"tcpdump -x print them, or messages as they are, each perhaps compressed with gzip.\n" +
 			"Packets of a capture that it cannot read are counted on standard error. The exit status\n" +
 			"is 1 if a message is wrong, or if there is none.",
 		Arguments: "[hex | file | -]...",
@@ -101,16 +100,6 @@ func (d *decoder) argument(arg string) error {
 	return d.input(f)
 }
 
-// parseHex reads digits, which may have spaces or colons between them.
-func parseHex(s string) ([]byte, bool) {
-	s = strings.NewReplacer(" ", "", "\t", "", ":", "", "\r", "").Replace(s)
-	if len(s) > 2 && (s[:2] == "0x" || s[:2] == "0X") {
-		s = s[2:]
-	}
-	raw, err := hex.DecodeString(s)
-	return raw, err == nil && len(raw) > 0
-}
-
 // maxText bounds what is read that is no capture.
 const maxText = 64 << 20
 
@@ -159,35 +148,7 @@ func (d *decoder) input(from io.Reader) error {
 	case len(all) > maxText:
 		return fmt.Errorf("more than %d bytes that are no capture", maxText)
 	}
-	lines, ok := hexLines(all)
-	if !ok {
-		return d.sequence(seen{}, all)
-	}
-	for _, raw := range lines {
-		if err := d.sequence(seen{}, raw); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// hexLines reads lines of digits; those that are empty or begin with # are left out. It
-// is false if there are others.
-func hexLines(text []byte) ([][]byte, bool) {
-	const mark = "\ufeff" // byte order mark
-	var out [][]byte
-	for line := range bytes.Lines(bytes.TrimPrefix(text, []byte(mark))) {
-		s := strings.TrimSpace(string(line))
-		if s == "" || s[0] == '#' {
-			continue
-		}
-		raw, ok := parseHex(s)
-		if !ok {
-			return nil, false
-		}
-		out = append(out, raw)
-	}
-	return out, len(out) > 0
+	return d.text(all)
 }
 
 // sequence decodes messages one after the other.

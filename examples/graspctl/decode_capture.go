@@ -40,16 +40,20 @@ type flow struct {
 	rest bool   // skip it: it is not GRASP, or nobody knows where a message begins
 }
 
-// capture decodes the messages in a capture, whatever else is there, and says what it
-// could not read.
+// capture decodes the messages in a capture, whatever else is there.
 func (d *decoder) capture(from io.Reader) error {
 	r, err := capture.NewReader(from)
 	if err != nil {
 		return err
 	}
+	return d.packets(r.Next)
+}
+
+// packets decodes the messages in packets, up to io.EOF, and says what it could not read.
+func (d *decoder) packets(next func() (capture.Packet, error)) error {
 	c := &conversations{decoder: d, known: make(map[netip.AddrPort]struct{}), flows: make(map[capture.Flow]*flow)}
 	c.streams.Forget = func(at capture.Flow, left bool) { c.err = errors.Join(c.err, c.close(at, left)) }
-	err = c.packets(r)
+	err := c.read(next)
 	if d.ctx.Err() == nil {
 		err = errors.Join(c.end(), err)
 	}
@@ -59,10 +63,10 @@ func (d *decoder) capture(from io.Reader) error {
 	return err
 }
 
-// packets decodes what is in the packets up to the end of the file.
-func (c *conversations) packets(r *capture.Reader) error {
+// read decodes what is in the packets up to the last.
+func (c *conversations) read(next func() (capture.Packet, error)) error {
 	for c.ctx.Err() == nil {
-		p, err := r.Next()
+		p, err := next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}

@@ -350,3 +350,74 @@ func TestDecodeAgain(t *testing.T) {
 	assert.Equal(t, 2000, strings.Count(out, "WRONG"))
 	assert.Equal(t, 2000-64<<20/len(begin), strings.Count(out, "too many connections"))
 }
+
+// What xxd, od, hexdump and tcpdump -x print of messages and packets.
+func TestDecodeDumps(t *testing.T) {
+	message := capturetest.Vectors(t)[0]
+	packet := capturetest.UDP(netip.MustParseAddrPort("[fe80::1]:4000"), netip.MustParseAddrPort("[ff02::13]:7017"), message)
+	frame := append([]byte{0x33, 0x33, 0, 0, 0, 0x13, 2, 0, 0, 0, 0, 1, 0x86, 0xdd}, packet...)
+	// dump returns rows of 16 bytes, each beginning with its offset.
+	dump := func(b []byte, offset, sep string, group int, end func([]byte) string) string {
+		var out strings.Builder
+		for at := 0; at < len(b); at += 16 {
+			r := b[at:min(at+16, len(b))]
+			fmt.Fprintf(&out, offset, at)
+			for i := range 16 {
+				switch {
+				case i < len(r) && i%group == 0:
+					out.WriteString(sep)
+				case i >= len(r) && end != nil:
+					out.WriteString("  ")
+				}
+				if i < len(r) {
+					fmt.Fprintf(&out, "%02x", r[i])
+				}
+			}
+			if end != nil {
+				out.WriteString(end(r))
+			}
+			out.WriteString("\n")
+		}
+		return out.String()
+	}
+	characters := func(r []byte) string { return "  ab cd" + strings.Repeat("e", max(0, len(r)-5)) }
+	bars := func(r []byte) string { return "  |ab cd" + strings.Repeat(".", max(0, len(r)-5)) + "|" }
+	var lines strings.Builder
+	for at := 0; at < len(message); at += 30 {
+		fmt.Fprintf(&lines, "%x\n", message[at:min(at+30, len(message))])
+	}
+	for name, c := range map[string]struct {
+		text   string
+		count  int
+		source string
+	}{
+		"xxd":             {dump(message, "%08x:", " ", 2, characters), 1, ""},
+		"xxd -p":          {lines.String(), 1, ""},
+		"od -Ax -tx1":     {dump(message, "%06x", " ", 1, nil) + fmt.Sprintf("%06x\n", len(message)), 1, ""},
+		"text2pcap":       {dump(message, "%06x ", " ", 1, nil) + dump(message, "%06x ", " ", 1, nil), 2, ""},
+		"hexdump -C":      {dump(message, "%08x ", " ", 1, bars) + fmt.Sprintf("%08x\r\n", len(message)), 1, ""},
+		"tcpdump -x":      {"12:00:00.000000 IP6 fe80::1.4000 > ff02::13.7017: UDP\n" + dump(packet, "\t0x%04x: ", " ", 2, nil), 1, "[fe80::1]:4000"},
+		"tcpdump -XX":     {dump(frame, "\t0x%04x: ", " ", 2, characters), 1, "[fe80::1]:4000"},
+		"several packets": {dump(packet, "\t0x%04x: ", " ", 2, nil) + "12:00:01\n" + dump(packet, "\t0x%04x: ", " ", 2, nil), 2, "[fe80::1]:4000"},
+	} {
+		got := decoded(t, 0, []byte(c.text))
+		require.Len(t, got, c.count, "%s:\n%s", name, c.text)
+		for _, s := range got {
+			assert.Equal(t, hex.EncodeToString(message), s.Hex, name)
+			assert.Equal(t, c.source, s.Source, name)
+		}
+	}
+	// A part of a dump, or one with a gap, is none; nor are lines that make no sense together.
+	full := dump(message, "%08x: ", " ", 1, nil)
+	rows := strings.SplitAfter(full, "\n")
+	for _, text := range []string{strings.Join(rows[1:], ""), rows[0] + strings.Join(rows[2:], ""), "0000\n", "0000:\n0010:\n"} {
+		status, out, _ := ctl(strings.NewReader(text), "decode", "-brief")
+		assert.Equal(t, 1, status)
+		assert.NotContains(t, out, "M_DISCOVERY session")
+	}
+	assert.Len(t, decoded(t, 1, []byte("8506\n8506\n85\n")), 3, "each line by itself")
+	status, out, errOut := ctl(strings.NewReader("hQkaALxOT1D+gAAAAAAAAAAAAAAAAAABGgACvyCChGhBTl9Qcm94\n"), "decode")
+	assert.Equal(t, 1, status)
+	assert.Empty(t, out)
+	assert.Contains(t, errOut, "no message: a text that is neither hexadecimal digits nor a dump")
+}

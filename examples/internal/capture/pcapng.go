@@ -38,7 +38,10 @@ type captured struct {
 	offset   int64 // seconds to add to time stamps
 }
 
-var errBlock = errors.New("capture: a block that is too short for what it holds")
+var (
+	errBlock     = errors.New("capture: a block that is too short for what it holds")
+	errInterface = errors.New("capture: a packet of an interface that was not described before")
+)
 
 // nextBlock reads blocks of a pcapng file up to one that holds a packet.
 func (r *Reader) nextBlock() (Packet, error) {
@@ -167,7 +170,10 @@ func (r *Reader) stamped(id uint32, b []byte) (Packet, error) {
 		return Packet{}, errBlock
 	}
 	length := order.Uint32(b[8:])
-	if uint64(id) >= uint64(len(r.interfaces)) || uint64(length) > uint64(len(b)-head) {
+	if uint64(id) >= uint64(len(r.interfaces)) {
+		return Packet{}, errInterface
+	}
+	if uint64(length) > uint64(len(b)-head) {
 		return Packet{}, errBlock
 	}
 	i := r.interfaces[id]
@@ -181,7 +187,10 @@ func (r *Reader) stamped(id uint32, b []byte) (Packet, error) {
 // simplePacket reads a simple packet block, which has no time.
 func (r *Reader) simplePacket(b []byte) (Packet, error) {
 	const head = 4
-	if len(b) < head || len(r.interfaces) == 0 {
+	if len(r.interfaces) == 0 {
+		return Packet{}, errInterface
+	}
+	if len(b) < head {
 		return Packet{}, errBlock
 	}
 	i := r.interfaces[0]
