@@ -3,12 +3,14 @@ package grasp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/go-grasp/grasp/acp"
-	"github.com/go-grasp/grasp/internal/cache"
+	"github.com/go-grasp/grasp/internal/lazyctx"
+	"github.com/go-grasp/grasp/internal/search"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -30,6 +32,10 @@ type DiscoverOptions struct {
 	// First returns as soon as anything is found, instead of collecting
 	// until the timeout.
 	First bool
+	// Refresh asks the network although something is known already, and returns
+	// that, too, as far as it lives: discover of RFC 8991 with a timeout and a
+	// minimum_TTL above 0. With First it waits for the first answer.
+	Refresh bool
 	// CacheOnly returns what is known without asking the network.
 	CacheOnly bool
 	// Peer is a node to ask alone, instead of all on the links; see Discover.
@@ -41,13 +47,13 @@ type DiscoverOptions struct {
 // duplicates; that there are none is not an error. The objective need not be
 // registered.
 //
-// What is known at once is returned at once, without a message: objectives of
-// other ASAs in this instance and cached locators. Else the network is asked,
-// on every link and with a new session ID each time, after 100 ms times the
-// loop count and then at twice the interval each, until something is found;
-// results are collected until the timeout. Timeout 0 means 100 ms times the
-// loop count. It blocks until then, until the first result with First, or
-// until the context ends.
+// What is known is returned at once, without a message: objectives of other
+// ASAs in this instance and cached locators. Else, or with Refresh, the network
+// is asked, on every link and with a new session ID each time, after 100 ms
+// times the loop count and then at twice the interval each, until something is
+// found; a link that comes into use is asked at once. Results are collected
+// until the timeout. Timeout 0 means 100 ms times the loop count. It blocks
+// until then, until the first result with First, or until the context ends.
 //
 // With Peer that node alone is asked, always, for what it has itself, has cached
 // or finds behind it as a relay (RFC 8990 sections 2.5.4.2 and 2.8.4). What
@@ -57,16 +63,17 @@ type DiscoverOptions struct {
 // by the same connection, and when the peer closes it the call returns, most
 // often before the timeout. It is sent as a datagram if the Protocol is UDP, and
 // repeated like a multicast; only neighbours get it, and that there is nobody is
-// not noticed. A name is resolved, and its addresses are tried in order. What
-// makes no sense ends the connection: it is an error if nothing was found
-// before. A relay keeps it open while something may yet be found, this library's
+// not noticed. A name is resolved. By TCP its addresses are raced: see
+// [ASA.ReqNegotiate]. What makes no sense ends the connection: it is an error if
+// nothing was found before. A relay keeps it open while something may yet be found, this library's
 // for 60 s: mostly, then, the call ends with the timeout.
 //
 // Errors: [ErrNoASA], [ErrNotBoth], [ErrNoSecurity] (also of a DULL instance
 // with a Peer), [ErrTooLong] (the name does not fit a multicast), [ErrUnspec] (a
 // name that is not UTF-8, CacheOnly with a Peer), [ErrUnusableLocator] (of the
-// Peer), [ErrSockErr] (connecting or sending to the Peer failed; it wraps
-// [errors.ErrUnsupported] where the plane has no datagrams), [ErrCBORFail] and
+// Peer), [ErrSockErr] (connecting or sending to the Peer failed, or sending on
+// every link did and nothing was found; it wraps [errors.ErrUnsupported] where
+// the plane has no datagrams), [ErrCBORFail] and
 // [ErrNoDiscReply] (what the Peer sent is not CBOR, or not a response),
 // [ErrCancelled].
 func (a *ASA) Discover(ctx context.Context, o Objective, timeout time.Duration, opt DiscoverOptions) ([]Locator, error) {
@@ -93,31 +100,44 @@ func (a *ASA) Discover(ctx context.Context, o Objective, timeout time.Duration, 
 	if timeout == 0 {
 		timeout = discoveryTime(o)
 	}
-	found, err := a.g.discover(ctx, &inquiry{asa: a, objective: o, timeout: timeout, opt: opt})
+	found, err := a.g.discover(ctx, &query{asa: a, objective: o, timeout: timeout, opt: opt})
 	if err != nil {
 		return nil, wrap(op, o.Name, err)
 	}
 	return found.locators, nil
 }
 
-// inquiry is a discovery to be done.
-type inquiry struct {
+// query is what a discovery is to find, and how.
+type query struct {
 	asa       *ASA
 	objective Objective
 	timeout   time.Duration
 	opt       DiscoverOptions
 	rapid     []byte // value of the first message if a rapid answer is welcome, or nil
+
+	// found, if not nil, is told of locators as they come. Then the network is
+	// asked until the timeout, whatever comes.
+	found func([]Locator)
 }
 
-// findings are what a discovery led to.
-type findings struct {
+func (q *query) mode() search.Mode {
+	switch {
+	case q.found != nil:
+		return search.Persist
+	case q.opt.First:
+		return search.First
+	}
+	return search.Collect
+}
+
+// results are what a discovery led to.
+type results struct {
 	locators []Locator
-	asked    bool    // the network was asked
 	rapid    *stream // a peer's answer to a rapid request is there to be read
 }
 
 // discover does the work of Discover.
-func (g *Instance) discover(ctx context.Context, q *inquiry) (findings, error) {
+func (g *Instance) discover(ctx context.Context, q *query) (results, error) {
 	name := q.objective.Name
 	if q.opt.Flush {
 		g.locators.flush(name)
@@ -126,44 +146,123 @@ func (g *Instance) discover(ctx context.Context, q *inquiry) (findings, error) {
 	}
 	var known []Locator
 	if q.opt.Peer == nil {
-		known = append(g.localLocators(name, q.asa), g.locators.get(name)...)
-		if q.opt.CacheOnly || len(known) > 0 && (q.opt.First || !q.opt.Flush) {
-			return findings{locators: known}, nil
+		known = g.knownLocators(name, q.asa)
+		if q.opt.CacheOnly || len(known) > 0 && !q.opt.Refresh && (q.opt.First || !q.opt.Flush) {
+			return results{locators: known}, nil
 		}
 	}
 	if ctx.Err() != nil {
-		return findings{}, &withCode{ErrCancelled, context.Cause(ctx)}
+		return results{}, &withCode{ErrCancelled, context.Cause(ctx)}
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, q.timeout, errTimeout)
-	defer cancel()
-	s := g.searches.open(name, q.rapid != nil)
+	r, err := g.search(ctx, q)
+	if err == nil || len(known) > 0 && Code(err) == ErrSockErr {
+		r.locators, err = united(known, r.locators), nil
+	}
+	return r, err
+}
+
+// knownLocators returns where an objective can be reached as far as this node
+// knows.
+func (g *Instance) knownLocators(name string, asking *ASA) []Locator {
+	return append(g.localLocators(name, asking), g.locators.get(name)...)
+}
+
+// united returns what was known before and still lives, and what was found,
+// each locator once and as it was told last.
+func united(known, found []Locator) []Locator {
+	if len(known) == 0 {
+		return found
+	}
+	type place struct {
+		ip             netip.Addr
+		name, uri      string
+		protocol, port int
+	}
+	at := make(map[place]int)
+	var out []Locator
+	now := time.Now()
+	for i, l := range slices.Concat(known, found) {
+		if i < len(known) && !l.Expire.IsZero() && !l.Expire.After(now) {
+			continue
+		}
+		p := place{l.IP, l.FQDN, l.URI, l.Protocol, l.Port}
+		if j, ok := at[p]; ok {
+			out[j] = l
+			continue
+		}
+		at[p] = len(out)
+		out = append(out, l)
+	}
+	return out
+}
+
+// search asks others, all of them or one, until the search is over.
+func (g *Instance) search(ctx context.Context, q *query) (results, error) {
+	s := g.searches.begin(q)
 	defer g.searches.close(s)
 	var err error
 	if q.opt.Peer == nil {
-		err = g.askRepeatedly(ctx, q, s, func(o wire.Objective) error { return g.multicastDiscovery(s, o) })
+		err = g.askAll(ctx, q, s)
 	} else {
 		err = g.askPeer(ctx, q, s)
 	}
 	if err != nil {
-		return findings{}, err
+		return results{}, err
 	}
-	return findings{locators: append(known, s.locators()...), asked: true, rapid: s.taken}, nil
+	return results{locators: s.locators(), rapid: s.taken}, nil
 }
 
-// askRepeatedly asks at intervals that double, until the search is over.
-func (g *Instance) askRepeatedly(ctx context.Context, q *inquiry, s *search, ask func(wire.Objective) error) error {
-	asking := q.objective.withoutValue()
-	if q.rapid != nil {
-		asking.Value = q.rapid
+// askAll asks on every link. A link that fails is no reason to give up: others
+// may answer. That all fail is an error if nobody does.
+func (g *Instance) askAll(ctx context.Context, q *query, s *searching) error {
+	var failed error
+	err := g.ask(ctx, q, s, func(o wire.Objective, links []int) error {
+		var refused error
+		refused, failed = g.multicastQuestion(s, o, links)
+		return refused
+	})
+	if err == nil && s.taken == nil && !s.isAnswered() {
+		err = failed
 	}
-	for interval := discoveryTime(q.objective); ; interval *= 2 {
-		if err := ask(asking); err != nil {
-			return err
+	return err
+}
+
+// ask asks when the search says so, until it is over.
+func (g *Instance) ask(ctx context.Context, q *query, s *searching, question func(o wire.Objective, links []int) error) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		changed := g.changed.wait()
+		out := s.wake(time.Now(), g.linkIndexes())
+		if out.Ask {
+			o := q.objective.withoutValue()
+			if out.Rapid {
+				o.Value = q.rapid
+			}
+			if err := question(o, out.Links); err != nil {
+				return err
+			}
 		}
-		if over, err := s.wait(ctx, q.asa.gone, interval, q.opt.First); over || err != nil {
-			return err
+		if out.Done {
+			return nil
 		}
-		asking.Value = null // a relay drops rapid answers: ask for ordinary ones
+		timer.Reset(time.Until(out.Wake))
+		select {
+		case <-s.arrived:
+			if q.found != nil {
+				q.found(s.fresh())
+			}
+		case s.taken = <-s.rapid:
+			return nil
+		case <-timer.C:
+		case <-changed:
+		case <-s.failed:
+			return s.err
+		case <-q.asa.gone:
+			return ErrNoASA
+		case <-ctx.Done():
+			return &withCode{ErrCancelled, context.Cause(ctx)}
+		}
 	}
 }
 
@@ -198,46 +297,24 @@ func (g *Instance) localLocators(name string, asking *ASA) []Locator {
 	return out
 }
 
-// replyLocators returns the locators that a response on a link gives.
-func (g *Instance) replyLocators(o offer, link int) []wire.Locator {
-	if o.locators == nil {
-		return g.ownLocators(link, o.local || g.cfg.DULL)
-	}
-	return g.registeredLocators(o, link)
-}
-
-// registeredLocators returns the locators that an ASA registered which may be
-// given on a link.
-func (g *Instance) registeredLocators(o offer, link int) []wire.Locator {
-	var on acp.Link
-	links := g.ep.Links()
-	if i := slices.IndexFunc(links, func(l acp.Link) bool { return l.Index == link }); i >= 0 {
-		on = links[i]
-	}
-	var out []wire.Locator
-	for _, l := range o.locators {
-		if l.isFor(on) {
-			out = append(out, l.Locator)
-		}
-	}
-	return out
-}
-
 // question returns an M_DISCOVERY with a new session ID that leads to the search.
-func (g *Instance) question(s *search, o wire.Objective) *wire.Discovery {
+func (g *Instance) question(s *searching, o wire.Objective) *wire.Discovery {
 	m := &wire.Discovery{SessionID: g.sessions.Begin(), Initiator: g.initiator(), Objective: o}
 	g.searches.add(s, m.SessionID, m.Initiator)
 	return m
 }
 
-// multicastDiscovery sends M_DISCOVERY on every link.
-func (g *Instance) multicastDiscovery(s *search, o wire.Objective) error {
+// multicastQuestion sends M_DISCOVERY on some of the links. It may be refused,
+// or fail on all of them.
+func (g *Instance) multicastQuestion(s *searching, o wire.Objective, links []int) (refused, failed error) {
 	m := g.question(s, o)
 	if _, err := g.encodeMulticast(m); err != nil {
-		return err
+		return err, nil
 	}
-	// A link that fails is no reason to give up: others may answer.
-	_ = g.multicast(func(l acp.Link) wire.Message {
+	return nil, g.multicast(func(l acp.Link) wire.Message {
+		if !slices.Contains(links, l.Index) {
+			return nil
+		}
 		if !g.cfg.DULL {
 			return m
 		}
@@ -246,193 +323,143 @@ func (g *Instance) multicastDiscovery(s *search, o wire.Objective) error {
 		g.searches.add(s, copied.SessionID, copied.Initiator)
 		return &copied
 	})
-	return nil
 }
 
-// defaultResponseTTL is what a ttl of 0 in a response stands for: something
-// much longer than 60 s (RFC 8990 section 2.8.5).
-const defaultResponseTTL = 600 * time.Second
-
-// found takes a response to a discovery, just read from a stream: its locators go
-// to the cache and to the search they are for, or back to where a relayed
-// discovery came from. Responses nobody asked for are dropped.
-func (g *Instance) found(m *wire.Response, from *stream) {
-	link, peer := from.Link, from.Peer
-	received := func() { g.trace(Received, m, from.raw(), peer, link) }
-	s := g.searches.get(m.SessionID, m.Initiator)
-	if s == nil {
-		received()
-		if !g.passBack(m, link, peer) {
-			g.drop(eventOf(m, Event{Reason: ReasonUnsolicited, Peer: peer, Link: link}))
-		}
-		return
-	}
-	all := g.takeLocators(s.name, m, link, peer)
-	g.cacheLocators(s.name, all)
-	received() // whoever hears of it finds its locators in the cache
-	if len(all) > 0 {
-		for range s.put(all) {
-			g.drop(eventOf(m, Event{Reason: ReasonTooManyFound, Peer: peer, Link: link, Objective: s.name}))
-		}
-	}
-}
-
-// cacheLocators puts what a response brought into the cache.
-func (g *Instance) cacheLocators(name string, all []cache.Locator) {
-	for range g.locators.put(name, all) {
-		g.drop(Event{Reason: ReasonCacheFull, Message: wire.TypeResponse.String(), Objective: name})
-	}
-}
-
-// takeLocators returns the locators of a response about an objective.
-func (g *Instance) takeLocators(name string, m *wire.Response, link int, peer netip.AddrPort) []cache.Locator {
-	ttl := time.Duration(m.TTL) * time.Millisecond
-	if m.TTL == 0 {
-		ttl = defaultResponseTTL
-	}
-	if ttl > g.cfg.LocatorLifetime {
-		ttl = g.cfg.LocatorLifetime
-		g.drop(eventOf(m, Event{Reason: ReasonLifetime, Peer: peer, Link: link, Objective: name}))
-	}
-	expire := time.Now().Add(ttl)
-	var all []cache.Locator
-	add := func(w wire.Locator, diverted bool) {
-		err := origin{link != 0, peer.Addr().IsLoopback(), diverted}.check(w)
-		if err != nil || diverted && g.cfg.DULL { // RFC 8990 section 2.5.2: it takes no Divert
-			g.drop(eventOf(m, Event{Reason: ReasonBadLocator, Peer: peer, Link: link, Objective: name, Err: err}))
-			return
-		}
-		all = append(all, cache.Locator{Wire: w, Link: link, From: peer.Addr(), Expire: expire, Diverted: diverted})
-	}
-	for _, w := range m.Locators {
-		add(w, false)
-	}
-	for _, w := range m.Diverted {
-		add(w, true)
-	}
-	// A response with the objective and its value is rapid synchronization
-	// as the Python prototype does it.
-	if o := m.Objective; o != nil && o.Name == name && o.Flags&wire.FlagSynch != 0 &&
-		len(all) > 0 && !all[0].Diverted && !isNull(o.Value) {
-		all[0].Rapid = o
-	}
-	return all
-}
-
-func isNull(value []byte) bool { return len(value) == 0 || len(value) == 1 && value[0] == null[0] }
-
-// takeDiscovery takes an M_DISCOVERY that came as a datagram, be it a multicast
-// or not: it is answered if this node can, else relayed (RFC 8990 sections
-// 2.5.4.2 and 2.5.4.4).
-func (g *Instance) takeDiscovery(m *wire.Discovery, raw []byte, from asker) {
-	if g.rapidRequest(m, from) {
-		return
-	}
-	response, pass := g.answer(m, from)
-	if response != nil {
-		g.respond(response, from)
-	}
-	if !pass {
-		return
-	}
-	reason, ok := g.relay(m, keyOf(m), raw, from)
-	if response != nil && reason == ReasonNoOtherLink {
-		return // it was answered, and that is all there is
-	}
-	if !ok {
-		g.drop(eventOf(m, Event{Reason: reason, Peer: from.Addr, Link: from.Link, Raw: raw}))
-	}
-}
-
-// respond sends a response to where the discovery came from: by the same
-// connection, or else by one of its own (RFC 8990 section 2.8.5).
-func (g *Instance) respond(response *wire.Response, to asker) {
-	g.callBack(response, to, func(s *stream) {
-		g.reply(s, response)
-		if s != to.stream {
-			s.close()
-		}
-	})
-}
-
-// callBack connects to where a discovery came from, unless there is a
-// connection, in a goroutine that then runs answer.
-func (g *Instance) callBack(m wire.Message, to asker, answer func(*stream)) {
-	drop := func(reason Reason, err error) {
-		g.drop(eventOf(m, Event{Reason: reason, Peer: to.Addr, Link: to.Link, Err: err}))
-	}
-	ctx, cancel := context.WithTimeoutCause(g.ctx, dialTimeout, errTimeout)
-	done := g.responders.add(to.Addr.Addr(), cancel)
-	started := g.spawn(func() {
-		defer done()
-		if to.stream != nil {
-			stop := context.AfterFunc(ctx, to.stream.close) // nobody reads there
-			answer(to.stream)
-			stop()
-			return
-		}
-		s, err := g.dial(ctx, to.Addr)
+// askPeer asks one node (RFC 8990 section 2.8.4) until the search is over.
+func (g *Instance) askPeer(ctx context.Context, q *query, s *searching) error {
+	peer := *q.opt.Peer
+	trying := lazyctx.New(ctx, q.asa.ctx, q.timeout)
+	defer trying.Release()
+	var err error
+	switch peer.Protocol {
+	case 0, TCP, UDP:
+		var targets []netip.AddrPort
+		targets, err = g.placesOf(trying, peer, acp.Port)
 		switch {
-		case err == nil:
-			answer(s)
-		case context.Cause(ctx) == context.Canceled && g.ctx.Err() == nil:
-			drop(ReasonTooManyResponses, err)
+		case err != nil:
+			err = &withCode{ErrUnusableLocator, err}
+		case peer.Protocol == UDP:
+			err = g.ask(ctx, q, s, func(o wire.Objective, _ []int) error { return g.sendQuestion(s, o, targets) })
 		default:
-			drop(ReasonSendFailed, err)
+			err = g.askByStream(trying, q, s, targets)
 		}
-	})
-	if !started {
-		done()
+	default:
+		err = &withCode{ErrUnusableLocator, fmt.Errorf("%v: neither TCP nor UDP", peer)}
 	}
+	return q.outcome(ctx, s, err)
 }
 
-// answer returns the answer to a discovery, nil if there is none, and whether the
-// question has to be passed on. That is so without an answer, and with one from
-// the cache if the initiator had one before: it was no good.
-func (g *Instance) answer(m *wire.Discovery, from asker) (response *wire.Response, pass bool) {
-	response = g.response(m, from.Link)
-	switch {
-	case response == nil:
-		return nil, true
-	case len(response.Diverted) == 0:
-		return response, false
+// outcome returns why a call ended that had an error: for another reason than
+// that, perhaps.
+func (q *query) outcome(ctx context.Context, s *searching, err error) error {
+	select {
+	case <-s.failed:
+		return s.err
+	default:
 	}
-	return response, g.toldBefore(response, m.Objective.Name, from)
+	if gone := q.asa.check(); gone != nil {
+		return &withCode{ErrNoASA, gone}
+	}
+	if ctx.Err() != nil {
+		return &withCode{ErrCancelled, context.Cause(ctx)}
+	}
+	return err
 }
 
-// response returns the answer to a discovery that came by a link: locators of
-// this node, else a Divert to those it knows, else nil.
-func (g *Instance) response(m *wire.Discovery, link int) *wire.Response {
-	r := &wire.Response{SessionID: m.SessionID, Initiator: m.Initiator}
-	if o, ok := g.objectives.offered(m.Objective.Name, nil); ok {
-		r.TTL = o.ttl
-		r.Locators = g.replyLocators(o, link)
-		if g.cfg.DULL {
-			r.Locators = slices.DeleteFunc(r.Locators, func(w wire.Locator) bool { return !isLinkLocal(w) })
-		}
-		if link == 0 {
-			// It came from beyond the link, where they are of no use (RFC 8990
-			// section 2.9.5.1).
-			r.Locators = slices.DeleteFunc(r.Locators, isLinkLocal)
-		}
-		if o.rapid {
-			r.Objective = &o.objective
-			if _, err := g.encode(r); err != nil {
-				r.Objective = nil // no room for the value: let it be asked for
-			}
-		}
-		if len(r.Locators) > 0 {
-			return r
-		}
+// sendQuestion sends M_DISCOVERY as a datagram to the first address that takes
+// one.
+func (g *Instance) sendQuestion(s *searching, o wire.Objective, targets []netip.AddrPort) error {
+	m := g.question(s, o)
+	raw, err := g.encodeMulticast(m)
+	if err != nil {
+		return err
 	}
-	if g.cfg.DULL {
-		return nil // RFC 8990 section 2.5.2: never a Divert
+	g.rememberOwn(m) // it may come back by way of others
+	var errs []error
+	for _, to := range targets {
+		if err = acp.SendTo(g.ep, to, raw); err == nil {
+			g.trace(Sent, m, raw, to, 0)
+			return nil
+		}
+		g.drop(eventOf(m, Event{Reason: ReasonSendFailed, Peer: to, Err: err}))
+		errs = append(errs, fmt.Errorf("%v: %w", to, err))
 	}
-	var left time.Duration
-	if r.Diverted, left = g.locators.divert(m.Objective.Name, link); r.Diverted == nil {
+	return &withCode{ErrSockErr, errors.Join(errs...)}
+}
+
+// askByStream connects to the first address that answers, sends M_DISCOVERY and
+// takes the responses that come by the same connection.
+func (g *Instance) askByStream(ctx context.Context, q *query, s *searching, targets []netip.AddrPort) error {
+	m := g.question(s, q.objective.withoutValue())
+	raw, err := g.encodeMulticast(m)
+	if err != nil {
+		return err
+	}
+	g.rememberOwn(m) // it may come back by way of others
+	r := g.newReach(ctx)
+	defer r.stop()
+	r.lost = func(to netip.AddrPort, err error) {
+		g.drop(eventOf(m, Event{Reason: ReasonSendFailed, Peer: to, Err: err}))
+	}
+	r.race.Add(targets...)
+	for {
+		conn, err := r.next()
+		if err != nil {
+			return &withCode{ErrSockErr, fmt.Errorf("%v: %w", r.to, err)}
+		}
+		if err := conn.send(raw, sendTimeout); err != nil {
+			conn.close()
+			r.fail(r.at, err)
+			continue
+		}
+		defer conn.close()
+		g.trace(Sent, m, raw, conn.Peer, conn.Link)
+		if err := g.takeResponses(ctx, q, s, conn); err != nil && !s.isAnswered() {
+			return fmt.Errorf("%v: %w", conn.Peer, err)
+		}
 		return nil
 	}
-	r.Objective = nil
-	r.TTL = uint32(max(left.Milliseconds(), 1)) // 0 would mean much longer
-	return r
+}
+
+// takeResponses takes responses to a search from a connection until it ends, by
+// whatever means: then that was all (RFC 8990 section 2.8.5). A peer need not
+// send more than would be kept. It returns what was wrong with what came.
+func (g *Instance) takeResponses(ctx context.Context, q *query, s *searching, conn *stream) error {
+	for n := 0; ; n++ {
+		m, err := conn.message(ctx, time.Time{})
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			g.refuse(conn, err)
+			if code := discoverCodes[readCode(err)]; code != OK {
+				return &withCode{code, err}
+			}
+			return nil
+		}
+		response, ok := m.(*wire.Response)
+		if !ok {
+			g.trace(Received, m, conn.raw(), conn.Peer, conn.Link)
+			g.drop(eventOf(m, Event{Reason: ReasonUnexpected, Peer: conn.Peer, Link: conn.Link}))
+			return &withCode{ErrNoDiscReply, fmt.Errorf("the peer sent %v", m.Type())}
+		}
+		if n == g.cfg.MaxFound {
+			g.trace(Received, m, conn.raw(), conn.Peer, conn.Link)
+			g.drop(eventOf(m, Event{Reason: ReasonTooManyFound, Peer: conn.Peer, Link: conn.Link, Objective: s.name}))
+			return nil
+		}
+		g.handleResponse(response, conn)
+		if q.opt.First && s.isAnswered() {
+			return nil
+		}
+	}
+}
+
+// discoverCodes are the codes of a failed discovery for those of a failed
+// negotiation. Others are none: that there is no answer, for whatever reason, is
+// not an error.
+var discoverCodes = map[ErrorCode]ErrorCode{
+	ErrCBORFail:    ErrCBORFail,
+	ErrNoValidStep: ErrNoDiscReply,
+	ErrInvalidEnd:  ErrNoDiscReply,
 }

@@ -68,6 +68,7 @@ type Instance struct {
 	objectives *objectiveTable
 	sessions   *session.Table[*Session]
 	searches   *searchTable
+	doubts     *doubts
 	locators   *locatorCache
 	floods     *floodCache
 	datagrams  datagram.Rules
@@ -122,6 +123,7 @@ func New(cfg Config) (*Instance, error) {
 		relays:     guarded[*loop.Relay[asker]]{value: loop.New[asker](maxRelayed, cfg.RelayRate, rand.Float64)},
 		streams:    newStreamTable(cfg.MaxIdle, cfg.IdlePerPeer),
 		responders: newResponderTable(),
+		doubts:     newDoubts(),
 
 		asas: make(map[string]*ASA),
 		done: make(chan struct{}),

@@ -42,14 +42,17 @@ func (g *Instance) encodeMulticast(m wire.Message) ([]byte, error) {
 }
 
 // multicast sends a message of this instance on every link: the one that on
-// returns for it. The error says that it failed on all of them.
+// returns for it, if any. The error says that it failed on all of them.
 func (g *Instance) multicast(on func(acp.Link) wire.Message) error {
 	var errs []error
 	var last wire.Message
 	var raw []byte
-	links := g.ep.Links()
-	for _, l := range links {
+	sent := false
+	for _, l := range g.ep.Links() {
 		m := on(l)
+		if m == nil {
+			continue
+		}
 		if m != last {
 			var err error
 			if raw, err = g.encodeMulticast(m); err != nil {
@@ -60,9 +63,11 @@ func (g *Instance) multicast(on func(acp.Link) wire.Message) error {
 		}
 		if err := g.sendOn(l, m, raw); err != nil {
 			errs = append(errs, err)
+		} else {
+			sent = true
 		}
 	}
-	if len(errs) == 0 || len(errs) < len(links) {
+	if sent || len(errs) == 0 {
 		return nil
 	}
 	return &withCode{ErrSockErr, errors.Join(errs...)}

@@ -32,10 +32,16 @@ const opNegotiate = "negotiate"
 //   - nil, the zero Objective and an error: [*DeclinedError] if the peer
 //     declined.
 //
-// It blocks until the peer answers, for at most the timeout (0: 60 s), which
-// an M_WAIT from the peer replaces, or until the context ends. Without a peer
-// the discovery comes on top, for at most the timeout (0: 700 ms per loop
-// count).
+// The addresses of a name, and the locators of all peers that are known or found,
+// are raced (RFC 8305 section 5): one is tried after the other, 250 ms apart or
+// less if there are many, and the first that connects gets the request. If none
+// of those that are known does within 250 ms the network is asked. Who was of no
+// use lately is tried last.
+//
+// It blocks until the context ends, or else for at most the timeout until the
+// request is sent (0: 5 s with a peer, without one 700 ms per loop count for the
+// discovery and 5 s), and for at most the timeout until the peer answers (0: 60 s),
+// which an M_WAIT from the peer replaces.
 //
 // Errors: [ErrNotBoth], [ErrNoASA], [ErrNotYourObj], [ErrNotNeg],
 // [ErrNoSecurity], [ErrCBORFail], [ErrTooLong], [ErrNoDiscReply],
@@ -43,11 +49,14 @@ const opNegotiate = "negotiate"
 // [ErrInvalidNeg], [ErrInvalidEnd], [ErrNoNegReply], [ErrNoValidStep],
 // [ErrCancelled].
 func (a *ASA) ReqNegotiate(ctx context.Context, o Objective, peer *Locator, timeout time.Duration) (*Session, Objective, error) {
-	s, sent, err := a.openSession(ctx, o, peer, timeout, a.g.objectives.isRapid(o.Name))
+	c := &outgoing{asa: a, objective: o, peer: peer, timeout: timeout}
+	s, sent, err := c.openSession(ctx, a.g.objectives.isRapid(o.Name))
 	if err != nil {
 		return nil, Objective{}, err
 	}
-	return s.await(ctx, opNegotiate, timeout, sent)
+	s, answer, err := s.await(ctx, opNegotiate, timeout, sent)
+	c.doubt(err)
+	return s, answer, err
 }
 
 // OpenSession is ReqNegotiate without waiting for the answer: the Python
@@ -56,11 +65,15 @@ func (a *ASA) ReqNegotiate(ctx context.Context, o Objective, peer *Locator, time
 // first message. It blocks and fails like ReqNegotiate up to the sending of
 // the request.
 func (a *ASA) OpenSession(ctx context.Context, o Objective, peer *Locator, timeout time.Duration) (*Session, error) {
-	s, _, err := a.openSession(ctx, o, peer, timeout, false)
+	c := &outgoing{asa: a, objective: o, peer: peer, timeout: timeout}
+	s, _, err := c.openSession(ctx, false)
 	return s, err
 }
 
-func (a *ASA) openSession(ctx context.Context, o Objective, peer *Locator, timeout time.Duration, rapid bool) (*Session, wire.Objective, error) {
+// openSession sends the request. It returns the session and the objective as it
+// was sent.
+func (c *outgoing) openSession(ctx context.Context, rapid bool) (*Session, wire.Objective, error) {
+	a, o := c.asa, c.objective
 	if err := a.checkNegotiation(opNegotiate, o); err != nil {
 		return nil, wire.Objective{}, err
 	}
@@ -69,15 +82,12 @@ func (a *ASA) openSession(ctx context.Context, o Objective, peer *Locator, timeo
 		return nil, wire.Objective{}, fail(opNegotiate, o.Name, ErrCBORFail, err)
 	}
 	id := a.g.sessions.Begin()
-	c := &outgoing{
-		op: opNegotiate, objective: o, peer: peer, timeout: timeout,
-		message:   &wire.ReqNeg{SessionID: id, Objective: asked},
-		noneFound: ErrNoDiscReply, sockErr: ErrSockErrNegRq,
-	}
+	c.op, c.noneFound, c.sockErr = opNegotiate, ErrNoDiscReply, ErrSockErrNegRq
+	c.message = &wire.ReqNeg{SessionID: id, Objective: asked}
 	if rapid {
 		c.rapid = asked.Value
 	}
-	st, err := a.request(ctx, c)
+	st, err := c.send(ctx)
 	if err != nil {
 		a.g.sessions.End(session.Key{ID: id})
 		return nil, wire.Objective{}, err

@@ -431,6 +431,9 @@ func Encode(v any) (EncodedCBOR, error) {
 // null is the value of an objective that has none.
 var null = []byte{0xf6}
 
+// isNull says that an encoded value is null or absent.
+func isNull(value []byte) bool { return len(value) == 0 || len(value) == 1 && value[0] == null[0] }
+
 var errNotUTF8 = errors.New("name is not UTF-8")
 
 var encoding, decoding = codecs()

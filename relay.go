@@ -94,7 +94,7 @@ func (g *Instance) passBack(m *wire.Response, link int, peer netip.AddrPort) boo
 	if !ok {
 		return false
 	}
-	all := g.takeLocators(asked.Objective, m, link, peer)
+	all := g.locatorsIn(asked.Objective, m, link, peer)
 	if len(all) == 0 {
 		return true
 	}

@@ -10,105 +10,128 @@ import (
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
-// dialTimeout is how long connecting to one locator may take.
-const dialTimeout = 5 * time.Second
-
 // outgoing is a request to a peer, for negotiation or synchronization.
 type outgoing struct {
+	asa       *ASA
 	op        string
 	objective Objective
 	peer      *Locator // nil: to be discovered
 	timeout   time.Duration
 	message   wire.Message
-	rapid     []byte    // see inquiry
+	rapid     []byte    // see query
 	noneFound ErrorCode // nobody was discovered
 	sockErr   ErrorCode // connecting or sending failed
+
+	// suffices, if not nil, says of a discovered locator that nothing need be
+	// asked there.
+	suffices func(Locator) bool
+
+	// reached is the discovered locator that was connected to, or suffices.
+	reached   *Locator
+	reachedAt netip.AddrPort // by this of its addresses
 }
 
-// request connects to the peer, or to one that is discovered, and sends the
-// message. Nothing is sent before the message is known to be a valid one. The
-// stream of a peer that answered in rapid mode has its own session ID.
-func (a *ASA) request(ctx context.Context, c *outgoing) (*stream, error) {
-	raw, err := a.g.encode(c.message)
+// patience is how long peers are searched for: three rounds, each twice as long,
+// if the call does not say.
+func (c *outgoing) patience() time.Duration {
+	if c.timeout > 0 {
+		return c.timeout
+	}
+	return 7 * discoveryTime(c.objective)
+}
+
+// limit is how long discovery, resolution, connecting and sending may take
+// together.
+func (c *outgoing) limit() time.Duration {
+	switch {
+	case c.timeout > 0:
+		return c.timeout
+	case c.peer != nil:
+		return dialTimeout
+	}
+	return c.patience() + dialTimeout
+}
+
+// send connects to the peer, or to one that is discovered, and sends the message.
+// Nothing is sent before the message is known to be a valid one. The stream of a
+// peer that answered in rapid mode has its own session ID. There is none if a
+// locator suffices.
+func (c *outgoing) send(ctx context.Context) (*stream, error) {
+	g := c.asa.g
+	raw, err := g.encode(c.message)
 	if err != nil {
 		return nil, wrap(c.op, c.objective.Name, err)
 	}
-	if c.peer != nil {
-		return a.sendTo(ctx, c, *c.peer, raw)
+	limit := c.limit()
+	if c.peer != nil && c.peer.IP.IsValid() {
+		limit = min(limit, dialTimeout) // it is one attempt
 	}
-	// What is cached may be out of date: then the network is asked once more.
-	for fresh := false; ; fresh = true {
-		found, err := a.discoverFirst(ctx, c, fresh)
-		if err != nil {
-			return nil, err
-		}
-		if found.rapid != nil {
-			return found.rapid, nil
-		}
-		if len(found.locators) == 0 {
-			return nil, fail(c.op, c.objective.Name, c.noneFound, nil)
-		}
-		for _, peer := range found.locators {
-			var s *stream
-			if s, err = a.sendTo(ctx, c, peer, raw); err == nil || ctx.Err() != nil || a.check() != nil {
-				return s, err
-			}
-			a.g.locators.forget(c.objective.Name, peer)
-		}
-		if fresh || found.asked {
-			return nil, err
-		}
-	}
-}
-
-// discoverFirst returns the first locators to be had, or a rapid answer.
-func (a *ASA) discoverFirst(ctx context.Context, c *outgoing, flush bool) (findings, error) {
-	q := &inquiry{
-		asa: a, objective: c.objective, timeout: c.timeout, rapid: c.rapid,
-		opt: DiscoverOptions{First: true, Flush: flush},
-	}
-	if q.timeout == 0 {
-		q.timeout = 7 * discoveryTime(c.objective) // three rounds, each twice as long
-	}
-	found, err := a.g.discover(ctx, q)
-	return found, wrap(c.op, c.objective.Name, err)
-}
-
-// sendTo connects to a locator and sends the message. What a name stands for
-// is tried in the order of the resolver.
-func (a *ASA) sendTo(ctx context.Context, c *outgoing, peer Locator, raw []byte) (*stream, error) {
-	timeout := dialTimeout
-	if c.timeout > 0 {
-		timeout = min(timeout, c.timeout)
-	}
-	trying := lazyctx.New(ctx, a.ctx, timeout)
+	trying := lazyctx.New(ctx, c.asa.ctx, limit)
 	defer trying.Release()
-	targets, err := a.g.resolve(trying, peer)
-	for _, target := range targets {
-		var s *stream
-		if s, err = a.g.dial(trying, target); err != nil {
-			continue
+	if c.peer == nil {
+		return c.sendToAny(ctx, trying, raw)
+	}
+	targets, err := g.resolve(trying, *c.peer)
+	if err != nil {
+		return nil, c.failed(ctx, addressOf(*c.peer), ErrUnusableLocator, err)
+	}
+	if len(targets) == 1 {
+		s, err := g.dial(trying, targets[0])
+		if err == nil {
+			err = c.sendBy(s, raw)
 		}
-		if err = s.send(raw, sendTimeout); err == nil {
-			a.g.trace(Sent, c.message, raw, s.Peer, s.Link)
+		if err != nil {
+			return nil, c.failed(ctx, targets[0], c.sockErr, err)
+		}
+		return s, nil
+	}
+	r := g.newReach(trying)
+	defer r.stop()
+	r.race.Add(targets...)
+	return c.sendToFirst(ctx, r, raw)
+}
+
+// sendToFirst sends the message to the first that a reach connects to.
+func (c *outgoing) sendToFirst(ctx context.Context, r *reach, raw []byte) (*stream, error) {
+	for {
+		s, err := r.next()
+		if err != nil {
+			return nil, c.failed(ctx, r.to, c.sockErr, err)
+		}
+		if err = c.sendBy(s, raw); err == nil {
 			return s, nil
 		}
+		r.fail(r.at, err)
+	}
+}
+
+// sendBy sends the message by a stream, which is closed if it fails.
+func (c *outgoing) sendBy(s *stream, raw []byte) error {
+	if err := s.send(raw, sendTimeout); err != nil {
 		s.close()
+		return err
 	}
-	code, to := ErrUnusableLocator, netip.AddrPort{}
-	if peer.IP.IsValid() {
-		to = netip.AddrPortFrom(peer.IP, uint16(peer.Port))
-	}
-	if len(targets) > 0 {
-		code, to = c.sockErr, targets[len(targets)-1]
-	}
+	c.asa.g.trace(Sent, c.message, raw, s.Peer, s.Link)
+	return nil
+}
+
+// failed names what came of a request, and with whom, as far as it is known.
+func (c *outgoing) failed(ctx context.Context, to netip.AddrPort, code ErrorCode, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		code, err = ErrCancelled, context.Cause(ctx)
-	case a.check() != nil:
-		code, err = ErrNoASA, a.check()
+	case c.asa.check() != nil:
+		code, err = ErrNoASA, c.asa.check()
 	}
-	return nil, failWith(c.op, c.objective.Name, to, code, err)
+	return failWith(c.op, c.objective.Name, to, code, err)
+}
+
+// addressOf returns the address of a locator, the zero AddrPort if it has none.
+func addressOf(l Locator) netip.AddrPort {
+	if !l.IP.IsValid() {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(l.IP, uint16(l.Port))
 }
 
 // usualSize is enough room for most messages.

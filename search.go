@@ -1,104 +1,80 @@
 package grasp
 
 import (
-	"context"
-	"errors"
 	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/go-grasp/grasp/internal/cache"
+	"github.com/go-grasp/grasp/internal/search"
 	"github.com/go-grasp/grasp/internal/session"
+	"github.com/go-grasp/grasp/internal/wire"
 )
 
-// search is a discovery under way: a call of Discover that waits.
-type search struct {
+// searching is a discovery under way, and the call that waits for it.
+type searching struct {
 	name    string
 	keys    []searchKey   // of its messages; guarded by searchTable.mu
 	arrived chan struct{} // one slot: something was found
 	failed  chan struct{} // closed by fail, after err was set
 	err     error
 	rapid   chan *stream // one slot: a peer's answer to a rapid request; nil: not wanted
-	taken   *stream      // it, once wait has returned
-
-	limit int // Config.MaxFound
+	taken   *stream      // it; for the call that waits
 
 	mu    sync.Mutex // guards all following fields
-	found []*cache.Locator
-	at    map[cache.Place]*cache.Locator
-	of    map[netip.Addr]int // how many a peer gave
+	state *search.Search
+	young []cache.Locator // found, and not told by fresh
 }
 
-// peerShare is the part of a bound that is for one peer.
-const peerShare = 4
-
-// put adds locators that are not there yet. It returns how many were too many.
-func (s *search) put(all []cache.Locator) (tooMany int) {
+// wake lets the search see what time it is.
+func (s *searching) wake(now time.Time, links []int) search.Output {
 	s.mu.Lock()
-	for _, l := range all {
-		old := s.at[l.Place()]
-		switch {
-		case old != nil:
-			old.Merge(l)
-		case len(s.found) >= s.limit || s.of[l.From] >= max(1, s.limit/peerShare):
-			tooMany++
-		default:
-			s.at[l.Place()] = &l
-			s.of[l.From]++
-			s.found = append(s.found, &l)
-		}
-	}
+	defer s.mu.Unlock()
+	return s.state.Wake(now, links)
+}
+
+// put adds what a response gave. It returns how many locators were too many.
+func (s *searching) put(all []cache.Locator) (tooMany int) {
+	s.mu.Lock()
+	out := s.state.Respond(all)
+	s.young = append(s.young, out.New...)
 	s.mu.Unlock()
 	select {
 	case s.arrived <- struct{}{}:
 	default:
 	}
-	return tooMany
+	return out.Refused
 }
 
-// wait waits for answers to a message of the search. It returns true when the
-// search is over: with the context's timeout, an answer to a rapid request, or
-// the first answer of any kind with first. It returns false after the interval,
-// if there was no answer yet: then it is time to repeat the message.
-func (s *search) wait(ctx context.Context, gone <-chan struct{}, interval time.Duration, first bool) (bool, error) {
-	timer := time.NewTimer(interval)
-	defer timer.Stop()
-	repeat := timer.C
-	for {
-		select {
-		case <-s.arrived:
-			if first {
-				return true, nil
-			}
-			repeat = nil
-		case s.taken = <-s.rapid:
-			return true, nil
-		case <-repeat:
-			if deadline, _ := ctx.Deadline(); !time.Now().Before(deadline) {
-				return true, nil
-			}
-			return false, nil
-		case <-s.failed:
-			return true, s.err
-		case <-gone:
-			return true, ErrNoASA
-		case <-ctx.Done():
-			if cause := context.Cause(ctx); !errors.Is(cause, errTimeout) {
-				return true, &withCode{ErrCancelled, cause}
-			}
-			return true, nil
-		}
-	}
+// fresh returns what was found since the last call.
+func (s *searching) fresh() []Locator {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := decodeLocators(s.young)
+	s.young = nil
+	return out
 }
 
 // locators returns what was found, in the order of arrival.
-func (s *search) locators() []Locator {
+func (s *searching) locators() []Locator {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return decodeLocators(s.state.Results())
+}
+
+// isAnswered says that something was found.
+func (s *searching) isAnswered() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state.Found()
+}
+
+// decodeLocators returns cached locators as an ASA sees them.
+func decodeLocators(all []cache.Locator) []Locator {
 	var out []Locator
-	for _, l := range s.found {
-		out = append(out, locatorOf(l))
+	for i := range all {
+		out = append(out, locatorOf(&all[i]))
 	}
 	return out
 }
@@ -109,7 +85,8 @@ type searchTable struct {
 	maxFound int
 
 	mu   sync.Mutex // guards all following fields
-	byID map[uint32]*search
+	open map[*searching]struct{}
+	byID map[uint32]*searching
 }
 
 type searchKey struct {
@@ -118,17 +95,27 @@ type searchKey struct {
 }
 
 func newSearchTable(sessions *session.Table[*Session], maxFound int) *searchTable {
-	return &searchTable{sessions: sessions, maxFound: maxFound, byID: make(map[uint32]*search)}
+	return &searchTable{
+		sessions: sessions, maxFound: maxFound,
+		open: make(map[*searching]struct{}), byID: make(map[uint32]*searching),
+	}
 }
 
-func (t *searchTable) open(name string, rapid bool) *search {
-	s := &search{
-		name: name, arrived: make(chan struct{}, 1), failed: make(chan struct{}),
-		limit: t.maxFound, at: make(map[cache.Place]*cache.Locator), of: make(map[netip.Addr]int),
+// begin returns a search that close ends.
+func (t *searchTable) begin(q *query) *searching {
+	s := &searching{
+		name: q.objective.Name, arrived: make(chan struct{}, 1), failed: make(chan struct{}),
+		state: search.New(search.Config{
+			Mode: q.mode(), Deadline: time.Now().Add(q.timeout), Interval: discoveryTime(q.objective),
+			Rapid: q.rapid != nil, Limit: t.maxFound,
+		}),
 	}
-	if rapid {
+	if q.rapid != nil {
 		s.rapid = make(chan *stream, 1)
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.open[s] = struct{}{}
 	return s
 }
 
@@ -136,7 +123,7 @@ func (t *searchTable) open(name string, rapid bool) *search {
 func (t *searchTable) fail(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, s := range t.byID {
+	for s := range t.open {
 		if s.err == nil {
 			s.err = err
 			close(s.failed)
@@ -146,14 +133,14 @@ func (t *searchTable) fail(err error) {
 }
 
 // add leads responses to a message of the search to it.
-func (t *searchTable) add(s *search, id uint32, initiator netip.Addr) {
+func (t *searchTable) add(s *searching, id uint32, initiator netip.Addr) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s.keys = append(s.keys, searchKey{id, initiator})
 	t.byID[id] = s
 }
 
-func (t *searchTable) get(id uint32, initiator netip.Addr) *search {
+func (t *searchTable) get(id uint32, initiator netip.Addr) *searching {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.byID[id]
@@ -165,8 +152,9 @@ func (t *searchTable) get(id uint32, initiator netip.Addr) *search {
 
 // close ends a search: later answers find nobody. The session ID of a rapid
 // answer that was taken lives on.
-func (t *searchTable) close(s *search) {
+func (t *searchTable) close(s *searching) {
 	t.mu.Lock()
+	delete(t.open, s)
 	keys := s.keys
 	for _, key := range keys {
 		delete(t.byID, key.id)
@@ -188,9 +176,75 @@ func (t *searchTable) close(s *search) {
 func (t *searchTable) len() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	open := make(map[*search]struct{})
-	for _, s := range t.byID {
-		open[s] = struct{}{}
+	return len(t.open)
+}
+
+// defaultResponseTTL is what a ttl of 0 in a response stands for: something
+// much longer than 60 s (RFC 8990 section 2.8.5).
+const defaultResponseTTL = 600 * time.Second
+
+// handleResponse takes a response to a discovery, just read from a stream: its locators go
+// to the cache and to the search they are for, or back to where a relayed
+// discovery came from. Responses nobody asked for are dropped.
+func (g *Instance) handleResponse(m *wire.Response, from *stream) {
+	link, peer := from.Link, from.Peer
+	received := func() { g.trace(Received, m, from.raw(), peer, link) }
+	s := g.searches.get(m.SessionID, m.Initiator)
+	if s == nil {
+		received()
+		if !g.passBack(m, link, peer) {
+			g.drop(eventOf(m, Event{Reason: ReasonUnsolicited, Peer: peer, Link: link}))
+		}
+		return
 	}
-	return len(open)
+	all := g.locatorsIn(s.name, m, link, peer)
+	g.cacheLocators(s.name, all)
+	received() // whoever hears of it finds its locators in the cache
+	if len(all) > 0 {
+		for range s.put(all) {
+			g.drop(eventOf(m, Event{Reason: ReasonTooManyFound, Peer: peer, Link: link, Objective: s.name}))
+		}
+	}
+}
+
+// cacheLocators puts what a response brought into the cache.
+func (g *Instance) cacheLocators(name string, all []cache.Locator) {
+	for range g.locators.put(name, all) {
+		g.drop(Event{Reason: ReasonCacheFull, Message: wire.TypeResponse.String(), Objective: name})
+	}
+}
+
+// locatorsIn returns the locators of a response about an objective.
+func (g *Instance) locatorsIn(name string, m *wire.Response, link int, peer netip.AddrPort) []cache.Locator {
+	ttl := time.Duration(m.TTL) * time.Millisecond
+	if m.TTL == 0 {
+		ttl = defaultResponseTTL
+	}
+	if ttl > g.cfg.LocatorLifetime {
+		ttl = g.cfg.LocatorLifetime
+		g.drop(eventOf(m, Event{Reason: ReasonLifetime, Peer: peer, Link: link, Objective: name}))
+	}
+	expire := time.Now().Add(ttl)
+	var all []cache.Locator
+	add := func(w wire.Locator, diverted bool) {
+		err := origin{link != 0, peer.Addr().IsLoopback(), diverted}.check(w)
+		if err != nil || diverted && g.cfg.DULL { // RFC 8990 section 2.5.2: it takes no Divert
+			g.drop(eventOf(m, Event{Reason: ReasonBadLocator, Peer: peer, Link: link, Objective: name, Err: err}))
+			return
+		}
+		all = append(all, cache.Locator{Wire: w, Link: link, From: peer.Addr(), Expire: expire, Diverted: diverted})
+	}
+	for _, w := range m.Locators {
+		add(w, false)
+	}
+	for _, w := range m.Diverted {
+		add(w, true)
+	}
+	// A response with the objective and its value is rapid synchronization
+	// as the Python prototype does it.
+	if o := m.Objective; o != nil && o.Name == name && o.Flags&wire.FlagSynch != 0 &&
+		len(all) > 0 && !all[0].Diverted && !isNull(o.Value) {
+		all[0].Rapid = o
+	}
+	return all
 }

@@ -280,15 +280,20 @@ func (s *Session) step(ctx context.Context, o Objective, timeout time.Duration) 
 	if err := s.check(op); err != nil {
 		return nil, Objective{}, err
 	}
+	s.mu.Lock()
+	err := s.state.MayOffer(o.Name, o.LoopCount)
+	s.mu.Unlock()
+	if errors.Is(err, negotiation.ErrLoopExhausted) {
+		return s, o, s.refused(op, err)
+	} else if err != nil {
+		return nil, Objective{}, s.refused(op, err)
+	}
 	sent, err := o.encode()
 	if err != nil {
 		return nil, Objective{}, s.fail(op, ErrCBORFail, err)
 	}
-	sent.LoopCount = o.LoopCount // 0 is 0 here
 	m, err := s.say(op, ErrSockErrNegStep, func(n *negotiation.Session) (negotiation.Sending, error) { return n.Offer(sent) })
-	if errors.Is(err, ErrLoopExhausted) {
-		return s, o, err
-	} else if err != nil {
+	if err != nil {
 		return nil, Objective{}, err
 	}
 	return s.await(ctx, op, timeout, m.(*wire.Negotiate).Objective)

@@ -294,7 +294,7 @@ func (g *Instance) serve(s *stream, m wire.Message) {
 		return
 	}
 	if response, ok := m.(*wire.Response); ok {
-		g.found(response, s)
+		g.handleResponse(response, s)
 		s.close()
 		return
 	}

@@ -46,35 +46,37 @@ func (a *ASA) Synchronize(ctx context.Context, o Objective, peer *Locator, timeo
 	if err := a.g.secure(); err != nil {
 		return Objective{}, fail(opSynchronize, o.Name, ErrNoSecurity, err)
 	}
+	id := a.g.sessions.Begin()
 	c := &outgoing{
-		op: opSynchronize, objective: o, peer: peer, timeout: timeout,
+		asa: a, op: opSynchronize, objective: o, peer: peer, timeout: timeout,
+		message:   &wire.ReqSyn{SessionID: id, Objective: o.withoutValue()},
 		noneFound: ErrNotFloodDisc, sockErr: ErrSockErrSynRq,
+		rapid: null, // the value at once, instead of a locator, is welcome
 	}
-	if peer == nil {
-		c.rapid = null // the value at once, instead of a locator, is welcome
-		found, err := a.discoverFirst(ctx, c, false)
-		switch {
-		case err != nil:
-			return Objective{}, err
-		case found.rapid != nil:
-			return a.readSynch(ctx, c, found.rapid, found.rapid.session)
-		case len(found.locators) == 0:
-			return Objective{}, fail(opSynchronize, o.Name, ErrNotFloodDisc, nil)
-		}
-		peer = &found.locators[0]
-		c.rapid = nil
+	var rapid *wire.Objective
+	c.suffices = func(l Locator) bool {
+		rapid = a.g.locators.rapidValue(o.Name, l)
+		return rapid != nil
 	}
-	if rapid := a.g.locators.rapidValue(o.Name, *peer); rapid != nil {
+	if peer != nil && c.suffices(*peer) {
+		a.g.sessions.End(session.Key{ID: id})
 		return decodeObjective(rapid), nil
 	}
-	id := a.g.sessions.Begin()
-	c.message = &wire.ReqSyn{SessionID: id, Objective: o.withoutValue()}
-	s, err := a.request(ctx, c)
-	if err != nil {
+	s, err := c.send(ctx)
+	switch {
+	case err != nil || s == nil:
 		a.g.sessions.End(session.Key{ID: id})
-		return Objective{}, err
+		if err != nil {
+			return Objective{}, err
+		}
+		return decodeObjective(rapid), nil
+	case s.session != 0:
+		a.g.sessions.End(session.Key{ID: id})
+		id = s.session
 	}
-	return a.readSynch(ctx, c, s, id)
+	answer, err := a.readSynch(ctx, c, s, id)
+	c.doubt(err)
+	return answer, err
 }
 
 // readSynch reads the value that a peer sends, M_SYNCH, and ends the session.

@@ -208,9 +208,10 @@ func TestFloodSendErrors(t *testing.T) {
 		bed.IsCode(b, err, grasp.ErrSockErr)
 		require.ErrorIs(b, err, bed.ErrBroken)
 		require.EqualValues(b, 1, a.Instance().Snapshot().Dropped[grasp.ReasonSendFailed])
-		// So does discovery go on: it waits for what may come all the same.
+		// So does a discovery, after it has waited for what may come all the same.
 		found, err := a.Discover(bed.Forever, bed.Syn("EX2", nil), 0, grasp.DiscoverOptions{})
-		require.NoError(b, err)
+		bed.IsCode(b, err, grasp.ErrSockErr)
+		require.ErrorIs(b, err, bed.ErrBroken)
 		require.Empty(b, found)
 	})
 }

@@ -124,22 +124,30 @@ func (s *Session) encode(m wire.Message) (Sending, error) {
 	return Sending{m, raw}, nil
 }
 
-// Offer returns the M_NEGOTIATE for a new offer, to be sent and then waited
-// for with Await. The loop count is the one last received.
-//
-// Section 2.8.7: the sender decrements the loop count, and MUST NOT send 0. A
-// session is a dry run from its first message to its last, or not at all
-// (section 2.10.2), whatever the flags of the offer say.
-func (s *Session) Offer(o wire.Objective) (Sending, error) {
+// MayOffer returns why an offer cannot be made of an objective with a name and
+// the loop count last received, or nil. Section 2.8.7: the sender decrements the
+// loop count, and MUST NOT send 0.
+func (s *Session) MayOffer(name string, loops uint8) error {
 	switch {
 	case s.state == ended:
-		return Sending{}, ErrEnded
-	case o.Name != s.name:
-		return Sending{}, fmt.Errorf("%w: that is %q, not %q", ErrOther, s.name, o.Name)
+		return ErrEnded
+	case name != s.name:
+		return fmt.Errorf("%w: that is %q, not %q", ErrOther, s.name, name)
 	case s.state != idle:
-		return Sending{}, ErrBusy
-	case o.LoopCount <= 1:
-		return Sending{}, ErrLoopExhausted
+		return ErrBusy
+	case loops <= 1:
+		return ErrLoopExhausted
+	}
+	return nil
+}
+
+// Offer returns the M_NEGOTIATE for a new offer, to be sent and then waited for
+// with Await. The loop count is the one last received, as for MayOffer. A session
+// is a dry run from its first message to its last, or not at all (section
+// 2.10.2), whatever the flags of the offer say.
+func (s *Session) Offer(o wire.Objective) (Sending, error) {
+	if err := s.MayOffer(o.Name, o.LoopCount); err != nil {
+		return Sending{}, err
 	}
 	o.LoopCount--
 	o.Flags &^= wire.FlagNegDry

@@ -10,9 +10,10 @@ import "time"
 // 10 ms. Where there are many addresses the attempts follow each other faster,
 // so that the last of them is begun within the spread.
 const (
-	longest  = 250 * time.Millisecond
+	// Delay is the time between two attempts where there are few addresses.
+	Delay    = 250 * time.Millisecond
 	shortest = 10 * time.Millisecond
-	spread   = 3 * longest
+	spread   = 3 * Delay
 )
 
 // Race is the attempts at targets. [New] makes one; its methods must not be
@@ -50,7 +51,7 @@ func (r *Race[T]) Add(targets ...T) int {
 	if r.patience.IsZero() {
 		gaps-- // the first begins at once
 	}
-	r.delay = min(max(spread/time.Duration(max(gaps, 1)), shortest), longest)
+	r.delay = min(max(spread/time.Duration(max(gaps, 1)), shortest), Delay)
 	return n
 }
 
@@ -62,7 +63,7 @@ func (r *Race[T]) Step(now time.Time) (target T, ok bool) {
 	}
 	target, r.queue = r.queue[0], r.queue[1:]
 	r.flying++
-	r.next, r.patience = now.Add(r.delay), now.Add(longest)
+	r.next, r.patience = now.Add(r.delay), now.Add(Delay)
 	return target, true
 }
 

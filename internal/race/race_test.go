@@ -110,7 +110,7 @@ func FuzzRace(f *testing.F) {
 			}
 			if wake, ok := r.Wake(now); ok {
 				require.True(t, wake.After(now), "what is due now is done")
-				require.LessOrEqual(t, wake.Sub(now), longest)
+				require.LessOrEqual(t, wake.Sub(now), Delay)
 			}
 		}
 		for len(input) >= 2 {
@@ -173,4 +173,28 @@ func TestAllBeginWithinTheSpread(t *testing.T) {
 		}
 		require.LessOrEqual(t, now.Sub(time.Unix(0, 0)), spread, "%d targets", n)
 	}
+}
+
+// What was of no use is in doubt for a time, or until it was of use.
+func TestDoubts(t *testing.T) {
+	now := time.Unix(1000, 0)
+	d := NewDoubts[int](8, time.Second)
+	require.False(t, d.Has(1, now))
+	d.Add(1, now)
+	require.True(t, d.Has(1, now))
+	require.False(t, d.Has(2, now))
+	require.True(t, d.Has(1, now.Add(time.Second-1)))
+	require.True(t, d.Has(1, now.Add(time.Second)))
+	require.False(t, d.Has(1, now.Add(3*time.Second)))
+	now = now.Add(3 * time.Second)
+	d.Add(1, now)
+	d.Remove(1)
+	require.False(t, d.Has(1, now))
+	for i := range 1000 {
+		d.Add(i, now)
+		require.LessOrEqual(t, len(d.young)+len(d.old), 8)
+		require.True(t, d.Has(i, now))
+	}
+	require.False(t, d.Has(1, now), "forgotten for others")
+	require.False(t, d.Has(999, now.Add(time.Hour)))
 }

@@ -11,7 +11,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/go-grasp/grasp/internal/wire"
+	"github.com/go-grasp/grasp/internal/cache"
 )
 
 // Mode is what answers do to a search.
@@ -43,40 +43,6 @@ type Config struct {
 	Limit int
 }
 
-// Result is a locator that a response gave.
-type Result struct {
-	Locator  wire.Locator
-	Link     int // by which the response came, 0 if not known
-	From     netip.Addr
-	Diverted bool
-	Expire   time.Time
-	Value    *wire.Objective // that came with it in rapid mode, or nil
-}
-
-// place tells results apart: equal items of the option stand for the same place,
-// and for link-local addresses the same link.
-type place struct {
-	locator wire.Locator
-	link    int
-}
-
-func (r *Result) place() place {
-	if r.Locator.Addr.IsLinkLocalUnicast() || r.Locator.Addr.IsLoopback() {
-		return place{r.Locator, r.Link}
-	}
-	return place{locator: r.Locator}
-}
-
-// merge adds what another response says of the same place: the later expiry wins
-// (D-25).
-func (r *Result) merge(other *Result) {
-	if other.Expire.After(r.Expire) {
-		r.Expire = other.Expire
-	}
-	r.Diverted = r.Diverted && other.Diverted
-	r.Value = other.Value
-}
-
 // Search is one discovery. [New] makes one; its methods must not be called at
 // the same time.
 type Search struct {
@@ -87,25 +53,25 @@ type Search struct {
 	begun    bool
 	done     bool
 
-	results []*Result // in the order of arrival
-	byPlace map[place]*Result
+	results []*cache.Locator // in the order of arrival
+	byPlace map[cache.Place]*cache.Locator
 	perPeer map[netip.Addr]int
 }
 
 // New returns a search that has not begun: the first call of Wake asks.
 func New(cfg Config) *Search {
-	return &Search{cfg: cfg, byPlace: make(map[place]*Result), perPeer: make(map[netip.Addr]int)}
+	return &Search{cfg: cfg, byPlace: make(map[cache.Place]*cache.Locator), perPeer: make(map[netip.Addr]int)}
 }
 
 // Output is what follows from an input.
 type Output struct {
-	Ask     bool      // ask, with a new session ID (section 2.7)
-	Links   []int     // on these links
-	Rapid   bool      // with a value
-	New     []Result  // that were not known before
-	Refused int       // how many were too many
-	Done    bool      // the search is over
-	Wake    time.Time // when to call Wake unless it is done
+	Ask     bool            // ask, with a new session ID (section 2.7)
+	Links   []int           // on these links
+	Rapid   bool            // with a value
+	New     []cache.Locator // that were not known before
+	Refused int             // how many were too many
+	Done    bool            // the search is over
+	Wake    time.Time       // when to call Wake unless it is done
 }
 
 // Wake is called to begin, at the time that the last output gave, and when the
@@ -160,15 +126,15 @@ func (s *Search) wake() time.Time {
 }
 
 // Respond takes what a response to the question gave.
-func (s *Search) Respond(all []Result) Output {
+func (s *Search) Respond(all []cache.Locator) Output {
 	if s.done {
 		return Output{Done: true}
 	}
 	var out Output
 	for i := range all {
 		r := &all[i]
-		if old := s.byPlace[r.place()]; old != nil {
-			old.merge(r)
+		if old := s.byPlace[r.Place()]; old != nil {
+			old.Merge(*r) // the later expiry wins (D-25)
 			continue
 		}
 		if len(s.results) >= s.cfg.Limit || s.perPeer[r.From] >= max(1, s.cfg.Limit/4) {
@@ -176,7 +142,7 @@ func (s *Search) Respond(all []Result) Output {
 			continue
 		}
 		kept := *r
-		s.byPlace[r.place()] = &kept
+		s.byPlace[r.Place()] = &kept
 		s.perPeer[r.From]++
 		s.results = append(s.results, &kept)
 		out.New = append(out.New, kept)
@@ -198,8 +164,8 @@ func (s *Search) End() bool {
 func (s *Search) Found() bool { return len(s.results) > 0 }
 
 // Results returns what was found, in the order of arrival.
-func (s *Search) Results() []Result {
-	out := make([]Result, 0, len(s.results))
+func (s *Search) Results() []cache.Locator {
+	out := make([]cache.Locator, 0, len(s.results))
 	for _, r := range s.results {
 		out = append(out, *r)
 	}

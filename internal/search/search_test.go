@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/go-grasp/grasp/internal/cache"
 	"github.com/go-grasp/grasp/internal/transcript"
 	"github.com/go-grasp/grasp/internal/wire"
 )
@@ -46,12 +47,12 @@ func (p *player) play(c *transcript.Command) string {
 		p.setLinks(c, p.links)
 		return p.output(p.s.Wake(p.now, p.links))
 	case "response":
-		var all []Result
+		var all []cache.Locator
 		for _, l := range c.Strings("locators") {
 			at := netip.MustParseAddrPort(l)
-			all = append(all, Result{
-				Locator: wire.Locator{Kind: wire.LocatorIPv6, Addr: at.Addr(), Protocol: wire.ProtoTCP, Port: int(at.Port())},
-				Link:    c.Int("link", 1), From: netip.MustParseAddr(c.String("from", "fe80::1")),
+			all = append(all, cache.Locator{
+				Wire: wire.Locator{Kind: wire.LocatorIPv6, Addr: at.Addr(), Protocol: wire.ProtoTCP, Port: int(at.Port())},
+				Link: c.Int("link", 1), From: netip.MustParseAddr(c.String("from", "fe80::1")),
 				Diverted: c.Bool("diverted"), Expire: p.now.Add(c.Duration("ttl", time.Minute)),
 			})
 		}
@@ -61,7 +62,7 @@ func (p *player) play(c *transcript.Command) string {
 	case "results":
 		var out strings.Builder
 		for _, r := range p.s.Results() {
-			fmt.Fprintf(&out, "[%v]:%d until %v", r.Locator.Addr, r.Locator.Port, r.Expire.Sub(p.start))
+			fmt.Fprintf(&out, "[%v]:%d until %v", r.Wire.Addr, r.Wire.Port, r.Expire.Sub(p.start))
 			if r.Diverted {
 				out.WriteString(", diverted")
 			}
@@ -158,9 +159,9 @@ func FuzzSearch(f *testing.F) {
 				now = now.Add(time.Duration(n) * 10 * time.Millisecond)
 				check(s.Wake(now, links))
 			case 1:
-				check(s.Respond([]Result{{
-					Locator: wire.Locator{Kind: wire.LocatorFQDN, Name: strconv.Itoa(int(n))},
-					From:    netip.AddrFrom4([4]byte{192, 0, 2, n % 8}), Expire: now.Add(time.Minute),
+				check(s.Respond([]cache.Locator{{
+					Wire: wire.Locator{Kind: wire.LocatorFQDN, Name: strconv.Itoa(int(n))},
+					From: netip.AddrFrom4([4]byte{192, 0, 2, n % 8}), Expire: now.Add(time.Minute),
 				}}))
 			case 2:
 				links = nil

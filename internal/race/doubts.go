@@ -1,0 +1,57 @@
+package race
+
+import "time"
+
+// Doubts remembers what was of no use lately, so that it is tried last. It is
+// bounded in number and time: what was added is forgotten after one to two times
+// the life, or when too much else is added.
+type Doubts[T comparable] struct {
+	limit int
+	life  time.Duration
+
+	young, old map[T]struct{} // half of the limit each
+	since      time.Time      // when young began
+}
+
+// NewDoubts returns doubts that are bounded.
+func NewDoubts[T comparable](limit int, life time.Duration) *Doubts[T] {
+	return &Doubts[T]{limit: max(limit/2, 1), life: life}
+}
+
+// Add casts doubt on something.
+func (d *Doubts[T]) Add(t T, now time.Time) {
+	d.age(now)
+	if len(d.young) >= d.limit {
+		d.turn(now)
+	}
+	if d.young == nil {
+		d.young = make(map[T]struct{})
+	}
+	d.young[t] = struct{}{}
+}
+
+// Remove ends the doubt: it was of use.
+func (d *Doubts[T]) Remove(t T) {
+	delete(d.young, t)
+	delete(d.old, t)
+}
+
+// Has says that something is in doubt.
+func (d *Doubts[T]) Has(t T, now time.Time) bool {
+	d.age(now)
+	_, young := d.young[t]
+	_, old := d.old[t]
+	return young || old
+}
+
+// age lets time pass.
+func (d *Doubts[T]) age(now time.Time) {
+	switch past := now.Sub(d.since); {
+	case past >= 2*d.life:
+		d.young, d.old, d.since = nil, nil, now
+	case past >= d.life:
+		d.turn(now)
+	}
+}
+
+func (d *Doubts[T]) turn(now time.Time) { d.young, d.old, d.since = nil, d.young, now }
