@@ -160,6 +160,10 @@ type Limits struct {
 	MaxIdle int
 	// IdlePerPeer bounds those of one peer ([ReasonTooManyIdle]); 0 means 12,288.
 	IdlePerPeer int
+	// IdleMemory bounds the bytes of memory that such connections take, about,
+	// which are most over TLS ([ReasonTooManyIdle]); 0 means 96 MiB. The garbage
+	// that the runtime has not collected yet comes on top.
+	IdleMemory int
 	// IdleTimeout is how long a connection may take to say what it wants
 	// ([ReasonIdle]); 0 means 10 s.
 	IdleTimeout time.Duration
@@ -198,6 +202,7 @@ func (l Limits) withDefaults() (Limits, error) {
 		{"MaxWaits", &l.MaxWaits, 10_000, 1, math.MaxInt},
 		{"MaxIdle", &l.MaxIdle, 16_384, 1, math.MaxInt},
 		{"IdlePerPeer", &l.IdlePerPeer, 12_288, 1, math.MaxInt},
+		{"IdleMemory", &l.IdleMemory, 96 << 20, 1, math.MaxInt},
 		{"RelayRate", &l.RelayRate, loop.DefaultRate, 1, math.MaxInt},
 		{"LogRate", &l.LogRate, 100, 1, math.MaxInt},
 	} {

@@ -37,6 +37,7 @@ var bounds = map[string]struct{ def, least, most int64 }{
 	"MaxWait":              {int64(math.MaxUint32 * time.Millisecond), 1, 0},
 	"MaxIdle":              {16_384, 1, 0},
 	"IdlePerPeer":          {12_288, 1, 0},
+	"IdleMemory":           {96 << 20, 1, 0},
 	"IdleTimeout":          {int64(10 * time.Second), 1, 0},
 	"RelayRate":            {200, 1, 0},
 	"LogRate":              {100, 1, 0},

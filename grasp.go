@@ -121,7 +121,7 @@ func New(cfg Config) (*Instance, error) {
 		locators:   newLocatorCache(cfg.cached(cfg.LocatorsPerObjective), cfg.TranslatedIPv4),
 		floods:     newFloodCache(cfg.cached(cfg.FloodsPerObjective)),
 		relays:     guarded[*loop.Relay[asker]]{value: loop.New[asker](maxRelayed, cfg.RelayRate, rand.Float64)},
-		streams:    newStreamTable(cfg.MaxIdle, cfg.IdlePerPeer),
+		streams:    newStreamTable(cfg.Limits),
 		responders: newResponderTable(),
 		doubts:     newDoubts(),
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/go-grasp/grasp/acp"
@@ -29,6 +30,7 @@ type stream struct {
 	table   *streamTable
 	local   bool   // both ends are this instance
 	session uint32 // of a rapid answer
+	memory  int    // that it takes while it is undecided
 }
 
 // setLimits sets the limits for what is read from now on.
@@ -103,40 +105,68 @@ func (s *stream) close() {
 	_ = s.Close()
 }
 
+// streamMemory is what a stream takes that waits, besides the message it waits
+// for: its goroutine, and its places in tables.
+const streamMemory = 5 << 10
+
 // streamTable holds the open streams of an instance. Those that have not
-// said what they want are bounded, in all and for each peer: the oldest of
-// whoever has most gives way to a new one.
+// said what they want are bounded, in all, for each peer, and in bytes: the
+// oldest of whoever has most gives way to a new one.
 type streamTable struct {
+	mostMemory int // of undecided ones
+	each       int // that one takes, besides what the plane keeps
+
 	mu        sync.Mutex                                   // guards all following fields
 	open      map[*stream]*share.Elem[netip.Addr, *stream] // its place in undecided, or nil
 	undecided *share.Shares[netip.Addr, *stream]
+	memory    int // of undecided ones
 	closed    bool
 }
 
-func newStreamTable(limit, perPeer int) *streamTable {
-	return &streamTable{open: make(map[*stream]*share.Elem[netip.Addr, *stream]), undecided: share.New[netip.Addr, *stream](limit, perPeer)}
+func newStreamTable(l Limits) *streamTable {
+	return &streamTable{mostMemory: l.IdleMemory, each: streamMemory + l.MaxMessage, open: make(map[*stream]*share.Elem[netip.Addr, *stream]), undecided: share.New[netip.Addr, *stream](l.MaxIdle, l.IdlePerPeer)}
 }
 
-// add enters a stream. If that makes too many undecided ones, one of them, which
-// is no longer, is returned, to be closed. It returns false if the table is
-// closed.
-func (t *streamTable) add(s *stream, undecided bool) (oldest *stream, ok bool) {
+// add enters a stream. If that makes too many undecided ones, those that are no
+// longer are returned, to be closed. It returns false if the table is closed.
+func (t *streamTable) add(s *stream, undecided bool) (evicted []*stream, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
 		return nil, false
 	}
 	t.open[s] = nil
-	if undecided {
-		h, evict := t.undecided.Add(s.Peer.Addr(), s)
-		t.open[s] = h
-		if evict != nil {
-			oldest = evict.Value
-			t.undecided.Remove(evict)
-			t.open[oldest] = nil
-		}
+	if !undecided {
+		return nil, true
 	}
-	return oldest, true
+	s.memory = t.each + s.Memory()
+	t.memory += s.memory
+	elem, evict := t.undecided.Add(s.Peer.Addr(), s)
+	t.open[s] = elem
+	if evict != nil {
+		evicted = append(evicted, t.evictLocked(evict))
+	}
+	for t.memory > t.mostMemory && t.undecided.Len() > 1 {
+		evicted = append(evicted, t.evictLocked(t.undecided.OldestOfLargest()))
+	}
+	return evicted, true
+}
+
+// evict returns the oldest undecided stream of whoever has most of them, which is
+// no longer one, to be closed, or nil if there is none.
+func (t *streamTable) evict() *stream {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.undecided.Len() == 0 {
+		return nil
+	}
+	return t.evictLocked(t.undecided.OldestOfLargest())
+}
+
+func (t *streamTable) evictLocked(elem *share.Elem[netip.Addr, *stream]) *stream {
+	s := elem.Value
+	t.decideLocked(s)
+	return s
 }
 
 // decide takes a stream out of the undecided. It returns false if it was not
@@ -144,13 +174,17 @@ func (t *streamTable) add(s *stream, undecided bool) (oldest *stream, ok bool) {
 func (t *streamTable) decide(s *stream) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	h := t.open[s]
-	if h == nil {
+	if t.open[s] == nil {
 		return false
 	}
-	t.undecided.Remove(h)
-	t.open[s] = nil
+	t.decideLocked(s)
 	return true
+}
+
+func (t *streamTable) decideLocked(s *stream) {
+	t.undecided.Remove(t.open[s])
+	t.open[s] = nil
+	t.memory -= s.memory
 }
 
 // isUndecided says that a stream did not have to give way yet.
@@ -163,8 +197,8 @@ func (t *streamTable) isUndecided(s *stream) bool {
 func (t *streamTable) remove(s *stream) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if h := t.open[s]; h != nil {
-		t.undecided.Remove(h)
+	if t.open[s] != nil {
+		t.decideLocked(s)
 	}
 	delete(t.open, s)
 }
@@ -210,6 +244,9 @@ func (g *Instance) dial(ctx context.Context, to netip.AddrPort) (*stream, error)
 		return g.dialSelf(to)
 	}
 	c, err := g.ep.Dial(ctx, to)
+	if isOutOfDescriptors(err) && g.giveWay() {
+		c, err = g.ep.Dial(ctx, to)
+	}
 	if err != nil {
 		if ctx.Err() != nil && !errors.Is(err, context.Cause(ctx)) {
 			err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
@@ -250,6 +287,9 @@ func (g *Instance) acceptStreams() {
 	for {
 		c, err := g.ep.Accept()
 		if err != nil {
+			if isOutOfDescriptors(err) && g.giveWay() {
+				continue // the peer waits until it is accepted
+			}
 			if g.ctx.Err() != nil || !pause.Wait(g.ctx) {
 				return
 			}
@@ -271,13 +311,13 @@ func (g *Instance) acceptStreams() {
 // if it is nil. It waits for nothing else if that is an M_REQ_NEG. Who does not
 // ask within a bounded time is closed.
 func (g *Instance) serve(s *stream, m wire.Message) {
-	oldest, ok := g.streams.add(s, true)
+	evicted, ok := g.streams.add(s, true)
 	if !ok {
 		_ = s.Close()
 		return
 	}
-	if oldest != nil {
-		g.displace(oldest)
+	for _, s := range evicted {
+		g.displace(s)
 	}
 	if m == nil {
 		if m = g.awaitFirst(s); m == nil {
@@ -326,6 +366,21 @@ func (g *Instance) awaitFirst(s *stream) wire.Message {
 		return nil
 	}
 	return m
+}
+
+// isOutOfDescriptors says that the process, or the system, may open no more files.
+func isOutOfDescriptors(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+}
+
+// giveWay closes the oldest stream of whoever has most of those that have not
+// said what they want. It returns false if there is none.
+func (g *Instance) giveWay() bool {
+	s := g.streams.evict()
+	if s != nil {
+		g.displace(s)
+	}
+	return s != nil
 }
 
 // displace closes a stream that has to give way to another.

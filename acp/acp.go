@@ -151,6 +151,16 @@ type Stream struct {
 	Identity string
 }
 
+// Memory returns how many bytes the plane keeps for the stream, about, while
+// nothing is read or written: what its Conn says, if that has a method of this
+// name, or else 0.
+func (s *Stream) Memory() int {
+	if c, ok := s.Conn.(interface{ Memory() int }); ok {
+		return c.Memory()
+	}
+	return 0
+}
+
 // SetMaxMessage says how long a message, in bytes, may be that is read from now
 // on; 2048 if it is not called. It is for planes that have to keep a message
 // until it is whole, whose Conn has a method of this name. Others have no use

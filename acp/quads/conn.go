@@ -32,6 +32,10 @@ func newConn(c net.Conn, key *domainKey) *conn {
 	return q
 }
 
+// Memory is for [acp.Stream.Memory]: what is kept besides the message is the state
+// of the cipher, and the message encrypted.
+func (c *conn) Memory() int { return 2 << 10 }
+
 // SetMaxMessage is for [Stream.SetMaxMessage].
 func (c *conn) SetMaxMessage(bytes int) { c.limit = bytes }
 

@@ -23,13 +23,47 @@ const (
 // conn is a connection to a member, which ends when the peer ceases to be one.
 type conn struct {
 	*tls.Conn
-	raw      net.Conn
+	raw      *opening
 	plane    *Plane
 	identity string
 	shown    []*x509.Certificate // by the peer
 	usage    x509.ExtKeyUsage    // of the peer
 	expelled atomic.Pointer[RefusedError]
 }
+
+// maxOpening is how many bytes a peer may send before the handshake is over. Its
+// certificates are most of it.
+const maxOpening = 32 << 10
+
+// opening is the connection below, on which a handshake may not be of any
+// length.
+type opening struct {
+	net.Conn
+	got  int // until the handshake is over
+	over bool
+}
+
+var errTooLong = fmt.Errorf("a handshake of more than %d bytes", maxOpening)
+
+// Read implements [net.Conn].
+func (o *opening) Read(b []byte) (int, error) {
+	if o.over {
+		return o.Conn.Read(b)
+	}
+	if o.got >= maxOpening {
+		return 0, errTooLong
+	}
+	n, err := o.Conn.Read(b[:min(len(b), maxOpening-o.got)])
+	o.got += n
+	return n, err
+}
+
+// idleMemory is what a connection keeps besides what it got in the handshake: of
+// that, the buffers stay and the certificates.
+const idleMemory = 6 << 10
+
+// Memory is for [acp.Stream.Memory].
+func (c *conn) Memory() int { return idleMemory + 3*c.raw.got }
 
 // Read reads like a tls.Conn. After the peer was expelled, the error is a
 // *RefusedError.
@@ -80,7 +114,7 @@ func (c *conn) expel(err *RefusedError) {
 // secure makes a raw stream a connection to a member, for one of the protocols.
 // On error it is closed.
 func (p *Plane) secure(ctx context.Context, s *acp.Stream, server bool, protos ...string) (*conn, error) {
-	c := &conn{raw: s.Conn, plane: p, usage: x509.ExtKeyUsageServerAuth}
+	c := &conn{raw: &opening{Conn: s.Conn}, plane: p, usage: x509.ExtKeyUsageServerAuth}
 	if server {
 		c.usage = x509.ExtKeyUsageClientAuth
 	}
@@ -91,9 +125,9 @@ func (p *Plane) secure(ctx context.Context, s *acp.Stream, server bool, protos .
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.handshakeTimeout())
 	defer cancel()
-	c.Conn = tls.Client(s.Conn, cfg)
+	c.Conn = tls.Client(c.raw, cfg)
 	if server {
-		c.Conn = tls.Server(s.Conn, cfg)
+		c.Conn = tls.Server(c.raw, cfg)
 	}
 	if err := c.HandshakeContext(ctx); err != nil {
 		linger(ctx, s.Conn)
@@ -102,6 +136,7 @@ func (p *Plane) secure(ctx context.Context, s *acp.Stream, server bool, protos .
 		}
 		return nil, fmt.Errorf("TLS handshake: %w", err)
 	}
+	c.raw.over = true
 	p.counters.handshakes.Add(1)
 	p.admit(c)
 	return c, nil

@@ -28,10 +28,10 @@ type endpoint struct {
 	log   *slog.Logger
 	gate  *gate
 
-	changed  chan struct{}    // holds one
-	wake     chan struct{}    // holds one: tend has something to do
-	heard    chan multicast   // for Receive
-	accepted chan *acp.Stream // for Accept
+	changed  chan struct{}  // holds one
+	wake     chan struct{}  // holds one: tend has something to do
+	heard    chan multicast // for Receive
+	accepted chan accepted  // for Accept
 
 	ctx       context.Context // ended by Close
 	cancel    context.CancelFunc
@@ -55,12 +55,18 @@ type multicast struct {
 	from acp.Origin
 }
 
+// accepted is what Accept returns.
+type accepted struct {
+	stream *acp.Stream
+	err    error
+}
+
 // newEndpoint starts an endpoint on top of another.
 func newEndpoint(p *Plane, under acp.Endpoint) *endpoint {
 	e := &endpoint{
 		plane: p, under: under, log: p.log(), gate: newGate(p.maxHandshakes()),
 		changed: make(chan struct{}, 1), wake: make(chan struct{}, 1),
-		heard: make(chan multicast, queueLen), accepted: make(chan *acp.Stream),
+		heard: make(chan multicast, queueLen), accepted: make(chan accepted),
 		links: make(map[int]*link), former: make(map[string][]*candidate), dials: newDials(),
 	}
 	_, _ = rand.Read(e.id[:]) // never fails
@@ -149,8 +155,8 @@ func (e *endpoint) Receive(buf []byte) (int, acp.Origin, error) {
 func (e *endpoint) Accept() (*acp.Stream, error) {
 	if e.ctx.Err() == nil {
 		select {
-		case s := <-e.accepted:
-			return s, nil
+		case a := <-e.accepted:
+			return a.stream, a.err
 		case <-e.ctx.Done():
 		}
 	}
@@ -187,7 +193,9 @@ func (c *conn) stream(s *acp.Stream) *acp.Stream {
 	return &acp.Stream{Conn: c, Peer: s.Peer, Link: s.Link, Identity: c.identity}
 }
 
-// welcome takes what peers dial, until the endpoint closes.
+// welcome takes what peers dial, until the endpoint closes. When there are no
+// more file descriptors, a handshake gives way; or the reader of Accept is told,
+// and may end another stream.
 func (e *endpoint) welcome() {
 	for delay := time.Duration(0); ; {
 		s, err := e.under.Accept()
@@ -195,6 +203,16 @@ func (e *endpoint) welcome() {
 			delay = 0
 			e.done.Go(func() { e.greet(s) })
 			continue
+		}
+		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+			if e.gate.evict() {
+				continue
+			}
+			select {
+			case e.accepted <- accepted{err: err}:
+			case <-e.ctx.Done():
+				return
+			}
 		}
 		delay = min(max(2*delay, time.Millisecond), time.Second)
 		if !e.pause(delay) {
@@ -245,7 +263,7 @@ func (e *endpoint) greet(s *acp.Stream) {
 		return
 	}
 	select {
-	case e.accepted <- c.stream(s):
+	case e.accepted <- accepted{stream: c.stream(s)}:
 	case <-ctx.Done():
 		_ = c.Close()
 		if e.ctx.Err() == nil {

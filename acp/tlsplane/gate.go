@@ -58,6 +58,27 @@ func (g *gate) admit(source netip.Prefix, in *guest) (out *guest) {
 	return evicted.Value
 }
 
+// evict ends the oldest handshake of the source that has most of them, if that
+// is more than one.
+func (g *gate) evict() bool {
+	out := g.largest()
+	if out != nil {
+		out.evict()
+	}
+	return out != nil
+}
+
+func (g *gate) largest() *guest {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.guests.Largest() < 2 {
+		return nil
+	}
+	elem := g.guests.OldestOfLargest()
+	g.guests.Remove(elem)
+	return elem.Value
+}
+
 // leave ends a handshake. It may be called more than once.
 func (g *gate) leave(in *guest) {
 	g.mu.Lock()

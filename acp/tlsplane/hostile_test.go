@@ -3,6 +3,9 @@ package tlsplane_test
 import (
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"net/netip"
 	"strings"
 	"testing"
@@ -211,4 +214,27 @@ func TestSourceOf(t *testing.T) {
 	} {
 		assert.Equal(t, want, tlsplane.SourceOf(netip.MustParseAddr(addr)).String())
 	}
+}
+
+// A handshake may be of a bounded length, or those under way would take any
+// amount of memory: package crypto/tls would take certificates of 256 KiB.
+func TestLongHandshake(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bed) {
+		victim := b.join("victim")
+		raw := endpointOf(t, b.network.NewNode("insider", b.link))
+		insider := &node{member: member{Endpoint: raw}}
+		for size, want := range map[int]bool{16 << 10: true, 40 << 10: false} {
+			cert := issue(t, b.domain, "insider", func(c *x509.Certificate) {
+				c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{2, 999, 1}, Value: make([]byte, size)})
+			})
+			before := victim.Stats()
+			conn := dialTLS(t, raw, addrOf(victim, insider), forced(&cert, tls.VersionTLS13, "grasp"))
+			time.Sleep(12 * time.Second)
+			synctest.Wait()
+			after := victim.Stats()
+			assert.Equal(t, want, after.Handshakes > before.Handshakes, "%d bytes", size)
+			assert.Equal(t, !want, after.Refused[tlsplane.ReasonProtocol] > before.Refused[tlsplane.ReasonProtocol], "%d bytes: %v", size, after.Refused)
+			_ = conn.Close()
+		}
+	})
 }

@@ -25,8 +25,8 @@ import (
 	"github.com/go-grasp/grasp/internal/netbed"
 )
 
-// tryAll has every forgery tried at every rate, which takes some minutes.
-var tryAll = flag.Bool("forgeries", false, "try every kind of forged announcement at every rate, on one link and on eight")
+// full has every forgery tried at every rate, which takes some minutes.
+var full = flag.Bool("full", false, "try every kind of forged announcement at every rate, on one link and on eight")
 
 // neighbourhood is a number of links, on each of which an old member, a member
 // that joins later and an attacker have a port of a bridge.
@@ -152,7 +152,7 @@ func sieges() []siege {
 		{mixed, 2000, 1, false}, {mixed, 2000, 8, false},
 		{[]forgery{absent}, 20, 1, true}, // by which the first release was beaten
 	}
-	if !*tryAll {
+	if !*full {
 		return some
 	}
 	for _, links := range []int{1, 8} {
@@ -209,7 +209,7 @@ func (s siege) lay(t *testing.T) {
 		defer f.announce(t, h.link("bad", i), max(s.rate/s.links, 1), s.kinds...)()
 	}
 	seconds := 1
-	if *tryAll {
+	if *full {
 		seconds = 10
 	}
 	netbed.Eventually(t, 2*patience, "the attack is under way", func() bool { return f.sent.Load() >= uint64(seconds*s.rate) })

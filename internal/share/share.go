@@ -117,6 +117,10 @@ func (s *Shares[K, T]) Next() *Elem[K, T] {
 	return front.Value.(*share[K, T]).oldest()
 }
 
+// OldestOfLargest returns the oldest element of the largest holder. There must
+// be one.
+func (s *Shares[K, T]) OldestOfLargest() *Elem[K, T] { return s.largestShare().oldest() }
+
 // YoungestOfLargest returns the youngest element of the largest holder. There
 // must be one.
 func (s *Shares[K, T]) YoungestOfLargest() *Elem[K, T] { return s.largestShare().youngest() }
