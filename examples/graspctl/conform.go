@@ -27,7 +27,7 @@ func conformCommand() cli.Command {
 			"hostile. The node must negotiate or synchronize an objective, and be on the link; on two links\n" +
 			"it is judged as a relay too. Nothing is sent on other links, and no more than a few hundred\n" +
 			"packets a second. The exit status is 1 if it fails a MUST.\n\n" +
-			"Not supported: QUADS, TLS, and a node as the initiator of negotiations and floods.",
+			"Not supported: the TLS plane, and a node as the initiator of negotiations and floods.",
 		Offline: true,
 		Results: true,
 		Flags: func(f *flag.FlagSet) {
@@ -40,6 +40,7 @@ func conformCommand() cli.Command {
 			f.StringVar(&c.value, "value", "null", "the `value` to ask for when negotiating: one that the node does not accept at once")
 			f.StringVar(&c.target, "target", "", "the `address` of the node, if others on the link answer too")
 			f.BoolVar(&c.IPv4, "ipv4", false, "the links run over IPv4")
+			f.StringVar(&c.Password, "password", "", "the `password` of the QUADS domain that the node is in")
 			f.BoolVar(&c.DULL, "dull", false, "the node is a DULL instance")
 			f.Func("only", "run these `checks` only: IDs, names, or parts of names, with commas between", patterns(&c.Only))
 			f.Func("skip", "do not run these `checks`", patterns(&c.Skip))

@@ -102,7 +102,7 @@ func (a *asker) read(c net.Conn) {
 		delete(a.conns, c)
 		a.mu.Unlock()
 	}()
-	s := stream{conn: c}
+	s := stream{conn: c, cover: a.link.cover}
 	from := c.RemoteAddr().(*net.TCPAddr).AddrPort()
 	for {
 		m, err := s.next(time.Time{})
@@ -128,7 +128,9 @@ func (a *asker) receive() {
 			}
 			continue // an ICMP error of what was sent before
 		}
-		a.put(answer{message: parse(buf[:n]), from: from, udp: true})
+		if b, ok := a.link.cover.open(buf[:n]); ok {
+			a.put(answer{message: parse(b), from: from, udp: true})
+		}
 	}
 }
 
@@ -144,8 +146,9 @@ const mostBytes = 1 << 16
 
 // stream reads messages from a connection.
 type stream struct {
-	conn net.Conn
-	buf  []byte
+	conn  net.Conn
+	cover *cover
+	buf   []byte
 }
 
 // errJunk is of a stream that is no sequence of CBOR items.
@@ -157,7 +160,7 @@ func (s *stream) next(deadline time.Time) (message, error) {
 	_ = s.conn.SetReadDeadline(deadline)
 	for {
 		if len(s.buf) > 0 {
-			item, rest, err := split(s.buf)
+			item, rest, err := s.cover.split(s.buf)
 			if err != nil {
 				return message{}, fmt.Errorf("%w: %x: %w", errJunk, s.buf, err)
 			}

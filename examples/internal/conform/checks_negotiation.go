@@ -170,7 +170,9 @@ var negotiationChecks = []Check{
 	{"N-10", "negotiation/two-steps", "2.8.7", Text, "Two M_NEGOTIATE at once, though the sides take turns, do no harm.", negotiator | late, func(t *trial) {
 		d, sid, o := t.offer(6)
 		step := encode(list{mNegotiate, sid, t.request(o.loop - 1)})
-		d.write(append(step[:len(step):len(step)], step...))
+		d.note(step)
+		d.note(step)
+		d.bytes(append(d.cover.seal(step), d.cover.seal(step)...))
 		d.next(t.cfg.Quiet)
 		t.works()
 	}},

@@ -238,7 +238,7 @@ func (t *trial) dialBack(h heard) *dialog {
 	t.connections.Add(1)
 	t.note(true, nil, "connection to %v", h.from)
 	t.closers = append(t.closers, func() { _ = c.Close() })
-	return &dialog{t: t, stream: stream{conn: c}}
+	return &dialog{t: t, stream: stream{conn: c, cover: t.cover}}
 }
 
 // Close closes the connection.

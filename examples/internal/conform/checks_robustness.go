@@ -11,23 +11,27 @@ var robustnessChecks = []Check{
 	{"T-05", "robustness/dribble", "2.5.3", Text, "A request that comes byte by byte is understood: TCP has no message boundaries.", negotiator | late, func(t *trial) {
 		d, sid := t.connect(t.cfg.Negotiate), t.sid()
 		d.sid = sid
-		for _, b := range encode(list{mReqNeg, sid, t.request(6)}) {
-			d.write([]byte{b})
+		rest := d.writePart(encode(list{mReqNeg, sid, t.request(6)}), 0)
+		for i := range rest {
 			t.pause(2 * time.Millisecond)
+			d.bytes(rest[i : i+1])
 		}
 		t.negotiates(d.reply())
 		d.decline(t)
 	}},
 	{"T-05", "robustness/halves", "2.5.3", Text, "A request that comes in two segments is understood.", synchronizer | late, func(t *trial) {
-		d, b := t.connect(t.cfg.Synch), encode(list{mReqSyn, t.sid(), t.wanted()})
-		d.write(b[:len(b)/2])
+		d := t.connect(t.cfg.Synch)
+		rest := d.writePart(encode(list{mReqSyn, t.sid(), t.wanted()}), 0.5)
 		t.pause(100 * time.Millisecond)
-		d.write(b[len(b)/2:])
+		d.bytes(rest)
 		t.is(d.reply(), mSynch)
 	}},
 	{"T-05", "robustness/coalesced", "2.5.3", Text, "Two messages that come in one segment are both understood.", negotiator | late, func(t *trial) {
 		d, sid, o := t.offer(6)
-		d.write(append(encode(list{mWait, sid, 20000}), encode(list{mNegotiate, sid, t.request(o.loop - 1)})...))
+		wait, step := encode(list{mWait, sid, 20000}), encode(list{mNegotiate, sid, t.request(o.loop - 1)})
+		d.note(wait)
+		d.note(step)
+		d.bytes(append(d.cover.seal(wait), d.cover.seal(step)...))
 		t.negotiates(d.reply())
 		d.decline(t)
 	}},
@@ -41,8 +45,7 @@ var robustnessChecks = []Check{
 	}},
 	{"N-17", "robustness/half-sent", "2.5.5", Text, "A request of which the end does not come does not keep others waiting.", synchronizer | late, func(t *trial) {
 		for range 5 {
-			b := encode(list{mReqSyn, t.sid(), t.wanted()})
-			t.connect(t.cfg.Synch).write(b[:len(b)-2])
+			t.connect(t.cfg.Synch).writePart(encode(list{mReqSyn, t.sid(), t.wanted()}), 0.8)
 		}
 		_, _, m := t.synchronization(t.wanted())
 		t.is(m, mSynch)

@@ -31,6 +31,8 @@ type Config struct {
 	Target netip.Addr
 	// IPv4 has the links run over IPv4.
 	IPv4 bool
+	// Password is that of the QUADS domain that the target is in; empty: none.
+	Password string
 	// DULL says that the target is a DULL instance, which discovers and floods only.
 	DULL bool
 
@@ -105,6 +107,7 @@ const perSecond = 250
 type Judge struct {
 	cfg     Config
 	links   []*link
+	cover   *cover
 	pace    *rate.Limiter
 	begun   time.Time
 	targets []netip.Addr                // the target's address on each link
@@ -160,8 +163,14 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 			l.close()
 		}
 	}()
+	if cfg.Password != "" {
+		var err error
+		if j.cover, err = newQUADS(cfg.Password); err != nil {
+			return nil, err
+		}
+	}
 	for _, name := range cfg.Links {
-		l, err := openLink(name, cfg.IPv4)
+		l, err := openLink(name, cfg.IPv4, j.cover)
 		if err != nil {
 			return nil, err
 		}

@@ -16,6 +16,7 @@ type link struct {
 	addr   netip.Addr   // link-local with the zone, or of IPv4
 	global []netip.Addr // others, of IPv6
 	conn   groupConn
+	cover  *cover
 
 	mu      sync.Mutex       // guards all following fields
 	ports   map[uint16]bool  // of the judge: what came from there is its own
@@ -30,7 +31,7 @@ type heard struct {
 }
 
 // openLink begins to listen on an interface.
-func openLink(name string, overIPv4 bool) (*link, error) {
+func openLink(name string, overIPv4 bool, under *cover) (*link, error) {
 	ifi, err := net.InterfaceByName(name)
 	if err != nil {
 		return nil, fmt.Errorf("link %q: %w; see `ip link` or ifconfig", name, err)
@@ -42,7 +43,7 @@ func openLink(name string, overIPv4 bool) (*link, error) {
 		return nil, fmt.Errorf("link %q cannot multicast", name)
 	}
 	l := &link{
-		family: six{ifi}, ifi: ifi,
+		family: six{ifi}, ifi: ifi, cover: under,
 		ports: make(map[uint16]bool), hearers: make(map[*hearer]bool), done: make(chan struct{}),
 	}
 	if overIPv4 {
@@ -114,9 +115,13 @@ func (l *link) hear() {
 		if index != 0 && index != l.ifi.Index || unicast {
 			continue
 		}
+		b, ok := l.cover.open(buf[:n])
+		if !ok {
+			continue
+		}
 		l.mu.Lock()
 		if !(l.ports[from.Port()] && from.Addr().WithZone("") == l.addr.WithZone("")) {
-			h := heard{parse(buf[:n]), from}
+			h := heard{parse(b), from}
 			for hearer := range l.hearers {
 				hearer.put(h)
 			}

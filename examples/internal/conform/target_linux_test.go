@@ -16,6 +16,7 @@ import (
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/acp/memory"
+	"github.com/go-grasp/grasp/acp/quads"
 	"github.com/go-grasp/grasp/examples/internal/conform"
 	"github.com/go-grasp/grasp/internal/graspybed"
 	"github.com/go-grasp/grasp/internal/netbed"
@@ -26,6 +27,9 @@ const (
 	negotiated   = "EX1"
 	synchronized = "EX2"
 )
+
+// password is that of the QUADS domain.
+const password = "a password of the judge"
 
 // place is where a target is judged: in a node of its own, with two links to
 // the judge.
@@ -95,6 +99,10 @@ func TestHelperTarget(t *testing.T) {
 	switch kind {
 	case "layer2", "ipv4":
 		a := instance(t, grasp.Config{Plane: &acp.Layer2{Links: links, IPv4: true}}, len(links))
+		haggle(t, a)
+		give(t, a)
+	case "quads":
+		a := instance(t, grasp.Config{Plane: &quads.Plane{Password: password, Under: &acp.Layer2{Links: links}}}, len(links))
 		haggle(t, a)
 		give(t, a)
 	case "dull": // one for each link (RFC 8990 section 2.5.2)

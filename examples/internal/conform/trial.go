@@ -156,6 +156,7 @@ func (t *trial) multicast(a *asker, b []byte) { t.sendTo(a, a.link.group(), b) }
 func (t *trial) sendTo(a *asker, to netip.AddrPort, b []byte) {
 	t.wait()
 	t.note(true, b, "UDP to %v", to)
+	b = t.cover.seal(b)
 	_, err := a.udp.WriteToUDPAddrPort(b, to)
 	for tries := 0; err != nil && tries < 20; tries++ { // a new link has no route yet
 		t.pause(50 * time.Millisecond)
@@ -307,7 +308,7 @@ func (t *trial) connectTo(to netip.AddrPort) *dialog {
 	t.connections.Add(1)
 	t.note(true, nil, "connection to %v", to)
 	t.closers = append(t.closers, func() { _ = c.Close() })
-	return &dialog{t: t, stream: stream{conn: c}}
+	return &dialog{t: t, stream: stream{conn: c, cover: t.cover}}
 }
 
 // refused ends the run because the target does not accept a connection. That
@@ -331,10 +332,24 @@ func (t *trial) refused(to netip.AddrPort, err error) {
 // listens fails unless the target still accepts connections.
 func (t *trial) listens(name string) { t.connect(name) }
 
-// write sends bytes, which the target may have no wish to get.
-func (d *dialog) write(b []byte) {
+// write sends a message, which the target may have no wish to get.
+func (d *dialog) write(b []byte) { d.note(b); d.bytes(d.cover.seal(b)) }
+
+func (d *dialog) note(b []byte) { d.t.note(true, b, "TCP to %v", d.conn.RemoteAddr()) }
+
+// writePart sends the beginning of a message, as long as a fraction of it, and
+// returns the rest of what is sent.
+func (d *dialog) writePart(b []byte, part float64) (rest []byte) {
+	d.note(b)
+	b = d.cover.seal(b)
+	n := max(1, int(float64(len(b))*part))
+	d.bytes(b[:n])
+	return b[n:]
+}
+
+// bytes sends bytes.
+func (d *dialog) bytes(b []byte) {
 	d.t.wait()
-	d.t.note(true, b, "TCP to %v", d.conn.RemoteAddr())
 	d.t.messages.Add(1)
 	_ = d.conn.SetWriteDeadline(time.Now().Add(d.t.cfg.Patience))
 	if _, err := d.conn.Write(b); err != nil {
