@@ -26,7 +26,9 @@ type TaggedObjective struct {
 // Flood sends synchronization objectives with their values to every node
 // (RFC 8991 section 2.3.6, M_FLOOD): one message, on every link. They live
 // there for ttl, rounded up to milliseconds; 0 means for ever. The flood also
-// goes to this instance's own cache. It does not block.
+// goes to this instance's own cache. Until it expires, or StopSynchronize, peers
+// that ask for the objective (M_REQ_SYN) are answered with the last value that
+// was flooded, unless there is ListenSynchronize. It does not block.
 //
 // Every objective must be registered by the ASA, with Synch. A Source with
 // the address :: stands for this node's link-local address on each link, and
@@ -61,7 +63,7 @@ func (a *ASA) Flood(ttl time.Duration, objs ...TaggedObjective) error {
 		m.TTL = ms
 	}
 	for _, t := range objs {
-		f, err := a.flooded(op, t)
+		f, err := a.floodOf(op, t)
 		if err != nil {
 			return err
 		}
@@ -69,14 +71,15 @@ func (a *ASA) Flood(ttl time.Duration, objs ...TaggedObjective) error {
 	}
 	m.SessionID = a.g.sessions.Begin()
 	defer a.g.sessions.End(session.Key{ID: m.SessionID})
-	if err := a.g.flood(m); err != nil {
-		return wrap(op, name, err)
+	err := a.g.flood(m)
+	if err == nil || Code(err) == ErrSockErr { // who has not got it may ask
+		a.rememberFlooded(m)
 	}
-	return nil
+	return wrap(op, name, err)
 }
 
-// flooded checks an objective to be flooded and returns it as it is sent.
-func (a *ASA) flooded(op string, t TaggedObjective) (wire.Flooded, error) {
+// floodOf checks an objective to be flooded and returns it as it is sent.
+func (a *ASA) floodOf(op string, t TaggedObjective) (wire.Flooded, error) {
 	o := t.Objective
 	if err := a.g.mayMulticast(o.Name); err != nil {
 		return wire.Flooded{}, fail(op, o.Name, ErrNoSecurity, err)

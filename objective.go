@@ -176,6 +176,7 @@ type registration struct {
 	backlog *backlog     // requests for negotiation; nil before the first listener
 	value   []byte       // answer to M_REQ_SYN; nil when nobody listens, or answer is set
 	answer  SynchAnswer  // makes the answer to M_REQ_SYN; or nil
+	flooded flooded      // last; answers M_REQ_SYN when nobody listens
 	replies []ownLocator // opt.Locators as they are sent
 }
 
@@ -326,18 +327,6 @@ func (t *objectiveTable) stopAll(err error) {
 	}
 }
 
-// answer returns the answer to M_REQ_SYN, if somebody listens. With a function
-// the value is to come from that.
-func (t *objectiveTable) answer(name string) (wire.Objective, SynchAnswer, bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	r := t.byName[name]
-	if r == nil || !r.synchronizing() || r.drained() {
-		return wire.Objective{}, nil, false
-	}
-	return wire.Objective{Name: name, Flags: r.flags, LoopCount: r.loops, Value: r.value}, r.answer, true
-}
-
 // RegisterObj registers an objective: what the ASA negotiates, answers or
 // floods (RFC 8991 section 2.3.3). Reading a flooded or synchronized value
 // and discovery need no registration. It does not block.
@@ -430,9 +419,6 @@ func Encode(v any) (EncodedCBOR, error) {
 
 // null is the value of an objective that has none.
 var null = []byte{0xf6}
-
-// isNull says that an encoded value is null or absent.
-func isNull(value []byte) bool { return len(value) == 0 || len(value) == 1 && value[0] == null[0] }
 
 var errNotUTF8 = errors.New("name is not UTF-8")
 

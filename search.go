@@ -248,3 +248,6 @@ func (g *Instance) locatorsIn(name string, m *wire.Response, link int, peer neti
 	}
 	return all
 }
+
+// isNull says that an encoded value is null or absent.
+func isNull(value []byte) bool { return len(value) == 0 || len(value) == 1 && value[0] == null[0] }

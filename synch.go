@@ -110,9 +110,13 @@ func (a *ASA) readSynch(ctx context.Context, c *outgoing, s *stream, id uint32) 
 		return failed(ErrNoValidSynch, negotiation.ErrWrongID)
 	case answer.Objective.Name != c.objective.Name:
 		return failed(ErrNoValidSynch, fmt.Errorf("the peer sent %q", answer.Objective.Name))
+	case answer.Objective.Value == nil: // RFC 8990 section 2.10.3
+		return failed(ErrNoValidSynch, errNoValue)
 	}
 	return decodeObjective(&answer.Objective), nil
 }
+
+var errNoValue = errors.New("the peer sent no value")
 
 // synchCodes are the codes of a failed synchronization for those of a failed
 // negotiation.
@@ -225,7 +229,8 @@ func (a *ASA) AnswerSynchronize(o Objective, answer SynchAnswer) error {
 }
 
 // StopSynchronize ends the answering of requests for the objective
-// (stop_listen_synchronize of RFC 8991): they are refused by closing.
+// (stop_listen_synchronize of RFC 8991), be it with what was given to
+// ListenSynchronize or with what was flooded: they are refused by closing.
 // ListenSynchronize starts it again. It does not block.
 //
 // Errors: [ErrNotBoth], [ErrNotSynch], [ErrNoASA], [ErrNotYourObj].
@@ -235,9 +240,53 @@ func (a *ASA) StopSynchronize(o Objective) error {
 		return err
 	}
 	return wrap(op, o.Name, a.g.objectives.owned(a, o.Name, func(r *registration) error {
-		r.value, r.answer = nil, nil
+		r.value, r.answer, r.flooded = nil, nil, flooded{}
 		return nil
 	}))
+}
+
+// flooded is what an ASA flooded of an objective.
+type flooded struct {
+	objective wire.Objective
+	expire    time.Time // zero: never
+}
+
+// lives says that there is something, which has not expired.
+func (f *flooded) lives(now time.Time) bool {
+	return f.objective.Value != nil && (f.expire.IsZero() || f.expire.After(now))
+}
+
+// rememberFlooded remembers what an ASA has flooded. RFC 8990 section 2.5.6.2:
+// whoever floods an objective should also answer requests for it.
+func (a *ASA) rememberFlooded(m *wire.Flood) {
+	var expire time.Time
+	if m.TTL != 0 {
+		expire = time.Now().Add(time.Duration(m.TTL) * time.Millisecond)
+	}
+	for _, f := range m.Objectives {
+		// An error says that it was deregistered meanwhile.
+		_ = a.g.objectives.owned(a, f.Objective.Name, func(r *registration) error {
+			r.flooded = flooded{f.Objective, expire}
+			return nil
+		})
+	}
+}
+
+// answer returns the answer to M_REQ_SYN: what somebody who listens gives, with
+// a function that the value is to come from, or what was flooded last.
+func (t *objectiveTable) answer(name string) (wire.Objective, SynchAnswer, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r := t.byName[name]
+	switch {
+	case r == nil || r.drained():
+		return wire.Objective{}, nil, false
+	case r.synchronizing():
+		return wire.Objective{Name: name, Flags: r.flags, LoopCount: r.loops, Value: r.value}, r.answer, true
+	case r.flooded.lives(time.Now()):
+		return r.flooded.objective, nil, true
+	}
+	return wire.Objective{}, nil, false
 }
 
 // answerSynch answers M_REQ_SYN with the value of this moment. RFC 8990

@@ -131,7 +131,8 @@ func TestA51Answers(t *testing.T) {
 	}{
 		{"right", func(s *bed.Stream, id uint32) { s.Send(arr{8, id, arr{"EX1", 5, 6, 7}}) }, grasp.OK, 0},
 		{"other loop count, no F_DISC", func(s *bed.Stream, id uint32) { s.Send(arr{8, id, arr{"EX1", 4, 250, 7}}) }, grasp.OK, 0},
-		{"no value", func(s *bed.Stream, id uint32) { s.Send(arr{8, id, arr{"EX1", 4, 250}}) }, grasp.OK, 0},
+		{"null", func(s *bed.Stream, id uint32) { s.Send(arr{8, id, arr{"EX1", 5, 6, nil}}) }, grasp.OK, 0},
+		{"no value", func(s *bed.Stream, id uint32) { s.Send(arr{8, id, arr{"EX1", 4, 250}}) }, grasp.ErrNoValidSynch, 0},
 		{"byte by byte", func(s *bed.Stream, id uint32) {
 			for _, c := range bed.Encoded(s.T, arr{8, id, arr{"EX1", 5, 6, 7}}) {
 				s.Send([]byte{c})

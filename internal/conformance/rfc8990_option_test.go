@@ -288,9 +288,5 @@ func TestO12ValueMayBeMissing(t *testing.T) {
 		require.Nil(b, step.Ok().O.Value)
 		b.Peer.Multicast(arr{9, 7, b.Peer.Addr(), 0, arr{arr{"SRV.est", 4, 255}, arr{}}})
 		require.Equal(b, []any{nil}, b.Flooded("SRV.est"))
-		sync := b.Synchronize(bed.Syn("EX1", nil), b.Peer.Locator(), 0)
-		s = b.Peer.Dialed()
-		s.Send(arr{8, s.Next().ID(b), arr{"EX1", 5, 6}})
-		require.Nil(b, sync.Ok().O.Value)
 	})
 }
