@@ -162,7 +162,8 @@ func (g *Instance) spawn(f func()) bool {
 }
 
 // WaitForLink waits until the plane has a link in use, or the context ends.
-// Nothing need wait for that: what is done before reaches this node only.
+// Nothing need wait for that: what is done before reaches this node only. The
+// error says what keeps each interface from being a link.
 //
 // Errors: [ErrNoASA] (the instance is closed), [ErrCancelled].
 func (g *Instance) WaitForLink(ctx context.Context) error {
@@ -177,7 +178,7 @@ func (g *Instance) WaitForLink(ctx context.Context) error {
 		case <-g.ctx.Done():
 			return fail(op, "", ErrNoASA, errClosed)
 		case <-ctx.Done():
-			return fail(op, "", ErrCancelled, context.Cause(ctx))
+			return fail(op, "", ErrCancelled, fmt.Errorf("%w: %w", context.Cause(ctx), g.errNoLink()))
 		}
 	}
 }

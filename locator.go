@@ -271,25 +271,6 @@ func (g *Instance) ownLocators(link int, local bool) []wire.Locator {
 	return out
 }
 
-// Addr returns the address by which others reach the instance, and the port of
-// all its ASAs: what an ASA says to others by means other than GRASP. It is the
-// one that nodes beyond the link use, if there is one, else that of the first
-// link, with the decimal interface index as its zone, else ::1. It changes as
-// the network does.
-func (g *Instance) Addr() netip.AddrPort {
-	addr := g.ep.Addr()
-	if links := g.ep.Links(); !addr.IsValid() || g.cfg.DULL {
-		addr = netip.IPv6Loopback()
-		if len(links) > 0 {
-			addr = links[0].Addr
-		}
-	}
-	return netip.AddrPortFrom(addr, g.ep.Port())
-}
-
-// Locator is [Instance.Addr] as a locator.
-func (g *Instance) Locator() Locator { return NewLocator(g.Addr()) }
-
 // isOwn says that an address and port are this instance's own.
 func (g *Instance) isOwn(at netip.AddrPort) bool {
 	if at.Port() != g.ep.Port() {

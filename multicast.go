@@ -42,13 +42,15 @@ func (g *Instance) encodeMulticast(m wire.Message) ([]byte, error) {
 }
 
 // multicast sends a message of this instance on every link: the one that on
-// returns for it, if any. The error says that it failed on all of them.
+// returns for it, if any. The error says that it failed on all of them, or that
+// the plane cannot know any.
 func (g *Instance) multicast(on func(acp.Link) wire.Message) error {
 	var errs []error
 	var last wire.Message
 	var raw []byte
 	sent := false
-	for _, l := range g.ep.Links() {
+	links := g.ep.Links()
+	for _, l := range links {
 		m := on(l)
 		if m == nil {
 			continue
@@ -67,10 +69,10 @@ func (g *Instance) multicast(on func(acp.Link) wire.Message) error {
 			sent = true
 		}
 	}
-	if sent || len(errs) == 0 {
+	if sent || len(errs) == 0 && len(links) > 0 {
 		return nil
 	}
-	return &withCode{ErrSockErr, errors.Join(errs...)}
+	return g.errUnsent(errs)
 }
 
 // sendOn sends a multicast on one link.

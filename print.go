@@ -185,16 +185,20 @@ type Snapshot struct {
 	Port       uint16
 	Address    netip.Addr // given to others; the zero Addr if there is none
 	Links      []acp.Link
-	ASAs       []string
-	Objectives []ObjectiveState
-	Locators   []LocatorState // the discovery cache
-	Floods     []FloodState   // the flood cache
-	Sessions   []SessionState // negotiations
-	SessionIDs int            // in use, by all kinds of sessions
-	Searches   int            // discoveries under way
-	Responses  int            // discovery responses under way
-	Streams    int            // open connections
-	Pending    int            // of them, those that have not said yet what they are for
+	Interfaces []acp.Interface // which are links, and why the others are not
+	// LinkTrouble is what keeps the plane from using or knowing some links, ""
+	// if nothing does.
+	LinkTrouble string
+	ASAs        []string
+	Objectives  []ObjectiveState
+	Locators    []LocatorState // the discovery cache
+	Floods      []FloodState   // the flood cache
+	Sessions    []SessionState // negotiations
+	SessionIDs  int            // in use, by all kinds of sessions
+	Searches    int            // discoveries under way
+	Responses   int            // discovery responses under way
+	Streams     int            // open connections
+	Pending     int            // of them, those that have not said yet what they are for
 	// Sent, Received and Relayed count messages by type, such as "M_FLOOD";
 	// those relayed count for each link.
 	Sent, Received, Relayed map[string]uint64
@@ -256,6 +260,11 @@ func (g *Instance) Snapshot() Snapshot {
 		Received:   make(map[string]uint64),
 		Relayed:    make(map[string]uint64),
 		Dropped:    make(map[Reason]uint64),
+	}
+	interfaces, amiss := acp.Interfaces(g.ep)
+	s.Interfaces = slices.Clone(interfaces)
+	if amiss != nil {
+		s.LinkTrouble = amiss.Error()
 	}
 	s.Streams, s.Pending = g.streams.count()
 	for _, e := range g.floods.all() {
@@ -332,6 +341,14 @@ func (s Snapshot) text(partial bool) string {
 		line("Address: %s, port %d", address, s.Port)
 		for _, l := range s.Links {
 			line("Link: %d %s %v", l.Index, l.Name, l.Addr)
+		}
+		for _, i := range s.Interfaces {
+			if i.State != acp.LinkInUse {
+				line("No link: %d %v", i.Index, i)
+			}
+		}
+		if s.LinkTrouble != "" {
+			line("Trouble with links: %s", s.LinkTrouble)
 		}
 		line("ASAs: %s", strings.Join(s.ASAs, ", "))
 	}

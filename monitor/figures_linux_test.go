@@ -104,7 +104,7 @@ func figuresOf(t *testing.T, i InstanceState) map[string]figure {
 		fields = append(fields, f.Name)
 	}
 	require.ElementsMatch(t, []string{
-		"Status", "Port", "Address", "Links", "ASAs", "Objectives", "Locators", "Floods", "Sessions",
+		"Status", "Port", "Address", "Links", "Interfaces", "LinkTrouble", "ASAs", "Objectives", "Locators", "Floods", "Sessions",
 		"SessionIDs", "Searches", "Responses", "Streams", "Pending",
 		"Sent", "Received", "Relayed", "Dropped",
 	}, fields, "what a Snapshot has, the page shows")
@@ -143,8 +143,9 @@ func figuresOf(t *testing.T, i InstanceState) map[string]figure {
 	set("Responses", s.Responses)
 	set("Streams", s.Streams)
 	set("Pending", s.Pending)
+	set("LinkTrouble", either(s.LinkTrouble == "", "none", s.LinkTrouble))
 	for name, n := range map[string]int{
-		"Links": len(s.Links), "ASAs": len(s.ASAs), "Objectives": len(s.Objectives),
+		"Links": len(s.Links), "Interfaces": len(s.Interfaces), "ASAs": len(s.ASAs), "Objectives": len(s.Objectives),
 		"Sessions": len(s.Sessions), "Locators": len(s.Locators), "Floods": len(s.Floods),
 	} {
 		set("Counts."+name, n)
@@ -154,6 +155,13 @@ func figuresOf(t *testing.T, i InstanceState) map[string]figure {
 		set(p+"Name", l.Name)
 		set(p+"Index", l.Index)
 		set(p+"Addr", l.Addr)
+	}
+	for n, l := range s.Interfaces {
+		p := fmt.Sprintf("Interfaces.%d.", n)
+		set(p+"Name", l.Name)
+		set(p+"Index", l.Index)
+		set(p+"State", l.State)
+		set(p+"Detail", l.Detail)
 	}
 	for n, name := range s.ASAs {
 		set(fmt.Sprintf("ASAs.%d.Name", n), name)

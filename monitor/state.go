@@ -70,10 +70,10 @@ func (m *Monitor) pageState() pageState {
 func forPage(i InstanceState) pageInstance {
 	s := &i.Snapshot
 	p := pageInstance{Counts: map[string]int{
-		"Links": len(s.Links), "ASAs": len(s.ASAs), "Objectives": len(s.Objectives),
+		"Links": len(s.Links), "Interfaces": len(s.Interfaces), "ASAs": len(s.ASAs), "Objectives": len(s.Objectives),
 		"Locators": len(s.Locators), "Floods": len(s.Floods), "Sessions": len(s.Sessions),
 	}}
-	s.Links, s.ASAs = firstRows(s.Links), firstRows(s.ASAs)
+	s.Links, s.Interfaces, s.ASAs = firstRows(s.Links), firstRows(s.Interfaces), firstRows(s.ASAs)
 	s.Objectives, s.Sessions = firstRows(s.Objectives), firstRows(s.Sessions)
 	s.Locators, s.Floods = firstRows(s.Locators), firstRows(s.Floods)
 	for j := range s.Objectives {

@@ -38,7 +38,7 @@ func links(p *cli.Program) acp.Plane { return &acp.Layer2{Links: p.Links} }
 func newInstance(ctx context.Context, p *cli.Program, cfg grasp.Config) (*grasp.Instance, error) {
 	g, err := p.NewInstance(links(p), cfg)
 	if err == nil {
-		p.SayLinks(cli.WaitForLink(ctx, g))
+		p.AwaitLink(ctx, g)
 	}
 	return g, err
 }

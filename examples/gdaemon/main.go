@@ -23,7 +23,8 @@ func main() { command().Main() }
 func command() cli.Command {
 	var rate int
 	return cli.Command{
-		Name: "gdaemon",
+		Daemon: true,
+		Name:   "gdaemon",
 		About: "gdaemon is a GRASP relay: it passes discoveries and floods on between its\n" +
 			"links, and results back, and does nothing else.",
 		Flags: func(f *flag.FlagSet) {

@@ -41,7 +41,7 @@ func relay(ctx context.Context, g *grasp.Instance, tell *teller) error {
 
 // event is what there is to tell.
 type event struct {
-	Event     string `json:"event"` // started, link up, link down, secure, not secure, stopped
+	Event     string `json:"event"` // started, link up, link down, no link, trouble, secure, not secure, stopped
 	Link      string `json:"link,omitempty"`
 	Address   string `json:"address,omitempty"`
 	Port      uint16 `json:"port,omitempty"`
@@ -93,6 +93,10 @@ func (e event) String() string {
 		return fmt.Sprintf("Link up: %s (%s)", e.Link, e.Address)
 	case "link down":
 		return fmt.Sprintf("Link down: %s (%s)", e.Link, e.Address)
+	case "trouble":
+		return "Trouble with links: " + e.Reason
+	case "no link":
+		return fmt.Sprintf("No link: %s: %s", e.Link, e.Reason)
 	case "secure":
 		return "The links are protected: " + e.Reason
 	case "not secure":
@@ -132,6 +136,20 @@ func (t *teller) changes(old, now grasp.Snapshot) {
 	}
 	tell("link down", old.Links, now.Links)
 	tell("link up", now.Links, old.Links)
+	for _, i := range now.Interfaces {
+		switch i.State {
+		case acp.LinkInUse, acp.LinkUnnamed, acp.LinkLoopback:
+			continue
+		}
+		if i.State == acp.LinkMissing && old.Interfaces == nil || slices.Contains(old.Interfaces, i) {
+			continue // the program has said so
+		}
+		reason, _ := strings.CutPrefix(i.String(), i.Name+": ")
+		t.say(event{Event: "no link", Link: i.Name, Reason: reason})
+	}
+	if now.LinkTrouble != old.LinkTrouble && now.LinkTrouble != "" {
+		t.say(event{Event: "trouble", Reason: now.LinkTrouble})
+	}
 }
 
 // counters tells what was relayed, at the end.

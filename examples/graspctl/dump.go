@@ -78,30 +78,39 @@ const maxState = 256 << 20
 // state is what a monitor tells.
 type state monitor.State
 
-// dump prints what a monitor tells.
-func dump(ctx context.Context, p *cli.Program, at string) error {
+// fetchState asks a monitor for its state, and returns how it was told, too.
+func fetchState(ctx context.Context, at string) (*state, []byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", at, response.Status)
+		return nil, nil, fmt.Errorf("%s: %s", at, response.Status)
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxState+1))
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	if len(body) > maxState {
-		return fmt.Errorf("%s: more than %d bytes", at, maxState)
+		return nil, nil, fmt.Errorf("%s: more than %d bytes", at, maxState)
 	}
 	var s state
 	if err := json.Unmarshal(body, &s); err != nil {
-		return fmt.Errorf("%s: not the state of a monitor: %w", at, err)
+		return nil, nil, fmt.Errorf("%s: not the state of a monitor: %w", at, err)
+	}
+	return &s, body, nil
+}
+
+// dump prints what a monitor tells.
+func dump(ctx context.Context, p *cli.Program, at string) error {
+	s, body, err := fetchState(ctx, at)
+	if err != nil {
+		return err
 	}
 	if p.JSON {
 		var line bytes.Buffer

@@ -77,8 +77,8 @@ func (w *watcher) run(ctx context.Context, p *cli.Program, plane acp.Plane) erro
 	}
 	defer ep.Close()
 	defer context.AfterFunc(ctx, func() { _ = ep.Close() })() // ends Receive
-	if !p.SayLinks(ep.Links()) {
-		p.Say("No usable link yet: waiting for one")
+	if err := p.SayLinksOf(ep); err != nil {
+		return err
 	}
 	buf := make([]byte, 1<<16)
 	shown := 0

@@ -11,7 +11,9 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -81,13 +83,17 @@ func runBoth(ctx context.Context, briggs *bank.Briggs, grays *bank.Grays, wait t
 const drainTime = 5 * time.Second
 
 // instances starts an instance for Briggs and one for the Grays, on real links
-// if there are any, else on a network in memory, and says which.
+// if there are any, else on a network in memory unless links were named, and
+// says which.
 func instances(ctx context.Context, p *cli.Program) (here, there *grasp.Instance, err error) {
 	if slices.Contains(p.Links, cli.Memory) {
 		p.Say("Running on an in-memory network")
 		return inMemory(p)
 	}
 	here, there, err = onLinks(ctx, p)
+	if err != nil && len(p.Links) > 0 {
+		return nil, nil, err // the user asked for these links
+	}
 	if err != nil {
 		p.Say("No usable link: running on an in-memory network")
 		p.Say("The reason:", err)
@@ -113,8 +119,10 @@ func onLinks(ctx context.Context, p *cli.Program) (here, there *grasp.Instance, 
 
 // reach finds out whether one instance can discover what the other has.
 func reach(ctx context.Context, here, there *grasp.Instance) error {
-	if len(here.Snapshot().Links) == 0 || len(there.Snapshot().Links) == 0 {
-		return errors.New("no interface is up and has an IPv6 link-local or an IPv4 address")
+	for _, g := range []*grasp.Instance{here, there} {
+		if s := g.Snapshot(); len(s.Links) == 0 {
+			return fmt.Errorf("no usable link: %s", strings.Join(cli.NoLink(s.Interfaces, s.LinkTrouble), "; "))
+		}
 	}
 	answering, err := here.RegisterASA("answering")
 	if err != nil {

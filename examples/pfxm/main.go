@@ -62,7 +62,8 @@ type options struct {
 func command() cli.Command {
 	o := options{params: prefix.DefaultParams()}
 	return cli.Command{
-		Name: "pfxm",
+		Daemon: true,
+		Name:   "pfxm",
 		About: "pfxm is a prefix manager: it delegates IP prefixes from a pool, which it\n" +
 			"fills from those of its peers by negotiation with GRASP.",
 		Counts: "prefixes delegated or, by the origin, given",

@@ -28,9 +28,7 @@ func command() cli.Command {
 				return err
 			}
 			defer g.Close()
-			if !p.SayLinks(cli.WaitForLink(ctx, g)) {
-				p.Say("No usable link yet: waiting for one")
-			}
+			p.AwaitLink(ctx, g)
 			return brski.Pledge{}.Run(ctx, p, g)
 		},
 	}

@@ -33,7 +33,8 @@ func command() cli.Command {
 	var names string
 	var pledges []string
 	return cli.Command{
-		Name: "proxy",
+		Daemon: true,
+		Name:   "proxy",
 		About: "Proxy hears where there are BRSKI registrars, and floods to pledges on the link that\n" +
 			"it is there, AN_Proxy of RFC 8995. " + brski.Only,
 		Flags: func(f *flag.FlagSet) {

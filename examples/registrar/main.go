@@ -25,7 +25,8 @@ func main() { command().Main() }
 func command() cli.Command {
 	var r brski.Registrar
 	return cli.Command{
-		Name: "registrar",
+		Daemon: true,
+		Name:   "registrar",
 		About: "Registrar floods to all nodes where there is a BRSKI registrar, AN_join_registrar\n" +
 			"of RFC 8995, for proxies to hear. " + brski.Only,
 		Flags: func(f *flag.FlagSet) {

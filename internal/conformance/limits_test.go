@@ -289,7 +289,8 @@ func TestLimitLogRate(t *testing.T) {
 			return strings.Count(b.String(), "\n")
 		}
 		refused := func() int { return int(g.Snapshot().Dropped[grasp.ReasonLogRate]) }
-		synctest.Wait()
+		require.Equal(t, 1, lines(&log), "the link")
+		time.Sleep(time.Second)
 		for i := range 20 { // each change is worth a line
 			node.SetStatus(acp.Status{Secure: i%2 == 1, Reason: "come and gone"})
 			synctest.Wait()

@@ -72,6 +72,7 @@ function header(i) {
     ['Sessions', 'Counts.Sessions', String(i.Counts.Sessions)], ['Session IDs', 'SessionIDs', String(s.SessionIDs)],
     ['Discoveries', 'Searches', String(s.Searches)], ['Responses', 'Responses', String(s.Responses)],
     ['Connections', 'Streams', String(s.Streams)], ['Undecided', 'Pending', String(s.Pending)],
+    ['Trouble with links', 'LinkTrouble', s.LinkTrouble || 'none'],
   ];
   const list = box.querySelector('dl');
   figures.forEach(([name, path, value], n) => {
@@ -106,6 +107,10 @@ const parts = [
   {
     title: 'Links', path: 'Links', columns: ['Link', 'Index', 'Address'],
     cells: (l) => ({Name: l.Name, Index: l.Index, Addr: l.Addr}),
+  },
+  {
+    title: 'Interfaces', path: 'Interfaces', columns: ['Interface', 'Index', 'State', 'Detail'],
+    cells: (i) => ({Name: i.Name, Index: i.Index, State: i.State, Detail: i.Detail}),
   },
   {title: 'ASAs', path: 'ASAs', columns: ['Name'], cells: (name) => ({Name: name})},
   {

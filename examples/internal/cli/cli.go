@@ -10,9 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
-	"time"
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
@@ -36,6 +34,9 @@ type Command struct {
 	// Offline is for a program that opens no link: it has neither -link nor
 	// -plane nor -dialogue.
 	Offline bool
+	// Daemon is for a program that runs on when a link that was named does not
+	// exist yet. Others end with status 2.
+	Daemon bool
 	// Results is for a program that prints results on standard output with or
 	// without -json, and so its progress on standard error.
 	Results bool
@@ -59,6 +60,7 @@ type Program struct {
 	own      *domain.Domain // without a directory of one; nil: not made yet
 	members  int            // of it
 	name     string
+	daemon   bool
 	monitor  *monitor.Monitor // nil without -monitor
 }
 
@@ -114,7 +116,7 @@ func (c Command) Execute(ctx context.Context, args []string, stdin io.Reader, st
 }
 
 func (c Command) start(o Options, stdin io.Reader, stdout, stderr io.Writer) (*Program, error) {
-	p := &Program{name: c.Name, Options: o, Outcomes: NewOutcomes(nil), Stdout: stdout, Stdin: stdin, Stderr: stderr}
+	p := &Program{name: c.Name, daemon: c.Daemon, Options: o, Outcomes: NewOutcomes(nil), Stdout: stdout, Stdin: stdin, Stderr: stderr}
 	if o.Dialogue {
 		var err error
 		if p.dialogue, err = grasp.AskDialogue(stdin, stderr); err != nil {
@@ -155,59 +157,20 @@ func (p *Program) NewInstance(links acp.Plane, cfg grasp.Config) (*grasp.Instanc
 func (p *Program) newInstance(cfg grasp.Config) (*grasp.Instance, error) {
 	cfg.Dialogue = p.dialogue
 	g, err := grasp.New(cfg)
-	if err == nil && p.monitor != nil {
+	if err != nil {
+		return nil, err
+	}
+	if err := p.checkNames(g.Snapshot().Interfaces); err != nil {
+		return nil, errors.Join(err, g.Close())
+	}
+	if p.monitor != nil {
 		p.monitor.Watch(p.name, g)
 	}
-	return g, err
+	return g, nil
 }
 
 // NewDULL starts a DULL instance (RFC 8990 section 2.5.2) for these objectives.
 // It takes the links of a plane as they are, whatever protection -plane gives to others.
 func (p *Program) NewDULL(links acp.Plane, objectives ...string) (*grasp.Instance, error) {
 	return p.newInstance(grasp.Config{Plane: memory.Insecure{Plane: links}, DULL: true, DULLObjectives: objectives})
-}
-
-// Plane is the plane on the links that the user chose, protected as he chose.
-func (p *Program) Plane() (acp.Plane, error) { return p.Protect(p.RealLinks()) }
-
-// RealLinks is a plane on the links that the user chose.
-func (p *Program) RealLinks() acp.Plane { return &acp.Layer2{Links: p.Links, IPv4: true} }
-
-// LinkTime is how long to wait for the first link: duplicate address
-// detection takes most of two seconds on a new one.
-const LinkTime = 2500 * time.Millisecond
-
-// OnLinks starts an instance with these settings on the links that the user chose, waits a
-// little for one to be usable and says which are. None is no error: the
-// instance will use links when they come.
-func (p *Program) OnLinks(ctx context.Context, cfg grasp.Config) (*grasp.Instance, error) {
-	g, err := p.NewInstance(p.RealLinks(), cfg)
-	if err != nil {
-		return nil, err
-	}
-	if !p.SayLinks(WaitForLink(ctx, g)) {
-		p.Say("No usable link yet: waiting for one")
-	}
-	return g, nil
-}
-
-// WaitForLink waits until an instance has a link, for [LinkTime] at most, and
-// returns those it has.
-func WaitForLink(ctx context.Context, g *grasp.Instance) []acp.Link {
-	ctx, cancel := context.WithTimeout(ctx, LinkTime)
-	defer cancel()
-	_ = g.WaitForLink(ctx) // that there is none yet shows in the links
-	return g.Snapshot().Links
-}
-
-// SayLinks prints which links are in use, and returns false if there are none.
-func (p *Program) SayLinks(links []acp.Link) bool {
-	var names []string
-	for _, l := range links {
-		names = append(names, fmt.Sprintf("%s (%v)", l.Name, l.Addr.WithZone("")))
-	}
-	if len(names) > 0 {
-		p.Say("Link:", strings.Join(names, ", "))
-	}
-	return len(names) > 0
 }
