@@ -22,6 +22,7 @@ const (
 	FlawDiesOfResponse         Flaw = "dies-of-response"         // a response that it did not ask for stops it
 	FlawDiesOfReset            Flaw = "dies-of-reset"            // connections that break stop it
 	FlawDiesOfRefusal          Flaw = "dies-of-refusal"          // a refused connection stops it
+	FlawStopsServing           Flaw = "stops-serving"            // a request for an unknown objective stops it
 	FlawDiesOfTwoSteps         Flaw = "dies-of-two-steps"        // two M_NEGOTIATE at once stop it
 	FlawTires                  Flaw = "tires"                    // it stops after 150 datagrams
 	FlawInvalidToMulticast     Flaw = "invalid-to-multicast"     // it answers malformed multicasts with M_INVALID

@@ -172,6 +172,7 @@ func (p *Peer) tired() bool {
 
 // unknown ends a request for what is not served.
 func (s *session) unknown() bool {
+	s.p.die(FlawStopsServing)
 	if s.p.is(FlawKeepsUnknownOpen) {
 		_, _ = io.Copy(io.Discard, s.conn)
 	}

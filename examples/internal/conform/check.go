@@ -31,7 +31,7 @@ const (
 	alone                         // nothing else may run meanwhile
 	slow                          // it waits in real time
 	late                          // it may hurt the target: those that cannot go before it
-	dull                          // the target is a DULL instance; without it, is none
+	dull                          // the target is a DULL instance
 )
 
 // Check is one thing that the RFC demands.

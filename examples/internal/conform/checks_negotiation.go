@@ -62,7 +62,6 @@ var negotiationChecks = []Check{
 		d := t.connect(t.cfg.Negotiate)
 		d.send(mReqNeg, t.sid(), list{t.unknown(), fDisc | fNeg, 6, nil})
 		d.endsAtOnce("after a request for an unknown objective")
-		t.listens(t.cfg.Negotiate)
 	}},
 	{"N-12", "negotiation/closed-after-accept", "2.5.5", Should, "The connection is closed when the negotiation has been accepted.", negotiator, func(t *trial) {
 		d, sid, m := t.negotiation(t.request(6))

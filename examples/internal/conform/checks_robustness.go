@@ -50,6 +50,15 @@ var robustnessChecks = []Check{
 		_, _, m := t.synchronization(t.wanted())
 		t.is(m, mSynch)
 	}},
+	{"G-01", "robustness/service-goes-on", "2.2", Text, "A request for an objective that nobody negotiates does not end the service of others.", negotiator | late, func(t *trial) {
+		d := t.connect(t.cfg.Negotiate)
+		d.send(mReqNeg, t.sid(), list{t.unknown(), fDisc | fNeg, 6, nil})
+		d.ends("after a request for an unknown objective")
+		t.pause(t.cfg.Quiet) // for what comes of it
+		d, _, m := t.negotiation(t.request(6))
+		t.negotiates(m)
+		d.decline(t)
+	}},
 	{"G-01", "robustness/reset", "2.2", Text, "Connections that are reset in a negotiation do no harm.", negotiator | late, func(t *trial) {
 		for range 5 {
 			d, _, _ := t.negotiation(t.request(6))

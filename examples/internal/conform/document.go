@@ -52,7 +52,7 @@ func Document(w io.Writer, columns []Column) error {
 				if y := verdicts[i][x.Check.Name]; y.Verdict == Fail && x.Check.Strength == s {
 					failed++
 					fmt.Fprintf(&b, "- **%s** %s `%s`: %s It: %s.", s, x.Check.ID, x.Check.Name, x.Check.Demand, escape(strings.TrimSuffix(x.Why, ".")))
-					if p := practice[x.Check.Name]; p != "" && s == Must {
+					if p := practice[x.Check.Name]; p != "" {
 						fmt.Fprintf(&b, " In practice: %s", p)
 					}
 					fmt.Fprintln(&b)
@@ -101,12 +101,10 @@ func escape(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
 
 // practice says what it means in practice that a target fails a MUST.
 var practice = map[string]string{
-	"relay/result":         "behind such a relay the first discovery finds nothing; whoever asks again gets a Divert, once the relay has heard the answer.",
-	"relay/result-ids":     "as above.",
-	"relay/result-locator": "as above.",
-	"relay/rate":           "one node that floods a link with discoveries floods all links behind the relay.",
-	"flood/rate":           "one node that floods a link floods all links behind the relay.",
-	"relay/loop-count":     "discoveries go round loops until the memory of relays ends them.",
+	"relay/result":     "behind such a relay the first discovery finds nothing; whoever asks again gets a Divert, once the relay has heard the answer.",
+	"relay/rate":       "one node that floods a link with discoveries floods all links behind the relay.",
+	"flood/rate":       "one node that floods a link floods all links behind the relay.",
+	"relay/loop-count": "discoveries go round loops until the memory of relays ends them.",
 
 	"cache/no-mdns":       "a node on another link is told a name that means nothing there, or another host.",
 	"cache/no-link-local": "a node on another link is told an address that means nothing there, or another host.",
@@ -115,11 +113,16 @@ var practice = map[string]string{
 	"negotiation/loop-count":           "a negotiation takes one message more than its loop count allows. Appendix A.5 of the RFC shows the same, against its section 2.8.7.",
 	"negotiation/loop-count-exhausted": "a negotiation between two such nodes does not end by its loop count.",
 	"negotiation/session-id-clash":     "two sessions of one peer can be taken for one.",
-	"negotiation/nobody":               "a peer with an old locator is left waiting for its timeout, or, if the target then listens no more, all later peers are refused.",
+	"negotiation/nobody":               "a peer with an old locator is left waiting for its timeout.",
 	"negotiation/invalid-unanswered":   "two such nodes answer each other for ever.",
-	"synchronization/nobody":           "one peer that asks at the wrong port stops the service for all.",
-	"synchronization/not-negotiated":   "a peer that has the wrong idea of an objective is left waiting, or stops the service for all.",
-	"synchronization/no-negotiation":   "a peer that has the wrong idea of an objective is left waiting, or stops the service for all.",
+	"synchronization/nobody":           "a peer with an old locator is left waiting for its timeout.",
+	"synchronization/not-negotiated":   "a peer that has the wrong idea of an objective does not learn that.",
+	"synchronization/no-negotiation":   "a peer that has the wrong idea of an objective does not learn that.",
+	"robustness/service-goes-on":       "one peer that asks at the wrong port, such as that of an old locator, ends the service for all.",
+	"robustness/idle":                  "one peer that connects and says nothing ends the service for all, for as long as it likes.",
+	"robustness/dribble":               "a request is lost whenever the network delivers it in parts.",
+	"robustness/halves":                "as above.",
+	"robustness/coalesced":             "a message is lost whenever it comes together with another.",
 	"size/2048-negotiation":            "requests that are long but allowed find no answer.",
 	"wait/expired":                     "a peer that is gone keeps a negotiation, and what is reserved for it, for ever.",
 	"wait/timer":                       "a peer that is gone keeps a negotiation, and what is reserved for it, for ever.",

@@ -248,7 +248,7 @@ func (j *Judge) findOn(ctx context.Context, i int, l *link, name string) error {
 func (j *Judge) unfit(c *Check) string {
 	n := c.needs
 	switch {
-	case n&dull == 0 && j.cfg.DULL:
+	case j.cfg.DULL && n&(negotiator|synchronizer|relay) != 0 && n&dull == 0:
 		return "not for a DULL instance"
 	case n&dull != 0 && !j.cfg.DULL:
 		return "for a DULL instance only"

@@ -219,6 +219,7 @@ var proofs = map[string]wrongpeer.Flaw{
 	"robustness/coalesced":        wrongpeer.FlawOneRead,
 	"robustness/idle":             wrongpeer.FlawOneAtATime,
 	"robustness/half-sent":        wrongpeer.FlawOneAtATime,
+	"robustness/service-goes-on":  wrongpeer.FlawStopsServing,
 	"robustness/reset":            wrongpeer.FlawDiesOfReset,
 	"robustness/half-closed":      wrongpeer.FlawDiesOfReset,
 	"robustness/unreachable":      wrongpeer.FlawDiesOfRefusal,

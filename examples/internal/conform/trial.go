@@ -329,9 +329,6 @@ func (t *trial) refused(to netip.AddrPort, err error) {
 	t.skip("the target accepts no connection to %v any more, since %s: %v", to, since, err)
 }
 
-// listens fails unless the target still accepts connections.
-func (t *trial) listens(name string) { t.connect(name) }
-
 // write sends a message, which the target may have no wish to get.
 func (d *dialog) write(b []byte) { d.note(b); d.bytes(d.cover.seal(b)) }
 
