@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -420,4 +421,24 @@ func TestDecodeDumps(t *testing.T) {
 	assert.Equal(t, 1, status)
 	assert.Empty(t, out)
 	assert.Contains(t, errOut, "no message: a text that is neither hexadecimal digits nor a dump")
+}
+
+// FuzzDecode decodes anything: a file in any form, a message, or neither.
+func FuzzDecode(f *testing.F) {
+	message := capturetest.Vectors(f)[0]
+	f.Add(message)
+	f.Add(fmt.Appendf(nil, "%x\n", message))
+	f.Add(fmt.Appendf(nil, "0000: % x\n0001:\n", message[:1]))
+	packet := capturetest.UDP(netip.MustParseAddrPort("[fe80::1]:4000"), netip.MustParseAddrPort("[ff02::13]:7017"), message)
+	f.Add(fmt.Appendf(nil, "\t0x0000:  % x\n", packet[:16]))
+	header, err := hex.DecodeString("d4c3b2a1020004000000000000000000ffff000065000000" + "0000000000000000")
+	require.NoError(f, err)
+	file := binary.LittleEndian.AppendUint32(header, uint32(len(packet)))
+	file = append(binary.LittleEndian.AppendUint32(file, uint32(len(packet))), packet...)
+	f.Add(file)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if status, _, errOut := ctl(bytes.NewReader(b), "decode", "-brief"); status == 2 || status != 0 && errOut == "" {
+			t.Errorf("status %d: %s", status, errOut)
+		}
+	})
 }
