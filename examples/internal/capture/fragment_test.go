@@ -92,9 +92,9 @@ func TestFragmentsGivenUp(t *testing.T) {
 		assert.Equal(t, []capture.Unread{{Why: "fragments came without the rest of their datagrams", Packets: c.counted}}, d.Unread(), name)
 	}
 
-	// A hundred thousand that have no end leave room for one that has.
+	// Thousands that have no end leave room for one that has.
 	var d capture.Dissector
-	const lonely = 100_000
+	const lonely = 3000
 	for i := range uint32(lonely) {
 		d.Segment(capture.Packet{LinkType: 101, Data: part(1000+i, 0xff00, true, udp[:8])})
 	}
@@ -103,12 +103,28 @@ func TestFragmentsGivenUp(t *testing.T) {
 	s, ok := d.Segment(capture.Packet{LinkType: 101, Data: part(1, 40, false, udp[40:])})
 	assert.True(t, ok)
 	assert.Len(t, s.Payload, 100)
-	// Nor are there stretches without number in one.
+	// The oldest of too many is given up.
 	d = capture.Dissector{}
-	for i := range 4000 {
-		d.Segment(capture.Packet{LinkType: 101, Data: part(1, 16*i, true, udp[:8])})
+	d.Segment(capture.Packet{LinkType: 101, Data: part(1, 0, true, udp[:40])})
+	for i := range uint32(1000) {
+		d.Segment(capture.Packet{LinkType: 101, Data: part(1000+i, 0xff00, true, udp[:8])})
 	}
-	assert.Equal(t, 4000, d.Unread()[0].Packets)
+	_, ok = d.Segment(capture.Packet{LinkType: 101, Data: part(1, 40, false, udp[40:])})
+	assert.False(t, ok)
+	assert.Equal(t, 1002, d.Unread()[0].Packets)
+	// So is one with too many stretches, although all of it comes.
+	d = capture.Dissector{}
+	long := capturetest.UDP(six, six2, make([]byte, 40_000))[40:]
+	parts := 0
+	for _, first := range []int{0, 8} {
+		for at := first; at < len(long); at += 16 {
+			end := min(at+8, len(long))
+			_, ok := d.Segment(capture.Packet{LinkType: 101, Data: part(1, at, end < len(long), long[at:end])})
+			assert.False(t, ok)
+			parts++
+		}
+	}
+	assert.Equal(t, parts, d.Unread()[0].Packets)
 	// A part that was not captured in full is none.
 	d = capture.Dissector{}
 	p := part(1, 0, true, udp[:40])
