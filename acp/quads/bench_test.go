@@ -59,7 +59,7 @@ func BenchmarkQUADS(b *testing.B) {
 				return err
 			})
 		}
-		c := newConn(&endlessConn{stream: sealed}, fuzzKey)
+		c := newConn(&endlessConn{stream: sealed}, fuzzKey, anybody())
 		c.SetMaxMessage(len(msg))
 		buf := make([]byte, len(msg))
 		run("Read", func() error {
@@ -74,7 +74,7 @@ func BenchmarkQUADS(b *testing.B) {
 	b.Run("Endless/size=1048576", func(b *testing.B) { // an array that does not say how long it is
 		msg := append([]byte{0x9f}, make([]byte, 1<<20-2)...)
 		msg = append(msg, 0xff)
-		c := newConn(&endlessConn{stream: fuzzKey.seal(msg)}, fuzzKey)
+		c := newConn(&endlessConn{stream: fuzzKey.seal(msg)}, fuzzKey, anybody())
 		c.SetMaxMessage(len(msg))
 		b.SetBytes(int64(len(msg)))
 		b.ReportAllocs()

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
+	"time"
 
 	"github.com/go-grasp/grasp/internal/wire"
 )
@@ -16,6 +18,7 @@ type conn struct {
 	net.Conn
 	key   *domainKey
 	limit int // of a message, in bytes
+	from  *sender
 
 	raw   []byte           // what came, from the message under way on
 	begin int              // where in raw that one begins
@@ -26,8 +29,32 @@ type conn struct {
 	err   error            // what came makes no sense, for ever
 }
 
-func newConn(c net.Conn, key *domainKey) *conn {
-	q := &conn{Conn: c, key: key, limit: wire.DefaultBytes}
+// sender is where a message comes from, and what is known of that.
+type sender struct {
+	wary *wary
+	addr netip.Addr
+	link int
+}
+
+// listens says whether to listen to the sender at all.
+func (s *sender) listens() bool { return s.wary.listens(s.addr, s.link, time.Now()) }
+
+// judge notes whether a message made sense, which begins with plain.
+func (s *sender) judge(plain []byte, err error) {
+	switch {
+	case err == nil:
+		s.wary.right(s.addr, s.link, time.Now())
+	case errors.Is(err, wire.ErrTooLong): // by a member with other limits
+	case beginsRightly(plain):
+		s.wary.altered(s.addr, s.link, time.Now())
+	}
+}
+
+func newConn(c net.Conn, key *domainKey, from *sender) *conn {
+	q := &conn{Conn: c, key: key, limit: wire.DefaultBytes, from: from}
+	if !from.listens() {
+		q.err = errMuted
+	}
 	q.reset()
 	return q
 }
@@ -65,21 +92,37 @@ func (c *conn) next() error {
 			return err
 		}
 		n, err := wire.Scan(c.plain, limits(c.limit))
-		switch size := paddedSize(n); {
+		size := paddedSize(n)
+		switch {
 		case errors.Is(err, wire.ErrTruncated), err == nil && size > len(c.plain):
 			c.need = n
+			continue
 		case err != nil:
 			c.err = foreign(err)
 		case !isPadding(c.plain[n:size]):
 			c.err = foreign(errNoPadding)
-		default:
+		}
+		c.from.judge(c.plain, c.err)
+		if c.err == nil {
 			c.out = c.plain[:n]
 			c.begin += size
 			c.reset()
 			return nil
 		}
 	}
+	c.swallow()
 	return c.err
+}
+
+// swallowTime is how long it takes to say that a message makes no sense, unless
+// the peer or the reader ends the connection before.
+const swallowTime = 10 * time.Second
+
+// swallow reads on, for as long as a message would be waited for that has not come
+// whole: the sender must not learn from it that, or why, it made no sense.
+func (c *conn) swallow() {
+	defer time.AfterFunc(swallowTime, func() { _ = c.Conn.SetReadDeadline(time.Unix(1, 0)) }).Stop()
+	_, _ = io.Copy(io.Discard, c.Conn)
 }
 
 // reset makes ready for the next message.

@@ -5,6 +5,7 @@ import (
 	"crypto/aes"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"sync"
 	"syscall"
 
@@ -16,6 +17,9 @@ import (
 type endpoint struct {
 	key   *domainKey
 	under acp.Endpoint
+
+	// Who forges the source of datagrams must not have its streams refused.
+	datagrams, streams wary
 }
 
 // Under implements [acp.Overlay].
@@ -76,7 +80,12 @@ func (e *endpoint) Receive(buf []byte) (int, acp.Origin, error) {
 	if err != nil {
 		return 0, from, err
 	}
-	msg, err := e.key.open(sealed[:n])
+	by := e.sender(&e.datagrams, from.Addr, from.Link)
+	if !by.listens() {
+		return 0, from, errMuted
+	}
+	msg, err := e.key.open(sealed[:n]) // in place
+	by.judge(sealed[:n], err)
 	return copy(buf, msg), from, err
 }
 
@@ -85,6 +94,9 @@ func (e *endpoint) Accept() (*acp.Stream, error) { return e.stream(e.under.Accep
 
 // Dial implements [acp.Endpoint].
 func (e *endpoint) Dial(ctx context.Context, to netip.AddrPort) (*acp.Stream, error) {
+	if link, _ := strconv.Atoi(to.Addr().Zone()); !e.sender(&e.streams, to, link).listens() {
+		return nil, fmt.Errorf("acp: QUADS: dial %v: %w", to, errMuted)
+	}
 	return e.stream(e.under.Dial(ctx, to))
 }
 
@@ -92,6 +104,10 @@ func (e *endpoint) stream(s *acp.Stream, err error) (*acp.Stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Conn = newConn(s.Conn, e.key)
+	s.Conn = newConn(s.Conn, e.key, e.sender(&e.streams, s.Peer, s.Link))
 	return s, nil
+}
+
+func (e *endpoint) sender(w *wary, at netip.AddrPort, link int) *sender {
+	return &sender{wary: w, addr: at.Addr(), link: link}
 }

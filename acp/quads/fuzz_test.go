@@ -135,7 +135,7 @@ var fuzzKey = func() *domainKey {
 func readAll(t *testing.T, stream, cuts []byte, size, limit int) [][]byte {
 	msgs, ends := plainly(fuzzKey, stream, limit)
 	conn := &slicedConn{stream: stream, cuts: cuts}
-	c := newConn(conn, fuzzKey)
+	c := newConn(conn, fuzzKey, anybody())
 	buf := make([]byte, size)
 	read := func() (int, error) {
 		for {

@@ -426,7 +426,12 @@ func TestQUADSMaxMessage(t *testing.T) {
 				end.SetMaxMessage(c.limit)
 			}
 			raw := []byte(sealed(t, c.msg))
-			go func() { _, _ = clear.Write(raw) }() // ends with the stream
+			go func() { // ends with the stream
+				_, _ = clear.Write(raw)
+				if !c.ok {
+					_ = clear.Close() // or it would be read on for a while
+				}
+			}()
 			if c.ok {
 				require.Equal(t, c.msg, readMessage(t, end))
 				return
