@@ -65,7 +65,7 @@ type Instance struct {
 	ep     acp.Endpoint
 	ctx    context.Context // ends with the instance
 
-	objectives *objectiveTable
+	objectives objectiveTable
 	sessions   *session.Table[*Session]
 	searches   *searchTable
 	doubts     *doubts
@@ -347,9 +347,7 @@ func (a *ASA) leave() bool {
 	a.mu.Unlock()
 	a.end()
 	for name := range objectives {
-		if queue, err := a.g.objectives.remove(a, name); err == nil {
-			queue.stop(a)
-		}
+		_ = a.g.objectives.remove(a, name)
 	}
 	for _, s := range a.g.sessionsOf(a) {
 		s.finish()
@@ -372,7 +370,7 @@ func (a *ASA) Drain(ctx context.Context) error {
 	}
 	a.draining.Store(true)
 	for _, name := range a.owned() {
-		a.g.objectives.backlogOf(name).stop(a)
+		stopListening(a.g.objectives.backlogOf(name), a)
 	}
 	a.withdrawFloods()
 	for {

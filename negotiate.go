@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/go-grasp/grasp/internal/negotiation"
+	"github.com/go-grasp/grasp/internal/registry"
 	"github.com/go-grasp/grasp/internal/session"
 	"github.com/go-grasp/grasp/internal/wire"
 )
@@ -169,19 +170,22 @@ func (a *ASA) ListenNegotiate(ctx context.Context, o Objective) (*Session, Objec
 	var queue *backlog
 	err := a.g.objectives.owned(a, o.Name, func(r *registration) error {
 		if r.backlog == nil {
-			r.backlog = newBacklog(a.g.cfg.Backlog)
+			r.backlog = registry.NewBacklog[*ASA, request](a.g.cfg.Backlog)
 		}
 		queue = r.backlog
-		queue.start(a)
+		queue.Start(a)
 		return nil
 	})
 	if err != nil {
 		return nil, Objective{}, wrap(op, o.Name, err)
 	}
 	a.g.dropStale(queue)
-	r, err := queue.get(ctx, a)
-	if err != nil {
-		return nil, Objective{}, wrap(op, o.Name, err)
+	r, err := queue.Get(ctx, a, a.gone)
+	switch {
+	case errors.Is(err, registry.ErrInterrupted):
+		return nil, Objective{}, fail(op, o.Name, ErrCancelled, context.Cause(ctx))
+	case err != nil:
+		return nil, Objective{}, wrap(op, o.Name, registryError(err))
 	}
 	if err := r.session.take(a); err != nil {
 		return nil, Objective{}, fail(op, o.Name, ErrNoASA, err)
@@ -201,13 +205,13 @@ func (a *ASA) StopNegotiate(o Objective) error {
 	if err := a.checkOwned(op, o); err != nil {
 		return err
 	}
-	a.g.objectives.backlogOf(o.Name).stop(a)
+	stopListening(a.g.objectives.backlogOf(o.Name), a)
 	return nil
 }
 
 // dropStale refuses requests that have waited for too long.
 func (g *Instance) dropStale(queue *backlog) {
-	for _, r := range queue.stale() {
+	for _, r := range queue.Stale(time.Now().Add(-DefaultTimeout)) {
 		g.refuseRequest(r.session, ReasonStale)
 	}
 }
@@ -225,7 +229,7 @@ func (g *Instance) refuseRequest(s *Session, reason Reason) {
 // section 2.8.6: if nobody does, the connection is closed at once.
 func (g *Instance) incoming(st *stream, m *wire.ReqNeg) {
 	queue := g.objectives.backlogOf(m.Objective.Name)
-	if !queue.listening() || m.Objective.Flags&wire.FlagNeg == 0 {
+	if !queue.Listening() || m.Objective.Flags&wire.FlagNeg == 0 {
 		g.dropFrom(st, m, ReasonNoListener, nil)
 		st.close()
 		return
@@ -244,7 +248,7 @@ func (g *Instance) incoming(st *stream, m *wire.ReqNeg) {
 	case errors.Is(err, session.ErrInUse):
 		// The request is discarded, the peer runs into its timeout.
 		g.dropFrom(st, m, ReasonIDClash, nil)
-		queue.put(request{err: ErrIDClash})
+		queue.Tell(ErrIDClash)
 		if !g.spawn(func() { g.linger(st) }) {
 			st.close()
 		}
@@ -259,8 +263,9 @@ func (g *Instance) incoming(st *stream, m *wire.ReqNeg) {
 		return
 	}
 	g.streams.decide(st)
-	if refused := queue.put(request{session: s, objective: m.Objective, at: time.Now()}); refused != nil {
-		g.refuseRequest(refused, ReasonBacklogFull)
+	r := request{session: s, objective: m.Objective}
+	if refused, ok := queue.Put(s.key.Initiator, r, time.Now()); ok {
+		g.refuseRequest(refused.session, ReasonBacklogFull)
 	}
 }
 

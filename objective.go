@@ -7,11 +7,12 @@ import (
 	"math"
 	"reflect"
 	"slices"
-	"sync"
 	"time"
 	"unicode/utf8"
 
 	"github.com/fxamacker/cbor/v2"
+
+	"github.com/go-grasp/grasp/internal/registry"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -172,7 +173,6 @@ type registration struct {
 	loops   uint8
 	ttl     uint32
 	opt     RegisterOptions
-	owners  map[*ASA]bool
 	backlog *backlog     // requests for negotiation; nil before the first listener
 	value   []byte       // answer to M_REQ_SYN; nil when nobody listens, or answer is set
 	answer  SynchAnswer  // makes the answer to M_REQ_SYN; or nil
@@ -180,12 +180,21 @@ type registration struct {
 	replies []ownLocator // opt.Locators as they are sent
 }
 
+// backlog is the queue of requests for one objective.
+type backlog = registry.Backlog[*ASA, request]
+
+// request is what a listener gets: a session, and what its initiator asked for.
+type request struct {
+	session   *Session
+	objective wire.Objective
+}
+
 // synchronizing says that requests for synchronization are answered.
 func (r *registration) synchronizing() bool { return r.value != nil || r.answer != nil }
 
-// drained says that all ASAs that have registered the objective are draining.
-func (r *registration) drained() bool {
-	for a := range r.owners {
+// drained says that all ASAs that have registered an objective are draining.
+func drained(owners map[*ASA]bool) bool {
+	for a := range owners {
 		if !a.draining.Load() {
 			return false
 		}
@@ -195,67 +204,67 @@ func (r *registration) drained() bool {
 
 // objectiveTable is the objective registry.
 type objectiveTable struct {
-	limit int
-
-	mu     sync.Mutex // guards all following fields
-	byName map[string]*registration
+	*registry.Table[*ASA, *registration]
 }
 
-func newObjectiveTable(limit int) *objectiveTable {
-	return &objectiveTable{limit: limit, byName: make(map[string]*registration)}
+func newObjectiveTable(limit int) objectiveTable {
+	return objectiveTable{registry.NewTable[*ASA, *registration](limit)}
+}
+
+// registryError returns the error of a call for one of the registry.
+func registryError(err error) error {
+	for _, code := range []struct {
+		of error
+		is ErrorCode
+	}{
+		{registry.ErrFull, ErrObjFull}, {registry.ErrTaken, ErrObjReg},
+		{registry.ErrUnknown, ErrNotObj}, {registry.ErrNotOwner, ErrNotYourObj},
+		{registry.ErrStopped, ErrStopped}, {registry.ErrGone, ErrNoASA},
+	} {
+		if errors.Is(err, code.of) {
+			return code.is
+		}
+	}
+	return err
 }
 
 // add registers an objective for an ASA.
-func (t *objectiveTable) add(asa *ASA, name string, r *registration) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	old := t.byName[name]
-	switch {
-	case old != nil && !old.owners[asa] && old.opt.Overlap && r.opt.Overlap && old.flags&kinds == r.flags&kinds:
-		old.owners[asa] = true
-	case len(t.byName) >= t.limit:
-		return ErrObjFull
-	case old != nil:
-		return ErrObjReg
-	default:
-		r.owners = map[*ASA]bool{asa: true}
-		t.byName[name] = r
-	}
-	return nil
+func (t objectiveTable) add(asa *ASA, name string, r *registration) error {
+	return registryError(t.Add(asa, name, r, func(there *registration) bool {
+		return there.opt.Overlap && r.opt.Overlap && there.flags&kinds == r.flags&kinds
+	}))
 }
 
 // kinds are the flags in which registrations that overlap must agree.
 const kinds = wire.FlagNeg | wire.FlagSynch
 
-// remove ends an ASA's share of an objective. It returns the backlog, where
-// the ASA is to be stopped.
-func (t *objectiveTable) remove(asa *ASA, name string) (*backlog, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	r := t.byName[name]
-	switch {
-	case r == nil:
-		return nil, ErrNotObj
-	case !r.owners[asa]:
-		return nil, ErrNotYourObj
+// remove ends an ASA's share of an objective, and the listening of the ASA.
+func (t objectiveTable) remove(asa *ASA, name string) error {
+	r, err := t.Remove(asa, name)
+	if err != nil {
+		return registryError(err)
 	}
-	delete(r.owners, asa)
-	if len(r.owners) == 0 {
-		delete(t.byName, name)
-	}
-	return r.backlog, nil
+	stopListening(r.backlog, asa)
+	return nil
 }
 
 // owned calls f with the registration of an objective that the ASA has
 // registered. f runs under the table's lock.
-func (t *objectiveTable) owned(asa *ASA, name string, f func(*registration) error) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	r := t.byName[name]
-	if r == nil || !r.owners[asa] {
-		return ErrNotYourObj
+func (t objectiveTable) owned(asa *ASA, name string, f func(*registration) error) error {
+	return registryError(t.Owned(asa, name, f))
+}
+
+// stopListening ends the taking of requests by an ASA: its listeners wake up
+// with ErrStopped. When nobody else takes them, what is queued is refused by
+// closing.
+func stopListening(b *backlog, asa *ASA) {
+	refuseAll(b.Stop(ErrStopped, func(other *ASA) bool { return other == asa }))
+}
+
+func refuseAll(requests []request) {
+	for _, r := range requests {
+		r.session.finish()
 	}
-	return f(r)
 }
 
 // offer is what discovery may say of an objective.
@@ -270,60 +279,49 @@ type offer struct {
 // offered returns what discovery may say of an objective: that of ASAs other
 // than the one given, which may be nil. RFC 8990 section 2.5.4.3: a node
 // answers if an ASA supports the objective.
-func (t *objectiveTable) offered(name string, but *ASA) (offer, bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	r := t.byName[name]
-	if r == nil || !r.opt.Discoverable && !r.synchronizing() && !r.backlog.listening() ||
-		r.owners[but] && len(r.owners) == 1 || r.drained() {
-		return offer{}, false
-	}
-	return offer{
-		objective: wire.Objective{Name: name, Flags: r.flags, LoopCount: r.loops, Value: r.value},
-		ttl:       r.ttl,
-		local:     r.opt.Local,
-		rapid:     r.opt.Rapid && r.value != nil,
-		locators:  r.replies,
-	}, true
+func (t objectiveTable) offered(name string, but *ASA) (o offer, ok bool) {
+	t.Look(name, func(r *registration, owners map[*ASA]bool) {
+		if !r.opt.Discoverable && !r.synchronizing() && !r.backlog.Listening() ||
+			owners[but] && len(owners) == 1 || drained(owners) {
+			return
+		}
+		o, ok = offer{
+			objective: wire.Objective{Name: name, Flags: r.flags, LoopCount: r.loops, Value: r.value},
+			ttl:       r.ttl,
+			local:     r.opt.Local,
+			rapid:     r.opt.Rapid && r.value != nil,
+			locators:  r.replies,
+		}, true
+	})
+	return o, ok
 }
 
 // isDrained says that all ASAs that have registered an objective are draining.
-func (t *objectiveTable) isDrained(name string) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	r := t.byName[name]
-	return r == nil || r.drained()
+func (t objectiveTable) isDrained(name string) bool {
+	is := true
+	t.Look(name, func(_ *registration, owners map[*ASA]bool) { is = drained(owners) })
+	return is
 }
 
 // isRapid says that an objective is registered for rapid mode.
-func (t *objectiveTable) isRapid(name string) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	r := t.byName[name]
-	return r != nil && r.opt.Rapid
+func (t objectiveTable) isRapid(name string) (rapid bool) {
+	t.Look(name, func(r *registration, _ map[*ASA]bool) { rapid = r.opt.Rapid })
+	return rapid
 }
 
 // backlogOf returns the queue for negotiation requests, nil if there never
 // was a listener.
-func (t *objectiveTable) backlogOf(name string) *backlog {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if r := t.byName[name]; r != nil {
-		return r.backlog
-	}
-	return nil
+func (t objectiveTable) backlogOf(name string) (b *backlog) {
+	t.Look(name, func(r *registration, _ map[*ASA]bool) { b = r.backlog })
+	return b
 }
 
 // stopAll wakes all listeners for negotiation with an error.
-func (t *objectiveTable) stopAll(err error) {
-	t.mu.Lock()
+func (t objectiveTable) stopAll(err error) {
 	var all []*backlog
-	for _, r := range t.byName {
-		all = append(all, r.backlog)
-	}
-	t.mu.Unlock()
+	t.Each(func(_ string, r *registration, _ map[*ASA]bool) { all = append(all, r.backlog) })
 	for _, b := range all {
-		b.stopWith(err, func(*ASA) bool { return true })
+		refuseAll(b.Stop(err, func(*ASA) bool { return true }))
 	}
 }
 
@@ -376,7 +374,7 @@ func (a *ASA) RegisterObj(o Objective, opt RegisterOptions) error {
 	}
 	if err := a.own(o.Name); err != nil {
 		// The ASA was deregistered meanwhile: nothing of it may stay.
-		_, _ = a.g.objectives.remove(a, o.Name)
+		_ = a.g.objectives.remove(a, o.Name)
 		return fail(op, o.Name, ErrNoASA, err)
 	}
 	return nil
@@ -393,12 +391,10 @@ func (a *ASA) DeregisterObj(o Objective) error {
 	if err := a.check(); err != nil {
 		return fail(op, o.Name, ErrNoASA, err)
 	}
-	queue, err := a.g.objectives.remove(a, o.Name)
-	if err != nil {
+	if err := a.g.objectives.remove(a, o.Name); err != nil {
 		return wrap(op, o.Name, err)
 	}
 	a.disown(o.Name)
-	queue.stop(a)
 	return nil
 }
 
@@ -493,27 +489,25 @@ func milliseconds(d time.Duration) (uint32, error) {
 }
 
 // states returns the registered objectives in order of their names.
-func (t *objectiveTable) states() []ObjectiveState {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+func (t objectiveTable) states() []ObjectiveState {
 	var out []ObjectiveState
-	for name, r := range t.byName {
+	t.Each(func(name string, r *registration, owners map[*ASA]bool) {
 		s := ObjectiveState{
 			Name: name,
 			Neg:  r.flags&wire.FlagNeg != 0, Dry: r.flags&wire.FlagNegDry != 0, Synch: r.flags&wire.FlagSynch != 0,
 			LoopCount: r.loops, TTL: r.opt.TTL,
-			Negotiating: r.backlog.listening(), Synchronizing: r.synchronizing(), Waiting: r.backlog.len(),
+			Negotiating: r.backlog.Listening(), Synchronizing: r.synchronizing(), Waiting: r.backlog.Len(),
 		}
 		s.Discoverable = r.opt.Discoverable || s.Negotiating || s.Synchronizing
 		if r.value != nil {
 			s.Value = diagnose(r.value)
 		}
-		for a := range r.owners {
+		for a := range owners {
 			s.ASAs = append(s.ASAs, a.name)
 		}
 		slices.Sort(s.ASAs)
 		out = append(out, s)
-	}
+	})
 	slices.SortFunc(out, func(a, b ObjectiveState) int { return cmp.Compare(a.Name, b.Name) })
 	return out
 }

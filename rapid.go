@@ -15,7 +15,7 @@ import (
 func (g *Instance) rapidRequest(m *wire.Discovery, from asker) bool {
 	o := m.Objective
 	if isNull(o.Value) || negotiation.Check(&o) != nil || !g.objectives.isRapid(o.Name) ||
-		!g.objectives.backlogOf(o.Name).listening() || g.cfg.DULL {
+		!g.objectives.backlogOf(o.Name).Listening() || g.cfg.DULL {
 		return false
 	}
 	request := func(s *stream) {

@@ -274,19 +274,17 @@ func (a *ASA) rememberFlooded(m *wire.Flood) {
 
 // answer returns the answer to M_REQ_SYN: what somebody who listens gives, with
 // a function that the value is to come from, or what was flooded last.
-func (t *objectiveTable) answer(name string) (wire.Objective, SynchAnswer, bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	r := t.byName[name]
-	switch {
-	case r == nil || r.drained():
-		return wire.Objective{}, nil, false
-	case r.synchronizing():
-		return wire.Objective{Name: name, Flags: r.flags, LoopCount: r.loops, Value: r.value}, r.answer, true
-	case r.flooded.lives(time.Now()):
-		return r.flooded.objective, nil, true
-	}
-	return wire.Objective{}, nil, false
+func (t objectiveTable) answer(name string) (o wire.Objective, f SynchAnswer, ok bool) {
+	t.Look(name, func(r *registration, owners map[*ASA]bool) {
+		switch {
+		case drained(owners):
+		case r.synchronizing():
+			o, f, ok = wire.Objective{Name: name, Flags: r.flags, LoopCount: r.loops, Value: r.value}, r.answer, true
+		case r.flooded.lives(time.Now()):
+			o, ok = r.flooded.objective, true
+		}
+	})
+	return o, f, ok
 }
 
 // answerSynch answers M_REQ_SYN with the value of this moment. RFC 8990

@@ -1,8 +1,9 @@
-package grasp
+package registry
 
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"runtime"
 	"sync"
 	"testing"
@@ -10,47 +11,58 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/go-grasp/grasp/internal/session"
 )
 
-// taker is an ASA that takes requests.
-var taker = &ASA{name: "taker"}
+// taker takes requests, which are numbers here.
+const taker = "taker"
 
-// got is what a listener of a backlog got.
+// got is what a call of Get got.
 type got struct {
 	id  uint32
 	err error
 }
 
-// waitFor has a listener wait at a backlog.
-func waitFor(ctx context.Context, b *backlog, a *ASA) <-chan got {
+type backlog = Backlog[string, uint32]
+
+func newBacklog(limit int) *backlog { return NewBacklog[string, uint32](limit) }
+
+// waitFor has somebody wait at a backlog.
+func waitFor(ctx context.Context, b *backlog, who string) <-chan got {
+	return waitUntil(ctx, b, who, nil)
+}
+
+func waitUntil(ctx context.Context, b *backlog, who string, gone <-chan struct{}) <-chan got {
 	c := make(chan got, 1)
 	go func() {
-		r, err := b.get(ctx, a)
-		if err != nil {
-			c <- got{0, err}
-			return
-		}
-		c <- got{r.session.key.ID, nil}
+		r, err := b.Get(ctx, who, gone)
+		c <- got{r, err}
 	}()
 	synctest.Wait()
 	return c
 }
 
-func ask(id uint32) request {
-	return request{session: &Session{key: session.Key{ID: id}}, at: time.Now()}
+// put puts a request. It returns false if one is refused.
+func put(b *backlog, id uint32) bool {
+	_, refused := b.Put(netip.Addr{}, id, time.Now())
+	return !refused
 }
+
+// stop stops one who takes requests.
+func stop(b *backlog, who string) {
+	b.Stop(ErrStopped, func(other string) bool { return other == who })
+}
+
+var errTold = errors.New("told")
 
 // Requests and listeners are both served in the order in which they came.
 func TestBacklogIsInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBacklog(10)
-		b.start(taker)
+		b.Start(taker)
 		for id := range uint32(3) {
-			require.Nil(t, b.put(ask(id)))
+			require.True(t, put(b, id))
 		}
-		require.Equal(t, 3, b.len())
+		require.Equal(t, 3, b.Len())
 		for id := range uint32(3) {
 			require.Equal(t, got{id: id}, <-waitFor(t.Context(), b, taker))
 		}
@@ -59,34 +71,34 @@ func TestBacklogIsInOrder(t *testing.T) {
 			listeners = append(listeners, waitFor(t.Context(), b, taker))
 		}
 		for id := range uint32(3) {
-			require.Nil(t, b.put(ask(id)))
+			require.True(t, put(b, id))
 			require.Equal(t, got{id: id}, <-listeners[id])
 		}
-		require.Zero(t, b.len())
+		require.Zero(t, b.Len())
 	})
 }
 
 func TestBacklogIsBounded(t *testing.T) {
 	b := newBacklog(2)
-	b.start(taker)
-	require.Nil(t, b.put(ask(1)))
-	require.Nil(t, b.put(ask(2)))
-	require.NotNil(t, b.put(ask(3)))
-	_, err := b.get(t.Context(), taker)
+	b.Start(taker)
+	require.True(t, put(b, 1))
+	require.True(t, put(b, 2))
+	require.False(t, put(b, 3))
+	_, err := b.Get(t.Context(), taker, nil)
 	require.NoError(t, err)
-	require.Nil(t, b.put(ask(4)))
+	require.True(t, put(b, 4))
 }
 
 // An error is for whoever waits: it is not queued.
 func TestBacklogErrorsAreNotQueued(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBacklog(2)
-		b.start(taker)
-		require.Nil(t, b.put(request{err: ErrIDClash}))
+		b.Start(taker)
+		b.Tell(errTold)
 		one, two := waitFor(t.Context(), b, taker), waitFor(t.Context(), b, taker)
-		require.Nil(t, b.put(request{err: ErrIDClash}))
-		require.ErrorIs(t, (<-one).err, ErrIDClash)
-		require.Nil(t, b.put(ask(7)))
+		b.Tell(errTold)
+		require.ErrorIs(t, (<-one).err, errTold)
+		require.True(t, put(b, 7))
 		require.Equal(t, got{id: 7}, <-two)
 	})
 }
@@ -94,10 +106,10 @@ func TestBacklogErrorsAreNotQueued(t *testing.T) {
 func TestBacklogClosed(t *testing.T) {
 	for name, b := range map[string]*backlog{"nil": nil, "before the first listener": newBacklog(1)} {
 		t.Run(name, func(t *testing.T) {
-			require.False(t, b.listening())
-			require.NotNil(t, b.put(ask(1)))
-			require.Zero(t, b.len())
-			b.stop(taker) // does no harm
+			require.False(t, b.Listening())
+			require.False(t, put(b, 1))
+			require.Zero(t, b.Len())
+			stop(b, taker) // does no harm
 		})
 	}
 }
@@ -106,19 +118,19 @@ func TestBacklogClosed(t *testing.T) {
 func TestA46BacklogStopWakesAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBacklog(1)
-		b.start(taker)
+		b.Start(taker)
 		var listeners []<-chan got
 		for range 5 {
 			listeners = append(listeners, waitFor(t.Context(), b, taker))
 		}
-		b.stop(taker)
+		stop(b, taker)
 		for _, l := range listeners {
 			require.ErrorIs(t, (<-l).err, ErrStopped)
 		}
 		require.ErrorIs(t, (<-waitFor(t.Context(), b, taker)).err, ErrStopped)
-		require.NotNil(t, b.put(ask(1)))
-		b.start(taker)
-		require.Nil(t, b.put(ask(2)))
+		require.False(t, put(b, 1))
+		b.Start(taker)
+		require.True(t, put(b, 2))
 		require.Equal(t, got{id: 2}, <-waitFor(t.Context(), b, taker))
 	})
 }
@@ -127,63 +139,64 @@ func TestA46BacklogStopWakesAll(t *testing.T) {
 func TestBacklogOfSeveralASAs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBacklog(3)
-		other := &ASA{name: "other"}
-		b.start(taker)
-		b.start(other)
+		const other = "other"
+		b.Start(taker)
+		b.Start(other)
 		mine, theirs := waitFor(t.Context(), b, taker), waitFor(t.Context(), b, other)
-		b.stop(taker)
+		stop(b, taker)
 		require.ErrorIs(t, (<-mine).err, ErrStopped)
 		require.Empty(t, theirs)
 		require.ErrorIs(t, (<-waitFor(t.Context(), b, taker)).err, ErrStopped)
-		require.Nil(t, b.put(ask(1)))
+		require.True(t, put(b, 1))
 		require.Equal(t, got{id: 1}, <-theirs)
-		require.Nil(t, b.put(ask(2)))
-		b.start(taker)
-		b.stop(other)
+		require.True(t, put(b, 2))
+		b.Start(taker)
+		stop(b, other)
 		require.Equal(t, got{id: 2}, <-waitFor(t.Context(), b, taker), "what is queued is for who is left")
-		b.stopWith(ErrNoSecurity, func(*ASA) bool { return true })
-		require.False(t, b.listening())
+		b.Stop(errTold, func(string) bool { return true })
+		require.False(t, b.Listening())
 	})
 }
 
-// What has waited for longer than the default timeout is taken out.
+// What has waited for too long is taken out.
 func TestBacklogStale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBacklog(3)
-		b.start(taker)
-		require.Nil(t, b.put(ask(1)))
+		const timeout = time.Minute
+		b.Start(taker)
+		require.True(t, put(b, 1))
 		time.Sleep(time.Second)
-		require.Nil(t, b.put(ask(2)))
-		time.Sleep(DefaultTimeout)
-		old := b.stale()
+		require.True(t, put(b, 2))
+		time.Sleep(timeout)
+		old := b.Stale(time.Now().Add(-timeout))
 		require.Len(t, old, 1)
-		require.EqualValues(t, 1, old[0].session.key.ID)
-		require.Equal(t, 1, b.len())
+		require.EqualValues(t, 1, old[0])
+		require.Equal(t, 1, b.Len())
 		time.Sleep(time.Nanosecond)
-		require.Len(t, b.stale(), 1)
-		require.Empty(t, b.stale())
+		require.Len(t, b.Stale(time.Now().Add(-timeout)), 1)
+		require.Empty(t, b.Stale(time.Now().Add(-timeout)))
 	})
 }
 
 func TestBacklogContextAndGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBacklog(1)
-		b.start(taker)
+		b.Start(taker)
 		why := errors.New("changed my mind")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cancelled := waitFor(ctx, b, taker)
 		gone := make(chan struct{})
-		other := &ASA{gone: gone}
-		b.start(other)
-		left, stays := waitFor(t.Context(), b, other), waitFor(t.Context(), b, taker)
+		const other = "other"
+		b.Start(other)
+		left, stays := waitUntil(t.Context(), b, other, gone), waitFor(t.Context(), b, taker)
 		cancel(why)
 		r := <-cancelled
-		require.ErrorIs(t, r.err, ErrCancelled)
+		require.ErrorIs(t, r.err, ErrInterrupted)
 		require.ErrorIs(t, r.err, why)
 		close(gone)
-		require.ErrorIs(t, (<-left).err, ErrNoASA)
+		require.ErrorIs(t, (<-left).err, ErrGone)
 		// Those who are gone get nothing: the next request is for who stays.
-		require.Nil(t, b.put(ask(1)))
+		require.True(t, put(b, 1))
 		require.Equal(t, got{id: 1}, <-stays)
 	})
 }
@@ -193,7 +206,7 @@ func TestBacklogContextAndGone(t *testing.T) {
 func TestBacklogLosesNothing(t *testing.T) {
 	const requests, listeners = 2000, 8
 	b := newBacklog(4)
-	b.start(taker)
+	b.Start(taker)
 	var mu sync.Mutex
 	seen := make(map[uint32]int)
 	var all sync.WaitGroup
@@ -202,31 +215,55 @@ func TestBacklogLosesNothing(t *testing.T) {
 			for {
 				ctx, cancel := context.WithCancel(t.Context())
 				go cancel()
-				r, err := b.get(ctx, taker)
+				r, err := b.Get(ctx, taker, nil)
 				cancel()
 				switch {
 				case errors.Is(err, ErrStopped):
 					return
 				case err == nil:
 					mu.Lock()
-					seen[r.session.key.ID]++
+					seen[r]++
 					mu.Unlock()
 				}
 			}
 		})
 	}
 	for id := uint32(0); id < requests; {
-		if b.put(ask(id)) == nil {
+		if put(b, id) {
 			id++
 		}
 	}
-	for b.len() > 0 {
+	for b.Len() > 0 {
 		runtime.Gosched() // the listeners empty it
 	}
-	b.stop(taker)
+	stop(b, taker)
 	all.Wait()
 	require.Len(t, seen, requests)
 	for id, n := range seen {
 		require.Equal(t, 1, n, "request %d", id)
+	}
+}
+
+// When it is full, the youngest request of the peer that has most is refused; and
+// peers are served by turns.
+func TestBacklogIsFair(t *testing.T) {
+	b := newBacklog(4)
+	b.Start(taker)
+	greedy, modest := netip.MustParseAddr("fd00::1"), netip.MustParseAddr("fd00::2")
+	refused := func(peer netip.Addr, id uint32) uint32 {
+		r, _ := b.Put(peer, id, time.Now())
+		return r
+	}
+	for id := range uint32(4) {
+		require.Zero(t, refused(greedy, id+1))
+	}
+	require.EqualValues(t, 5, refused(greedy, 5), "the new one is the youngest")
+	require.EqualValues(t, 4, refused(modest, 11))
+	require.EqualValues(t, 3, refused(modest, 12))
+	require.EqualValues(t, 13, refused(modest, 13), "now they have the same")
+	for _, want := range []uint32{1, 11, 2, 12} {
+		got, err := b.Get(t.Context(), taker, nil)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
 	}
 }
