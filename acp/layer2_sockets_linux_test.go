@@ -9,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -188,7 +187,7 @@ func TestTrap06UnicastIsMarked(t *testing.T) {
 	netbed.VethPair(t, "va0", "va1")
 	netbed.AddAddr(t, "va1", "fd00::1/64")
 	netbed.Eventually(t, patience, "the address can be reached", func() bool {
-		return strings.HasPrefix(netbed.IP(t, "-6", "route", "get", "fd00::1"), "local ")
+		return netbed.IP(t, "-6", "route", "show", "table", "local", "fd00::1") != ""
 	})
 	m := join(t, on("va1"))
 	va1 := must(t, m, "va1")

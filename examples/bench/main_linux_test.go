@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
+	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -61,7 +64,11 @@ func TestEachVerb(t *testing.T) {
 	var heard result
 	var listening sync.WaitGroup
 	listening.Go(func() { heard = measured(t, t.Context(), "-link va1 -floor floodsink 3") })
-	netbed.Eventually(t, 10*time.Second, "the sink listens", func() bool { return strings.Contains(netbed.IP(t, "maddr", "show", "va1"), floorGroup.Addr().String()) })
+	netbed.Eventually(t, 10*time.Second, "the sink listens", func() bool {
+		members, err := os.ReadFile("/proc/thread-self/net/igmp6")
+		require.NoError(t, err)
+		return regexp.MustCompile(fmt.Sprintf(`(?m)^\d+ +va1 +%x `, floorGroup.Addr().As16())).Match(members)
+	})
 	sent := measured(t, t.Context(), "-link va0 -floor -rate 100 flood 200")
 	assert.Equal(t, 200, sent.OK)
 	assert.Positive(t, sent.Ratio)

@@ -27,6 +27,9 @@ func TestRouter(t *testing.T) {
 	if err != nil {
 		t.Skip("no radvd to announce prefixes (Debian package radvd)")
 	}
+	if _, err := exec.LookPath("ip"); err != nil {
+		t.Skip("no ip for the hook that sets addresses (Debian package iproute2)")
+	}
 	if !netbed.Enter(t) {
 		return
 	}

@@ -2,40 +2,17 @@ package netbed
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
-
-// IP runs the command ip in the node and returns its output.
-func (n *Node) IP(t testing.TB, args ...string) string {
-	t.Helper()
-	return n.must(t, "ip", args...)
-}
-
-// IP runs the command ip in the test's namespace and returns its output.
-func IP(t testing.TB, args ...string) string {
-	t.Helper()
-	return (*Node)(nil).must(t, "ip", args...)
-}
-
-func (n *Node) must(t testing.TB, name string, args ...string) string {
-	t.Helper()
-	out, err := n.run(name, args...)
-	if errors.Is(err, exec.ErrNotFound) {
-		unavailable(t, err.Error())
-	}
-	if err != nil {
-		t.Fatalf("netbed: %v: %s %s: %v: %s", n, name, strings.Join(args, " "), err, out)
-	}
-	return out
-}
 
 // VethPair makes a link within the test's namespace and brings both ends up:
 // what is sent on one end arrives on the other. Two instances, each limited to
@@ -44,7 +21,7 @@ func (n *Node) must(t testing.TB, name string, args ...string) string {
 func VethPair(t testing.TB, a, b string) {
 	t.Helper()
 	IP(t, "link", "add", a, "type", "veth", "peer", "name", b)
-	t.Cleanup(func() { _, _ = (*Node)(nil).run("ip", "link", "del", a) })
+	t.Cleanup(func() { _, _ = ip([]string{"link", "del", a}) })
 	Up(t, a)
 	Up(t, b)
 }
@@ -109,7 +86,7 @@ func Bridge(t testing.TB, name string, ports ...string) {
 	t.Helper()
 	// No snooping: the group must pass before the first report is heard.
 	IP(t, "link", "add", name, "type", "bridge", "mcast_snooping", "0")
-	t.Cleanup(func() { _, _ = (*Node)(nil).run("ip", "link", "del", name) })
+	t.Cleanup(func() { _, _ = ip([]string{"link", "del", name}) })
 	for _, p := range ports {
 		IP(t, "link", "set", p, "master", name)
 	}
@@ -121,20 +98,37 @@ func Bridge(t testing.TB, name string, ports ...string) {
 // can: see unavailability in [Enter].
 func (n *Node) Netem(t testing.TB, name string, delay time.Duration, loss float64) {
 	t.Helper()
-	args := []string{
-		"qdisc", "replace", "dev", name, "root", "netem",
-		"delay", fmt.Sprintf("%dus", delay.Microseconds()),
-		"loss", strconv.FormatFloat(loss*100, 'f', 4, 64) + "%",
-	}
-	out, err := n.run("tc", args...)
-	switch {
-	case errors.Is(err, exec.ErrNotFound):
-		unavailable(t, err.Error())
-	case err != nil && strings.Contains(out, "qdisc kind is unknown"):
+	var err error
+	n.Do(t, func() {
+		err = withLink(name, func(l netlink.Link) error {
+			return netlink.QdiscReplace(netlink.NewNetem(
+				netlink.QdiscAttrs{LinkIndex: l.Attrs().Index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT},
+				netlink.NetemQdiscAttrs{Latency: uint32(delay.Microseconds()), Loss: float32(loss * 100)},
+			))
+		})
+	})
+	if errors.Is(err, unix.ENOENT) {
 		t.Skip("netbed: this kernel has no netem (module sch_netem)") // also where CI=true: no package brings it
-	case err != nil:
-		t.Fatalf("netbed: %v: tc %s: %v: %s", n, strings.Join(args, " "), err, out)
 	}
+	if err != nil {
+		t.Fatalf("netbed: %v: netem on %s: %v", n, name, err)
+	}
+}
+
+// VRF makes a routing domain in the node, and brings it up. Not every kernel can.
+func (n *Node) VRF(t testing.TB, name string, table uint32) {
+	t.Helper()
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = name
+	var err error
+	n.Do(t, func() { err = netlink.LinkAdd(&netlink.Vrf{LinkAttrs: attrs, Table: table}) })
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		t.Skip("netbed: this kernel has no VRF (module vrf)") // also where CI=true: no package brings it
+	}
+	if err != nil {
+		t.Fatalf("netbed: %v: VRF %s: %v", n, name, err)
+	}
+	n.Up(t, name)
 }
 
 // Netem is [Node.Netem] for the test's namespace.

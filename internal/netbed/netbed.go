@@ -15,8 +15,7 @@
 // goroutines move between threads. Tests that need several use a [Node] for
 // each, and run programs in it. [Chain], [Ring] and [Mesh] connect them.
 //
-// It works on Linux; elsewhere Enter skips the test. Links are made by the
-// commands ip and tc (Debian package iproute2).
+// It works on Linux, with no program installed; elsewhere Enter skips the test.
 //
 // Duplicate address detection is off in new namespaces, which saves each link
 // some two seconds; see [DAD].

@@ -366,7 +366,8 @@ func TestBridge(t *testing.T) {
 	VethPair(t, "va0", "va1")
 	VethPair(t, "vb0", "vb1")
 	Bridge(t, "br0", "va1", "vb1")
-	if out := IP(t, "-o", "link", "show", "master", "br0"); strings.Count(out, "veth")+strings.Count(out, "@") < 2 {
+	if out := IP(t, "-o", "link", "show", "master", "br0"); strings.Count(out, "\n") != 1 ||
+		!strings.Contains(out, ": va1: ") || !strings.Contains(out, ": vb1: ") {
 		t.Errorf("ports: %s", out)
 	}
 }
@@ -415,5 +416,24 @@ func TestDo(t *testing.T) {
 	n.Do(t, func() { there = value() })
 	if there != "1\n" || value() != "0\n" {
 		t.Errorf("%q in the node, %q here", there, value())
+	}
+}
+
+// What netbed does not know of the command ip is an error, and so is what cannot be
+// done.
+func TestIPErrors(t *testing.T) {
+	if !Enter(t) {
+		return
+	}
+	VethPair(t, "va0", "va1")
+	for _, args := range []string{
+		"", "link", "link add", "link set va0 sideways", "link set va0 mtu", "link set va0 mtu large", "link set va0 mtu 1",
+		"link set va9 up", "link del va9", "link add va0 type veth peer name va1", "link add v type rope", "addr show",
+		"addr add fd00::1/129 dev va0", "addr add fd00::1/64 dev va9", "addr add fd00::1/64 on va0", "addr flush",
+		"route add fd01::/64 via fd02::1 dev va0", "route show", "maddr show", "-batch /nowhere", "link show on va0",
+	} {
+		if out, err := ip(strings.Fields(args)); err == nil && args != "link" {
+			t.Errorf("ip %s: %q and no error", args, out)
+		}
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"runtime"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -158,29 +157,6 @@ func (n *Node) Exec(ctx context.Context, program string, args ...string) *exec.C
 	cmd := exec.CommandContext(ctx, exe, append([]string{n.netns(), program}, args...)...)
 	cmd.Args[0] = argv0Exec
 	return cmd
-}
-
-// run runs a short program in the node and returns its output. It spares the
-// second start of this binary that Exec takes: a thread enters the namespace,
-// starts the program, and ends.
-func (n *Node) run(name string, args ...string) (string, error) {
-	path, err := exec.LookPath(name)
-	if err != nil {
-		return "", fmt.Errorf("%w (Debian package iproute2)", err)
-	}
-	var out strings.Builder
-	cmd := exec.Command(path, args...)
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if n == nil {
-		err = cmd.Run()
-		return strings.TrimSpace(out.String()), err
-	}
-	n.do(func(entered error) {
-		if err = entered; err == nil {
-			err = cmd.Run()
-		}
-	})
-	return strings.TrimSpace(out.String()), err
 }
 
 // Do runs a function on a thread in the node and waits for it. What the
