@@ -9,13 +9,17 @@ import (
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
-// locatorCache is the discovery cache, which may be used concurrently.
-type locatorCache struct{ guarded[*cache.Locators] }
+// locatorCache is the discovery cache, which may be used concurrently. It wakes
+// those who watch an objective when its locators change.
+type locatorCache struct {
+	guarded[*cache.Locators]
+	watched *watchTable
+}
 
 func newLocatorCache(l cache.Limits, translatedIPv4 bool) *locatorCache {
 	c := cache.NewLocators(l)
 	c.TranslatedIPv4 = translatedIPv4
-	return &locatorCache{guarded[*cache.Locators]{value: c}}
+	return &locatorCache{guarded[*cache.Locators]{value: c}, newWatchTable()}
 }
 
 // locatorOf returns a cached locator as an ASA sees it.
@@ -29,6 +33,7 @@ func locatorOf(c *cache.Locator) Locator {
 // evicted.
 func (c *locatorCache) put(name string, all []cache.Locator) (evicted int) {
 	c.do(func(c *cache.Locators) { evicted = c.Put(name, all, time.Now()) })
+	c.watched.wake(name)
 	return evicted
 }
 
@@ -89,6 +94,7 @@ func (c *locatorCache) flushBefore(name string, then time.Time) {
 
 func (c *locatorCache) remove(name string, match func(*cache.Locator) bool) {
 	c.do(func(c *cache.Locators) { c.Remove(name, match, time.Now()) })
+	c.watched.wake(name)
 }
 
 // states returns the living locators in order of their objectives.
