@@ -1,7 +1,6 @@
 package conform
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 )
@@ -70,9 +69,4 @@ func (c *Check) Matches(patterns []string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool {
 		return strings.EqualFold(p, c.ID) || strings.EqualFold(p, string(c.Strength)) || strings.Contains(c.Name, p)
 	})
-}
-
-// byOrder sorts results into the order of Checks.
-func byOrder(order map[string]int) func(a, b Result) int {
-	return func(a, b Result) int { return cmp.Compare(order[a.Check.Name], order[b.Check.Name]) }
 }
