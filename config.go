@@ -87,7 +87,7 @@ func (c Config) withDefaults() (Config, error) {
 //
 // A peer is told from others by its IP address. Where one peer or neighbour
 // could crowd out others there is a bound for each, beside that in all; and
-// where the room in all is short, what gives way is of whoever has most.
+// when all is full, the oldest entry of the largest holder is evicted.
 type Limits struct {
 	// MaxMessage is the longest message in bytes that is received ([ReasonTooLong]),
 	// or sent by unicast; 0 means 2048 (GRASP_DEF_MAX_SIZE), which is also the
@@ -112,7 +112,7 @@ type Limits struct {
 
 	// MaxCached bounds the locators that discovery caches, and apart from that
 	// the flooded values; 0 means 20,000. Beyond it the one least recently
-	// given or read gives way, of the neighbour that has most ([ReasonCacheFull]).
+	// given or read is evicted, of the neighbour that has most ([ReasonCacheFull]).
 	MaxCached int
 	// CachedPerSource bounds those of one neighbour ([ReasonCacheFull]); 0 means
 	// 15,000.
@@ -155,7 +155,7 @@ type Limits struct {
 
 	// MaxIdle bounds the connections that have not said what they want, or wait
 	// for what others answer to a discovery that is relayed; 0 means 16,384. A
-	// new one displaces the oldest of the peer that has most
+	// new one evicts the oldest of the peer that has most
 	// ([ReasonTooManyIdle]). The process needs a file descriptor for each.
 	MaxIdle int
 	// IdlePerPeer bounds those of one peer ([ReasonTooManyIdle]); 0 means 12,288.

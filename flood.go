@@ -3,6 +3,7 @@ package grasp
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -305,4 +306,88 @@ func (c *floodCache) get(name string) (out []cache.Flood) {
 func (c *floodCache) all() (out []cache.Flood) {
 	c.do(func(c *cache.Floods) { out = c.All(time.Now()) })
 	return out
+}
+
+var netip6Unspecified = netip.IPv6Unspecified()
+
+// initiator returns the address that, with the session ID, tells the
+// multicasts of this instance from those of others (RFC 8990 section 2.8.4):
+// the one given to others, or else a link-local one. A DULL instance uses
+// only link-local ones.
+func (g *Instance) initiator() netip.Addr {
+	if addr := g.ep.Addr(); addr.IsValid() && !g.cfg.DULL {
+		return addr
+	}
+	if links := g.ep.Links(); len(links) > 0 {
+		return links[0].Addr.WithZone("")
+	}
+	return netip6Unspecified // nothing leaves: there is no link
+}
+
+// encodeMulticast returns a message as it is sent. RFC 8990 section 2.5.3: one
+// that would need fragmentation is refused.
+func (g *Instance) encodeMulticast(m wire.Message) ([]byte, error) {
+	raw, err := m.Append(make([]byte, 0, usualSize))
+	if err != nil {
+		return nil, &withCode{ErrUnspec, err}
+	}
+	if limit := g.ep.MaxMulticast(); len(raw) > limit {
+		return nil, &withCode{ErrTooLong, fmt.Errorf("%v of %d bytes, the limit is %d", m.Type(), len(raw), limit)}
+	}
+	return raw, nil
+}
+
+// multicast sends a message of this instance on every link: the one that on
+// returns for it, if any. The error says that it failed on all of them, or that
+// the plane cannot know any.
+func (g *Instance) multicast(on func(acp.Link) wire.Message) error {
+	var errs []error
+	var last wire.Message
+	var raw []byte
+	sent := false
+	links := g.ep.Links()
+	for _, l := range links {
+		m := on(l)
+		if m == nil {
+			continue
+		}
+		if m != last {
+			var err error
+			if raw, err = g.encodeMulticast(m); err != nil {
+				return err
+			}
+			g.rememberOwn(m)
+			last = m
+		}
+		if err := g.sendOn(l, m, raw); err != nil {
+			errs = append(errs, err)
+		} else {
+			sent = true
+		}
+	}
+	if sent || len(errs) == 0 && len(links) > 0 {
+		return nil
+	}
+	return g.errUnsent(errs)
+}
+
+// sendOn sends a multicast on one link.
+func (g *Instance) sendOn(l acp.Link, m wire.Message, raw []byte) error {
+	if err := g.ep.Send(l.Index, raw); err != nil {
+		g.drop(eventOf(m, Event{Reason: ReasonSendFailed, Link: l.Index, Raw: raw, Err: err}))
+		return err
+	}
+	g.trace(Sent, m, raw, netip.AddrPort{}, l.Index)
+	return nil
+}
+
+// keyOf returns what tells a multicast from others.
+func keyOf(m wire.Message) session.Key {
+	switch m := m.(type) {
+	case *wire.Discovery:
+		return session.Key{ID: m.SessionID, Initiator: m.Initiator}
+	case *wire.Flood:
+		return session.Key{ID: m.SessionID, Initiator: m.Initiator}
+	}
+	return session.Key{}
 }

@@ -65,6 +65,11 @@ type Instance struct {
 	ep     acp.Endpoint
 	ctx    context.Context // ends with the instance
 
+	// Each of these has a lock of its own, so have a Session and an ASA. No lock is
+	// held over anything that can wait: a socket, a channel without room, a callback,
+	// a line of a log. While one is held no other is taken, but in this order: the
+	// registry of objectives, then the backlog of one of them.
+
 	objectives objectiveTable
 	sessions   *session.Table[*Session]
 	searches   *searchTable
@@ -137,7 +142,7 @@ func New(cfg Config) (*Instance, error) {
 		g.Observe(Observer{Trace: cfg.Trace})
 	}
 	g.searches = newSearchTable(g.sessions, cfg.MaxFound)
-	g.spawn(g.receiveMulticasts)
+	g.spawn(g.receiveDatagrams)
 	g.spawn(g.acceptStreams)
 	g.spawn(g.watchPlane)
 	if err := g.secure(); err != nil {

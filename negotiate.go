@@ -225,9 +225,9 @@ func (g *Instance) refuseRequest(s *Session, reason Reason) {
 	s.finish()
 }
 
-// incoming hands a request for negotiation to whoever listens. RFC 8990
+// handleRequest hands a request for negotiation to whoever listens. RFC 8990
 // section 2.8.6: if nobody does, the connection is closed at once.
-func (g *Instance) incoming(st *stream, m *wire.ReqNeg) {
+func (g *Instance) handleRequest(st *stream, m *wire.ReqNeg) {
 	queue := g.objectives.backlogOf(m.Objective.Name)
 	if !queue.Listening() || m.Objective.Flags&wire.FlagNeg == 0 {
 		g.dropFrom(st, m, ReasonNoListener, nil)
@@ -262,7 +262,7 @@ func (g *Instance) incoming(st *stream, m *wire.ReqNeg) {
 		st.close()
 		return
 	}
-	g.streams.decide(st)
+	g.streams.claim(st)
 	r := request{session: s, objective: m.Objective}
 	if refused, ok := queue.Put(s.key.Initiator, r, time.Now()); ok {
 		g.refuseRequest(refused.session, ReasonBacklogFull)
