@@ -2,6 +2,7 @@ package tlsplane_test
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"log"
 	"os"
@@ -32,6 +33,16 @@ func Example() {
 		files, err := tlsplane.LoadFiles(tlsplane.InDir(dir, name), nil)
 		if err != nil {
 			log.Fatal(err)
+		}
+		cert, err := files.Certificate() // what the plane asks for by itself
+		if err != nil {
+			log.Fatal(err)
+		}
+		if err := files.Revoked([]*x509.Certificate{cert.Leaf}); err != nil {
+			log.Fatal(err)
+		}
+		if roots, err := files.Roots(); err != nil || roots == nil || files.Err() != nil {
+			log.Fatal("no trust anchors: ", err)
 		}
 		g, err := grasp.New(grasp.Config{Plane: &tlsplane.Plane{
 			Underlay:    network.NewNode(name, link),

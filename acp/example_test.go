@@ -1,0 +1,32 @@
+package acp_test
+
+import (
+	"fmt"
+	"log"
+	"net/netip"
+
+	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
+)
+
+// What an endpoint may have besides its core is used by way of functions, which
+// do without where it has none.
+func ExampleAddrs() {
+	n := memory.NewNetwork(1)
+	lan := n.NewLink(memory.LinkConfig{})
+	ep, err := n.NewNode("node", lan).Open()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer ep.Close()
+	link := ep.Links()[0]
+	interfaces, _ := acp.Interfaces(ep)
+	fmt.Println(len(acp.Addrs(ep, link.Index)) > 0, len(interfaces))
+	to := netip.AddrPortFrom(link.Addr, acp.Port)
+	fmt.Println(acp.SendTo(ep, to, []byte{0xf6}))
+	fmt.Println(acp.Group6(), acp.Group4())
+	// Output:
+	// true 1
+	// <nil>
+	// ff02::13 224.0.0.119
+}

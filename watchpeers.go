@@ -1,0 +1,258 @@
+package grasp
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"iter"
+	"math/rand/v2"
+	"net/netip"
+	"time"
+)
+
+// PeerEvent is a change of where an objective is supported.
+type PeerEvent struct {
+	Change Change
+	// Peer is the locator as it is now; for Gone, as it was last.
+	Peer Locator
+	// Reason says why it is Gone.
+	Reason GoneReason
+	// Err is the error that ends the watching; then all else is zero.
+	Err error
+}
+
+// WatchPeersOptions are the settings of WatchPeers. The zero value is the default.
+type WatchPeersOptions struct {
+	// Interval is the longest time between questions to the network while no
+	// peer is known; 0 means a minute.
+	Interval time.Duration
+}
+
+const (
+	defaultWatchInterval = time.Minute
+	shortestWatch        = time.Second // between questions
+)
+
+// WatchPeers returns the ASAs that support an objective as they come and go:
+// those that are known when the loop begins as Added, then what changes. It
+// discovers them, as Discover does: at once, and then, while none is known, after
+// a second and twice as long each time up to the Interval, or when a link comes
+// into use. Known peers are asked for again when four fifths of their lifetime
+// have passed, twice more if one does not answer, and are Gone when it ends. All
+// times are varied at random by up to a quarter, so that many watchers do not ask
+// together. With the default lifetime of 60 s that is one M_DISCOVERY on each link
+// in 40 to 48 s.
+//
+// A peer is Gone earlier if a call to it fails. One that restarts on another port
+// is Added there. Other ASAs of this instance are noticed when the network is
+// asked.
+//
+// The loop blocks between changes, ends with the context, and holds nobody up,
+// like that of WatchFloods. The objective need not be registered. While there is
+// no security, nobody is found.
+//
+// An event with Err is the last: [ErrNoASA], [ErrNotBoth], [ErrNoSecurity] (only
+// of a DULL instance that the objective is not for), [ErrUnspec] (a negative
+// Interval).
+func (a *ASA) WatchPeers(ctx context.Context, o Objective, opt WatchPeersOptions) iter.Seq[PeerEvent] {
+	return func(yield func(PeerEvent) bool) {
+		const op = "watch peers for"
+		if opt.Interval < 0 {
+			yield(PeerEvent{Err: fail(op, o.Name, ErrUnspec, errors.New("a negative interval"))})
+			return
+		}
+		w := &peerWatch{
+			asa: a, objective: o, known: make(map[peerKey]Locator),
+			longest: cmp.Or(opt.Interval, defaultWatchInterval), asked: make(chan struct{}, 1),
+		}
+		defer w.end()
+		ctx, stop := context.WithCancel(ctx)
+		defer stop()
+		wake, leave := a.g.locators.watched.add(o.Name)
+		defer leave()
+		for {
+			if err := w.check(op); err != nil {
+				yield(PeerEvent{Err: err})
+				return
+			}
+			changed := a.g.changed.wait()
+			changes := w.changes(a.g.knownLocators(o.Name, a), time.Now())
+			for len(changes) > 0 && len(wake) == 0 {
+				w.apply(changes[0])
+				if !yield(changes[0]) {
+					return
+				}
+				changes = changes[1:]
+			}
+			w.askIfDue(ctx, time.Now())
+			if !w.await(ctx, wake, changed) {
+				return
+			}
+		}
+	}
+}
+
+// peerKey tells peers apart.
+type peerKey struct {
+	ip             netip.Addr
+	fqdn, uri      string
+	protocol, port int
+}
+
+func keyOfPeer(l Locator) peerKey { return peerKey{l.IP, l.FQDN, l.URI, l.Protocol, l.Port} }
+
+// peerWatch is one call of WatchPeers.
+type peerWatch struct {
+	asa       *ASA
+	objective Objective
+	longest   time.Duration // between questions
+
+	known   map[peerKey]Locator
+	asking  bool
+	asked   chan struct{} // has a value when the time for answers is over
+	next    time.Time     // when to ask; zero: at once
+	planned time.Time     // the expiry that next was made for
+	gap     time.Duration // between the last questions without an answer
+}
+
+// check returns why there is nothing to be watched, or nil.
+func (w *peerWatch) check(op string) error {
+	a, name := w.asa, w.objective.Name
+	if err := a.check(); err != nil {
+		return fail(op, name, ErrNoASA, err)
+	}
+	if err := w.objective.check(); err != nil {
+		return wrap(op, name, err)
+	}
+	if err := a.g.mayMulticast(name); err != nil && a.g.cfg.DULL {
+		return fail(op, name, ErrNoSecurity, err)
+	}
+	return nil
+}
+
+// changes returns what leads from the peers known to those of now. What is known
+// of their lifetime is brought up to date.
+func (w *peerWatch) changes(all []Locator, now time.Time) (events []PeerEvent) {
+	current := make(map[peerKey]bool, len(all))
+	addrs := make(map[netip.Addr]bool, len(all))
+	for _, l := range all {
+		current[keyOfPeer(l)] = true
+		addrs[l.IP] = true
+	}
+	for key, l := range w.known {
+		if current[key] {
+			continue
+		}
+		reason := GoneRemoved
+		switch {
+		case !l.Expire.IsZero() && !l.Expire.After(now):
+			reason = GoneExpired
+		case l.IP.IsValid() && addrs[l.IP]:
+			reason = GoneReplaced
+		case w.asa.g.doubts.has(w.objective.Name, netip.AddrPortFrom(l.IP, uint16(l.Port))):
+			reason = GoneUnreachable
+		}
+		events = append(events, PeerEvent{Change: Gone, Peer: l, Reason: reason})
+	}
+	for _, l := range all {
+		was, ok := w.known[keyOfPeer(l)]
+		switch {
+		case !ok:
+			events = append(events, PeerEvent{Change: Added, Peer: l})
+		case was.Diverted != l.Diverted || was.IfIndex != l.IfIndex:
+			events = append(events, PeerEvent{Change: Changed, Peer: l})
+		default:
+			w.known[keyOfPeer(l)] = l
+		}
+	}
+	return events
+}
+
+func (w *peerWatch) apply(e PeerEvent) {
+	if e.Change == Gone {
+		delete(w.known, keyOfPeer(e.Peer))
+		return
+	}
+	w.known[keyOfPeer(e.Peer)] = e.Peer
+}
+
+// askIfDue asks the network in the background when it is time to. If somebody
+// else had the same peers found meanwhile, there is more time.
+func (w *peerWatch) askIfDue(ctx context.Context, now time.Time) {
+	if w.asking || now.Before(w.next) {
+		return
+	}
+	if first := w.firstExpiry(); !first.Equal(w.planned) && !first.IsZero() {
+		w.plan(now)
+		return
+	}
+	w.asking = w.asa.g.spawn(func() {
+		_, _ = w.asa.Discover(ctx, w.objective, 0, DiscoverOptions{Refresh: true}) // what is found is cached
+		w.asked <- struct{}{}
+	})
+}
+
+// firstExpiry returns when the first of the known peers expires, the zero time
+// if none does.
+func (w *peerWatch) firstExpiry() (first time.Time) {
+	for _, l := range w.known {
+		if !l.Expire.IsZero() && (first.IsZero() || l.Expire.Before(first)) {
+			first = l.Expire
+		}
+	}
+	return first
+}
+
+// plan says when to ask next.
+func (w *peerWatch) plan(now time.Time) {
+	w.planned = w.firstExpiry()
+	switch {
+	case len(w.known) == 0:
+		w.gap = min(max(2*w.gap, shortestWatch), w.longest)
+		w.next = now.Add(w.gap - vary(w.gap))
+	case w.planned.IsZero():
+		w.gap, w.next = 0, now.Add(w.longest-vary(w.longest))
+	default:
+		part := w.planned.Sub(now) * 4 / 5
+		w.gap, w.next = 0, now.Add(max(part-vary(part)*2/3, shortestWatch))
+	}
+}
+
+// vary returns a random part of a time, up to a quarter.
+func vary(d time.Duration) time.Duration { return rand.N(max(d/4, 0) + 1) }
+
+// await waits until something may have changed. It returns false if the context
+// has ended.
+func (w *peerWatch) await(ctx context.Context, wake chan struct{}, changed <-chan struct{}) bool {
+	until := w.firstExpiry()
+	if !w.asking && (until.IsZero() || w.next.Before(until)) {
+		until = w.next
+	}
+	var timer <-chan time.Time
+	if !until.IsZero() {
+		t := time.NewTimer(time.Until(until))
+		defer t.Stop()
+		timer = t.C
+	}
+	select {
+	case <-wake:
+	case <-timer:
+	case <-w.asked:
+		w.asking = false
+		w.plan(time.Now())
+	case <-changed:
+		if len(w.known) == 0 { // perhaps there is a link now
+			w.gap, w.next = 0, time.Time{}
+		}
+	case <-w.asa.gone:
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
+}
+
+// end waits for a question that is under way. The context has ended.
+func (w *peerWatch) end() {
+	if w.asking {
+		<-w.asked
+	}
+}
