@@ -73,14 +73,31 @@ func (l Locator) String() string {
 	default:
 		return "no locator"
 	}
-	switch l.Protocol {
-	case 0, TCP:
+	if l.Protocol == 0 || l.Protocol == TCP {
 		return s
-	case UDP:
-		return s + "/udp"
-	default:
-		return s + "/" + strconv.Itoa(l.Protocol)
 	}
+	if name := protocolName(l.Protocol); name != "" {
+		return s + "/" + name
+	}
+	return s + "/" + strconv.Itoa(l.Protocol)
+}
+
+// protocolName returns the name of a protocol, if it has one. Those above 255
+// are the transport identifiers of draft-carpenter-anima-grasp-rendezvous-01.
+func protocolName(protocol int) string {
+	switch protocol {
+	case UDP:
+		return "udp"
+	case 256:
+		return "tls"
+	case 257:
+		return "dtls"
+	case 258:
+		return "quic"
+	case 259:
+		return "http"
+	}
+	return ""
 }
 
 // encode returns the locator as it is sent, no locator if it has no address.

@@ -49,16 +49,17 @@ func parseLocator(s string) (grasp.Locator, error) {
 	return l, nil
 }
 
+// protocols are the names of protocols; those above 255 are the transport
+// identifiers of draft-carpenter-anima-grasp-rendezvous-01.
+var protocols = map[string]int{"tcp": grasp.TCP, "udp": grasp.UDP, "tls": 256, "dtls": 257, "quic": 258, "http": 259}
+
 func parseProtocol(s string) (int, error) {
-	switch s {
-	case "tcp":
-		return grasp.TCP, nil
-	case "udp":
-		return grasp.UDP, nil
+	if n, ok := protocols[s]; ok {
+		return n, nil
 	}
 	n, err := strconv.ParseUint(s, 10, 31)
 	if err != nil {
-		return 0, errors.New("the protocol is neither tcp nor udp nor a number")
+		return 0, errors.New("the protocol is neither tcp, udp, tls, dtls, quic or http, nor a number")
 	}
 	return int(n), nil
 }

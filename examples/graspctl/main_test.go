@@ -141,7 +141,7 @@ COMP_WORDS=(graspctl "$@"); COMP_CWORD=$#; _graspctl; echo "${COMPREPLY[*]}"; co
 func TestLocator(t *testing.T) {
 	lo, err := net.InterfaceByIndex(1)
 	require.NoError(t, err)
-	for _, s := range []string{"[2001:db8::1]:443", "192.0.2.1:53/udp", "example.com:7017", "coap://example.com/x", "[::]:0/41"} {
+	for _, s := range []string{"[2001:db8::1]:443", "192.0.2.1:53/udp", "example.com:7017", "coap://example.com/x", "[::]:0/41", "[2001:db8::1]:4443/quic", "example.com:443/http"} {
 		l, err := parseLocator(s)
 		require.NoError(t, err, s)
 		assert.Equal(t, s, l.String())

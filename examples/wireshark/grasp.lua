@@ -27,7 +27,10 @@ local OPTIONS = {
     [104] = "O_IPv4_LOCATOR", [105] = "O_FQDN_LOCATOR", [106] = "O_URI_LOCATOR",
 }
 local DIVERT, ACCEPT, DECLINE, IPV6, IPV4, FQDN, URI = 100, 101, 102, 103, 104, 105, 106
-local PROTOCOLS = { [6] = "TCP", [17] = "UDP", [41] = "IPv6" }
+-- Those above 255 are of draft-carpenter-anima-grasp-rendezvous-01.
+local PROTOCOLS = {
+    [6] = "TCP", [17] = "UDP", [41] = "IPv6", [256] = "TLS", [257] = "DTLS", [258] = "QUIC", [259] = "HTTP",
+}
 
 -- The fields, by which packets can be filtered.
 local f = {
