@@ -257,7 +257,7 @@ func TestNobodyListensThere(t *testing.T) {
 
 // RFC 8991 section 2.3.4: with a timeout the network is asked although something
 // is cached, and what is cached and lives is among the results.
-func TestR10Refresh(t *testing.T) {
+func TestRefresh(t *testing.T) {
 	bed.In(t, func(b *bed.Bed) {
 		o := bed.Neg("EX1", nil)
 		call := b.Discover(o, time.Second/2, grasp.DiscoverOptions{})

@@ -223,7 +223,7 @@ func setLink(w *words) error {
 	if err != nil {
 		return err
 	}
-	for w.next("up", "down", "mtu", "name", "address", "master", "netns", "multicast", "addrgenmode") {
+	for w.next("up", "down", "mtu", "name", "address", "master", "netns", "multicast", "arp", "addrgenmode") {
 		switch w.word {
 		case "up":
 			err = netlink.LinkSetUp(l)
@@ -243,6 +243,12 @@ func setLink(w *words) error {
 			set := netlink.LinkSetMulticastOn
 			if w.value() == "off" {
 				set = netlink.LinkSetMulticastOff
+			}
+			err = set(l)
+		case "arp":
+			set := netlink.LinkSetARPOn
+			if w.value() == "off" {
+				set = netlink.LinkSetARPOff
 			}
 			err = set(l)
 		case "addrgenmode":
