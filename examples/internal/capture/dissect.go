@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -64,15 +65,16 @@ func (d *Dissector) Segment(p Packet) (Segment, bool) {
 // Unread returns what was not read, the most frequent first. Fragments still count that
 // wait for others.
 func (d *Dissector) Unread() []Unread {
-	all := make([]Unread, 0, len(d.unread)+1)
-	for why, n := range d.unread {
-		all = append(all, Unread{why, n})
+	counts := maps.Clone(d.unread)
+	if n := d.fragments.waiting(); n > 0 {
+		if counts == nil {
+			counts = make(map[string]int)
+		}
+		counts[whyFragments] += n
 	}
-	if n := d.fragments.waiting(); n > 0 && d.unread[whyFragments] == 0 {
-		all = append(all, Unread{whyFragments, n})
-	} else if n > 0 {
-		i := slices.IndexFunc(all, func(u Unread) bool { return u.Why == whyFragments })
-		all[i].Packets += n
+	var all []Unread
+	for why, n := range counts {
+		all = append(all, Unread{why, n})
 	}
 	slices.SortFunc(all, func(a, b Unread) int {
 		return cmp.Or(cmp.Compare(b.Packets, a.Packets), cmp.Compare(a.Why, b.Why))
@@ -99,7 +101,6 @@ type layer func(*dissection, []byte) (layer, []byte)
 type dissection struct {
 	dissector *Dissector
 	time      time.Time
-	cut       bool // it was longer than what was captured
 	segment   Segment
 	found     bool
 	why       string // it is not read; empty: it carries no GRASP

@@ -52,6 +52,13 @@
 // the tags of RFC 9164 and which is else the same. A prefix manager of this package
 // answers to both, and asks by either.
 //
+// # Interfaces
+//
+// A router's prefix manager delegates a prefix of each family to each of its interfaces,
+// and has a [Hook] do there what that means. Since a delegation is a record of the ledger,
+// with the name of the interface, it is the same after a failure. A prefix goes back to the
+// pool only when the hook has taken it off its interface.
+//
 // Peers are told apart by their addresses: there is one prefix manager in a
 // device, as in RFC 8992, and its address and its journal belong together.
 package prefix
