@@ -94,10 +94,14 @@ func ioctlLinks(names []string) ([]netif, error) {
 	}
 	slices.Sort(names)
 	var ifs []netif
+	var refused error
 	for _, name := range slices.Compact(names) {
 		index, err := fd.ask(unix.SIOCGIFINDEX, name)
-		if err != nil {
-			continue // it is gone, or was never there
+		if err != nil { // it is gone, or was never there, or nothing is told at all
+			if err != unix.ENODEV {
+				refused = os.NewSyscallError("ioctl", err)
+			}
+			continue
 		}
 		flags, err := fd.ask(unix.SIOCGIFFLAGS, name)
 		if err != nil {
@@ -113,6 +117,9 @@ func ioctlLinks(names []string) ([]netif, error) {
 		}
 		ifi.portOf = bridgeOf(&ifi)
 		ifs = append(ifs, ifi)
+	}
+	if len(ifs) == 0 && refused != nil {
+		return nil, refused
 	}
 	slices.SortFunc(ifs, func(a, b netif) int { return a.index - b.index })
 	return ifs, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 )
 
@@ -69,6 +70,41 @@ type Layer2 struct {
 	//
 	// It works on Linux and macOS, and is ignored elsewhere.
 	IPv4 bool
+
+	// Addr is the address that is given to others, or a prefix that it is in
+	// (an address alone is a prefix of all its bits). Others of the node are not
+	// given then. While no interface has one, neighbours are given link-local
+	// addresses, and nobody else any; Interfaces of the endpoint says so. Zero
+	// means that the best ones are chosen.
+	Addr netip.Prefix
+
+	// Port is the port of the endpoint, for a firewall that has to know it, and so
+	// that what others know of the node outlives a restart. Open fails if another
+	// endpoint or program has it. 0 means that the system chooses one. It can't be
+	// 7017, which all share.
+	Port uint16
+
+	// Accept holds the prefixes from which peers are taken: streams, and datagrams
+	// of IPv4, from elsewhere are dropped. Those with link-local addresses of IPv6
+	// are taken always, as are those on this node. Empty means that peers are
+	// taken from everywhere, also from beyond the routers.
+	Accept []netip.Prefix
+}
+
+// check refuses settings that make no sense.
+func (l *Layer2) check() error {
+	switch a := l.Addr.Addr(); {
+	case l.Port == Port:
+		return fmt.Errorf("Port %d is that of all", Port)
+	case l.Addr != (netip.Prefix{}) && (!l.Addr.IsValid() || a.IsLoopback() || a.IsMulticast() || a.IsLinkLocalUnicast()):
+		return fmt.Errorf("Addr %v is not one that nodes beyond the link can reach", l.Addr)
+	}
+	for _, p := range l.Accept {
+		if !p.IsValid() {
+			return fmt.Errorf("Accept has %v, which is no prefix", p)
+		}
+	}
+	return nil
 }
 
 // layer2Reason is what Layer2 says of itself.
@@ -99,12 +135,17 @@ func openLayer2(l *Layer2, sys system) (_ *layer2Endpoint, err error) {
 	e := &layer2Endpoint{
 		sys:     sys,
 		names:   slices.Clone(l.Links),
+		pin:     l.Addr,
+		accept:  slices.Clone(l.Accept),
 		changed: make(chan struct{}, 1),
 		wake:    make(chan struct{}, 1),
 		members: make(map[int]*member),
 
 		accepted: make(chan accepted, 1),
 		hearing:  hearing{turn: make(chan struct{}, 1), packets: make(chan *packet)},
+	}
+	if err := l.check(); err != nil {
+		return nil, fmt.Errorf("acp: layer 2: %w", err)
 	}
 	defer func() {
 		if err != nil {
@@ -114,7 +155,7 @@ func openLayer2(l *Layer2, sys system) (_ *layer2Endpoint, err error) {
 	if err = e.openGroups(l.IPv4); err != nil {
 		return nil, fmt.Errorf("acp: layer 2: receive multicast on port %d: %w", Port, explain(err))
 	}
-	if err = e.openPort(); err != nil {
+	if err = e.openPort(l.Port); err != nil {
 		return nil, fmt.Errorf("acp: layer 2: %w", explain(err))
 	}
 	for _, f := range e.families() {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -22,7 +24,9 @@ func (e *layer2Endpoint) Accept() (*Stream, error) {
 		conn, err := e.streams.AcceptTCP()
 		switch {
 		case err == nil:
-			return e.streamOf(conn), nil
+			if s := e.streamOf(conn); e.takes(s) {
+				return s, nil
+			}
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			// What is put there from now on sets it again.
 			_ = e.streams.SetDeadline(time.Time{})
@@ -30,6 +34,23 @@ func (e *layer2Endpoint) Accept() (*Stream, error) {
 			return nil, fmt.Errorf("acp: accept: %w", err)
 		}
 	}
+}
+
+// takes is true if peers are taken from where a stream comes from. Others are
+// dropped.
+func (e *layer2Endpoint) takes(s *Stream) bool {
+	peer := s.Peer.Addr()
+	if isLinkLocal(peer) || e.accepts(peer) || e.state.Load().isHere(peer, 0) {
+		return true
+	}
+	e.drops.Add(1)
+	_ = s.Close()
+	return false
+}
+
+// accepts is true if peers with an address are taken.
+func (e *layer2Endpoint) accepts(peer netip.Addr) bool {
+	return len(e.accept) == 0 || slices.ContainsFunc(e.accept, func(p netip.Prefix) bool { return p.Contains(peer) })
 }
 
 // accepted is what the listener on the shared port hands to Accept.
@@ -69,8 +90,8 @@ func (e *layer2Endpoint) acceptShared(l *net.TCPListener) {
 		conn, err := l.AcceptTCP()
 		if err != nil {
 			a.err = fmt.Errorf("acp: accept on port %d: %w", Port, err)
-		} else {
-			a.stream = e.streamOf(conn)
+		} else if a.stream = e.streamOf(conn); !e.takes(a.stream) {
+			continue
 		}
 		select {
 		case e.accepted <- a:

@@ -99,7 +99,7 @@ func (st *layer2State) addrsFor(l *linkState, old netip.Addr) []netip.Addr {
 		)
 	})
 	var out []netip.Addr
-	if l != nil && !slices.ContainsFunc(all, func(a ownAddr) bool {
+	if l != nil && !(st.pinned && len(all) > 0) && !slices.ContainsFunc(all, func(a ownAddr) bool {
 		return a.place == onLinkAsked && a.spare == 0 && a.Is4() == over4
 	}) {
 		out = append(out, l.Addr)
@@ -115,12 +115,10 @@ func (st *layer2State) addrsFor(l *linkState, old netip.Addr) []netip.Addr {
 	return out
 }
 
-// setOwn notes the addresses of this node. Those of IPv4 count only if it is on.
-func (st *layer2State) setOwn(ifs []netif, old netip.Addr, with4 bool) {
+// setOwn notes the addresses of this node. Those of IPv4 count only if it is on,
+// and with a prefix only those in it are given out.
+func (st *layer2State) setOwn(ifs []netif, old netip.Addr, with4 bool, pin netip.Prefix) {
 	st.own = ownAddrs(ifs, st.byIndex)
-	if !with4 {
-		st.own = slices.DeleteFunc(st.own, func(a ownAddr) bool { return a.Is4() })
-	}
 	st.here = make(map[netip.Addr]bool, len(st.own)+len(st.only4))
 	for _, a := range st.own {
 		st.here[a.Addr] = true
@@ -128,6 +126,10 @@ func (st *layer2State) setOwn(ifs []netif, old netip.Addr, with4 bool) {
 	for _, l := range st.only4 {
 		st.here[l.Addr] = true
 	}
+	st.pinned = pin.IsValid()
+	st.own = slices.DeleteFunc(st.own, func(a ownAddr) bool {
+		return a.Is4() && !with4 || st.pinned && !pin.Contains(a.Addr)
+	})
 	if all := st.addrsFor(nil, old); len(all) > 0 {
 		st.addr = all[0]
 	}

@@ -12,8 +12,10 @@ import (
 
 // layer2Endpoint is what one instance has of a [Layer2] plane.
 type layer2Endpoint struct {
-	sys   system
-	names []string // links to use; empty: all
+	sys    system
+	names  []string       // links to use; empty: all
+	pin    netip.Prefix   // of the addresses to give; zero: any
+	accept []netip.Prefix // of peers; empty: all
 
 	six, four *family          // versions of IP; nil: the system lacks it, or it is off
 	streams   *net.TCPListener // on port
@@ -47,6 +49,7 @@ type layer2State struct {
 	only4   []*linkState   // links that run over IPv4
 	names   map[string]int // of all interfaces
 	own     []ownAddr
+	pinned  bool                // own are in a prefix that the user chose
 	here    map[netip.Addr]bool // own, and those of only4
 	addr    netip.Addr          // the best of own
 	all     []Interface

@@ -220,7 +220,7 @@ func TestLayer2BestAddr(t *testing.T) {
 				{name: "x", up: true, addrs: test.addrs},
 			}
 			st := new(layer2State)
-			st.setOwn(ifs, test.old, test.with4)
+			st.setOwn(ifs, test.old, test.with4, netip.Prefix{})
 			assert.Equal(t, test.want, st.addr)
 		})
 	}

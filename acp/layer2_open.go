@@ -78,9 +78,9 @@ func (e *layer2Endpoint) families() []*family {
 // openPort opens a TCP listener and the senders on one port (RFC 8990 section
 // 2.8.4: the port on which responses are awaited is the one the multicast
 // came from). The system picks a port for TCP, of which more are taken; if UDP
-// cannot have it too, another is tried. Listeners in vain are held until the
+// cannot have it too, another is tried, unless the port is fixed. Listeners in vain are held until the
 // end, or the system would pick the same few ports again.
-func (e *layer2Endpoint) openPort() error {
+func (e *layer2Endpoint) openPort(fixed uint16) error {
 	var vain []*net.TCPListener
 	defer func() {
 		for _, l := range vain {
@@ -88,7 +88,10 @@ func (e *layer2Endpoint) openPort() error {
 		}
 	}()
 	for {
-		tcp, err := e.sys.listenTCP(0)
+		tcp, err := e.sys.listenTCP(fixed)
+		if err != nil && fixed != 0 {
+			return fmt.Errorf("listen for streams on port %d: %w", fixed, err)
+		}
 		if err != nil {
 			return fmt.Errorf("listen for streams, after %d ports that UDP cannot have: %w", len(vain), err)
 		}
@@ -98,7 +101,16 @@ func (e *layer2Endpoint) openPort() error {
 			return nil
 		}
 		vain = append(vain, tcp)
-		if len(vain) == portTries || !isInUse(err) {
+		done := len(vain) == portTries || !isInUse(err) || fixed != 0
+		if done && e.six != nil && e.four != nil && isInUse(err) {
+			e.giveUp(e.four, err) // as where a socket of IPv6 takes the port of IPv4, too
+			if err = e.openSenders(port); err == nil {
+				vain = vain[:len(vain)-1]
+				e.streams, e.port = tcp, port
+				return nil
+			}
+		}
+		if done {
 			return fmt.Errorf("sender on port %d, try %d: %w", port, len(vain), err)
 		}
 	}
@@ -167,6 +179,9 @@ func listenTCP(port uint16) (*net.TCPListener, error) {
 	lc := net.ListenConfig{KeepAlive: noKeepAlive}
 	lc.SetMultipathTCP(false)
 	l, err := lc.Listen(context.Background(), "tcp", ":"+strconv.Itoa(int(port)))
+	if isOption(err) {
+		return plainTCP(port)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +190,11 @@ func listenTCP(port uint16) (*net.TCPListener, error) {
 
 // listenUDP opens the socket that multicasts are sent from.
 func listenUDP(network string, port uint16) (*net.UDPConn, error) {
-	return net.ListenUDP(network, &net.UDPAddr{Port: int(port)})
+	c, err := net.ListenUDP(network, &net.UDPAddr{Port: int(port)})
+	if isOption(err) {
+		return plainUDP(network, port, false)
+	}
+	return c, err
 }
 
 // listenGroup opens the socket that hears multicasts, on a port shared with
@@ -184,6 +203,9 @@ func listenUDP(network string, port uint16) (*net.UDPConn, error) {
 func listenGroup(network string) (*net.UDPConn, error) {
 	lc := net.ListenConfig{Control: controlShared}
 	c, err := lc.ListenPacket(context.Background(), network, ":"+strconv.Itoa(Port))
+	if isOption(err) {
+		return plainUDP(network, Port, true)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -49,7 +49,7 @@ func (e *layer2Endpoint) origin(f *family, src netip.AddrPort, oob []byte) (Orig
 	addr := src.Addr().WithZone("")
 	switch {
 	case f.group.Is4():
-		if addr = addr.Unmap(); !l.reaches(addr) {
+		if addr = addr.Unmap(); !l.reaches(addr) || !e.accepts(addr) && !st.isHere(addr, 0) {
 			return Origin{}, false
 		}
 	case isLinkLocal(addr):

@@ -2,6 +2,7 @@ package acp
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"syscall"
 	"time"
@@ -118,14 +119,13 @@ func (e *layer2Endpoint) refresh() time.Duration {
 	ifs, err := e.sys.interfaces()
 	if err != nil && ifs == nil {
 		st := *old
-		st.amiss = e.amiss(err, old.amiss)
+		st.amiss = e.amiss(old.amiss, err)
 		e.publish(old, &st)
 		return pollIdle
 	}
 	st := &layer2State{
 		byIndex: make(map[int]*linkState),
 		names:   make(map[string]int, len(ifs)),
-		amiss:   e.amiss(err, old.amiss),
 	}
 	seen := make(map[int]bool, len(ifs))
 	next := pollSafe
@@ -165,7 +165,12 @@ func (e *layer2Endpoint) refresh() time.Duration {
 	}
 	slices.SortFunc(st.links, func(a, b Link) int { return a.Index - b.Index })
 	slices.SortStableFunc(st.all, func(a, b Interface) int { return a.Index - b.Index })
-	st.setOwn(ifs, old.addr, e.four != nil)
+	st.setOwn(ifs, old.addr, e.four != nil, e.pin)
+	var unpinned error
+	if st.pinned && len(st.own) == 0 {
+		unpinned = fmt.Errorf("no interface has an address in Addr, which is %v", e.pin)
+	}
+	st.amiss = e.amiss(old.amiss, err, unpinned)
 	e.publish(old, st)
 	e.hearLinks()
 	return next
@@ -180,10 +185,10 @@ func (e *layer2Endpoint) publish(old, st *layer2State) {
 	}
 }
 
-// amiss returns what is wrong with the list of interfaces and with the sockets:
-// the old error if that has not changed.
-func (e *layer2Endpoint) amiss(list, old error) error {
-	err := errors.Join(append([]error{list}, e.refused...)...)
+// amiss returns what is wrong now, and with the sockets: the old error if that
+// has not changed.
+func (e *layer2Endpoint) amiss(old error, now ...error) error {
+	err := errors.Join(append(now, e.refused...)...)
 	if err != nil && old != nil && err.Error() == old.Error() {
 		return old
 	}

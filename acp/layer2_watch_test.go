@@ -275,3 +275,61 @@ func TestLayer2WatchIntervals(t *testing.T) {
 	again, _ := e.follow(ifi, l, now, new(Interface))
 	assert.Same(t, l, again)
 }
+
+// refusing is a socket that joins nothing, or all.
+type refusing struct {
+	err   error
+	joins int
+}
+
+func (r *refusing) JoinGroup(*net.Interface, net.Addr) error {
+	r.joins++
+	return r.err
+}
+
+func (r *refusing) LeaveGroup(*net.Interface, net.Addr) error { return nil }
+
+// TestLayer2JoinRefused: a join that fails is shown with its cause, and tried
+// again after pauses that grow to a minute.
+func TestLayer2JoinRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, socket := newWatched(), &refusing{err: syscall.EPERM}
+		w.six = &family{group: Group6(), receiver: receiver{new(net.UDPConn), socket}}
+		w.ifs = []netif{{index: 1, name: "x", up: true, multicast: true, addrs: []netifAddr{{ip: netip.MustParseAddr("fe80::1")}}}}
+		w.refresh()
+		w.watchIn(t, nil)
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		assert.InDelta(t, 6+9, socket.joins, 2, "after 1, 3, 7, 15, 31 and 63 s, and then each minute")
+		all, err := w.Interfaces()
+		assert.NoError(t, err)
+		assert.Equal(t, []Interface{{Index: 1, Name: "x", State: LinkRefused, Detail: "join ff02::13: operation not permitted"}}, all)
+		socket.err = nil
+		time.Sleep(maxRetry)
+		synctest.Wait()
+		assert.Len(t, w.Links(), 1)
+	})
+}
+
+// TestLayer2JoinIsFull: what a socket may not join, because it has joined as
+// much as it may, another does.
+func TestLayer2JoinIsFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, socket := newWatched(), &refusing{err: syscall.ENOBUFS}
+		w.six = &family{group: Group6(), receiver: receiver{new(net.UDPConn), socket}}
+		w.sys.listenGroup = func(string) (*net.UDPConn, error) { return nil, syscall.EMFILE }
+		w.ifs = []netif{{index: 1, name: "x", up: true, multicast: true, addrs: []netifAddr{{ip: netip.MustParseAddr("fe80::1")}}}}
+		w.refresh()
+		all, _ := w.Interfaces()
+		assert.Equal(t, LinkRefused, all[0].State)
+		assert.Contains(t, all[0].Detail, syscall.ENOBUFS.Error())
+		assert.Contains(t, all[0].Detail, syscall.EMFILE.Error())
+		other := &refusing{}
+		w.six.more = []*receiver{{new(net.UDPConn), other}}
+		w.watchIn(t, nil)
+		time.Sleep(maxRetry)
+		synctest.Wait()
+		assert.Len(t, w.Links(), 1)
+		assert.Equal(t, 1, other.joins)
+	})
+}

@@ -22,13 +22,15 @@ const oobSize = 64
 // them, or both. An option that the system refuses costs that: the port may be
 // taken then.
 func controlShared(network, _ string, c syscall.RawConn) error {
-	return c.Control(func(fd uintptr) {
-		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
-		if reusePort(network) {
-			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
-		}
-		limitGroups(int(fd), network)
-	})
+	return c.Control(func(fd uintptr) { share(int(fd), network) })
+}
+
+func share(fd int, network string) {
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	if reusePort(network) {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	}
+	limitGroups(fd, network)
 }
 
 // packetInfo returns the destination of a datagram and the interface it came
