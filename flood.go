@@ -97,7 +97,7 @@ func (a *ASA) floodOf(op string, t TaggedObjective) (wire.Flooded, error) {
 	var f wire.Flooded
 	var err error
 	if f.Objective, err = o.encode(); err != nil {
-		return wire.Flooded{}, fail(op, o.Name, ErrCBORFail, err)
+		return wire.Flooded{}, wrap(op, o.Name, err)
 	}
 	if t.Source != nil {
 		f.Locator, err = t.Source.encode()
@@ -329,7 +329,7 @@ func (g *Instance) initiator() netip.Addr {
 func (g *Instance) encodeMulticast(m wire.Message) ([]byte, error) {
 	raw, err := m.Append(make([]byte, 0, usualSize))
 	if err != nil {
-		return nil, &withCode{ErrUnspec, err}
+		return nil, &withCode{unsendable(err), err}
 	}
 	if limit := g.ep.MaxMulticast(); len(raw) > limit {
 		return nil, &withCode{ErrTooLong, fmt.Errorf("%v of %d bytes, the limit is %d", m.Type(), len(raw), limit)}

@@ -30,7 +30,7 @@ import (
 
 // rooms are the packages of internal that package grasp and the planes are made of.
 var rooms = strings.Fields(`cache datagram domain framing lazyctx loop negotiation nowait outlet
-	pace race registry search session share wire`)
+	pace race registry search session share value wire`)
 
 // testRooms are the packages that only tests import.
 var testRooms = strings.Fields(`internal/acptest internal/adversary internal/bed internal/conformance

@@ -80,7 +80,7 @@ func (c *outgoing) openSession(ctx context.Context, rapid bool) (*Session, wire.
 	}
 	asked, err := o.encode()
 	if err != nil {
-		return nil, wire.Objective{}, fail(opNegotiate, o.Name, ErrCBORFail, err)
+		return nil, wire.Objective{}, wrap(opNegotiate, o.Name, err)
 	}
 	id := a.g.sessions.Begin()
 	c.op, c.noneFound, c.sockErr = opNegotiate, ErrNoDiscReply, ErrSockErrNegRq

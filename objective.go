@@ -10,9 +10,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/fxamacker/cbor/v2"
-
 	"github.com/go-grasp/grasp/internal/registry"
+	"github.com/go-grasp/grasp/internal/value"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -40,11 +39,15 @@ type Objective struct {
 	// LoopCount limits the relays a discovery or flood passes, and the steps
 	// of a negotiation. Where one of these begins, 0 means 6.
 	LoopCount uint8
-	// Value is any value that CBOR can hold. Received values are of Go's
-	// plain types: nil, bool, int64, float64, string, []byte, []any,
-	// map[any]any, time.Time (tags 0 and 1), *big.Int, [EncodedCBOR] (tag
-	// 24), cbor.Tag (other tags), or cbor.RawMessage for what none of these
-	// can hold, such as a map with an array as key.
+	// Value is any value that CBOR can hold, to no more depth than a message may
+	// have. Calls return [ErrCBORFail] for others: channels, functions, text that
+	// is not UTF-8, values that hold themselves.
+	//
+	// Received values are of Go's plain types: nil, bool, int64, float64, string,
+	// []byte, []any, map[any]any, time.Time (tags 0 and 1), *big.Int,
+	// [EncodedCBOR] (tag 24), cbor.Tag (other tags), or cbor.RawMessage for what
+	// none of these can hold, such as a map with an array as key or a time that is
+	// not a number. What was received can be sent on and means the same.
 	Value any
 }
 
@@ -65,7 +68,7 @@ func (o Objective) Decode(v any) error {
 				raw = inner
 			}
 		}
-		err = decoding.Unmarshal(raw, v)
+		err = codec.Unmarshal(raw, v)
 	}
 	if err != nil {
 		return fail("decode", o.Name, ErrCBORFail, err)
@@ -107,11 +110,11 @@ func (o Objective) flags() wire.Flags {
 // encode returns the objective as it is sent. A missing value is sent as
 // null: some peers cannot do without.
 func (o Objective) encode() (wire.Objective, error) {
-	value, err := encodeValue(o.Value)
+	raw, err := encodeValue(o.Value)
 	if err != nil {
 		return wire.Objective{}, err
 	}
-	return wire.Objective{Name: o.Name, Flags: o.flags(), LoopCount: o.loops(), Value: value}, nil
+	return wire.Objective{Name: o.Name, Flags: o.flags(), LoopCount: o.loops(), Value: raw}, nil
 }
 
 // withoutValue returns the objective as it is sent where no value is meant.
@@ -403,12 +406,14 @@ func (a *ASA) DeregisterObj(o Objective) error {
 // whatever is in it.
 type EncodedCBOR []byte
 
-// Encode returns the encoding of a value, to be sent as Tag 24. The error
-// matches [ErrCBORFail].
+// Encode returns the encoding of a value, to be sent as Tag 24. It must not need
+// more than 64 MiB.
+//
+// Errors: [ErrCBORFail] (see [Objective]), [ErrTooLong].
 func Encode(v any) (EncodedCBOR, error) {
 	raw, err := encodeValue(v)
 	if err != nil {
-		return nil, fail("encode", "", ErrCBORFail, err)
+		return nil, wrap("encode", "", err)
 	}
 	return raw, nil
 }
@@ -418,52 +423,24 @@ var null = []byte{0xf6}
 
 var errNotUTF8 = errors.New("name is not UTF-8")
 
-var encoding, decoding = codecs()
+var codec = value.NewCodec(reflect.TypeFor[EncodedCBOR]())
 
-// codecs returns the modes in which values are encoded and decoded.
-func codecs() (cbor.EncMode, cbor.DecMode) {
-	tags := cbor.NewTagSet()
-	must(tags.Add(
-		cbor.TagOptions{EncTag: cbor.EncTagRequired, DecTag: cbor.DecTagRequired},
-		reflect.TypeFor[EncodedCBOR](), 24))
-	enc, err := cbor.EncOptions{
-		Sort:    cbor.SortCoreDeterministic,
-		Time:    cbor.TimeRFC3339Nano,
-		TimeTag: cbor.EncTagRequired,
-	}.EncModeWithTags(tags)
-	must(err)
-	dec, err := cbor.DecOptions{
-		DupMapKey: cbor.DupMapKeyEnforcedAPF,
-		IntDec:    cbor.IntDecConvertSignedOrBigInt,
-		BigIntDec: cbor.BigIntDecodePointer,
-		// What comes was bounded before: by Limits.
-		MaxNestedLevels:  math.MaxUint16,
-		MaxArrayElements: math.MaxInt32,
-		MaxMapPairs:      math.MaxInt32,
-	}.DecModeWithTags(tags)
-	must(err)
-	return enc, dec
-}
+// maxValue is how many bytes a value may need, whatever message it is for.
+const maxValue = 64 << 20
 
-// must stops a program whose constants contradict each other: no input and no
-// configuration can bring that about.
-func must(err error) {
-	if err != nil {
-		panic(err)
+// encodeValue returns the CBOR encoding of a value. The error has a code:
+// ErrCBORFail, or ErrTooLong.
+func encodeValue(v any) ([]byte, error) { return encodeValueOf(v, maxValue) }
+
+func encodeValueOf(v any, limit int) ([]byte, error) {
+	raw, err := codec.Encode(v, limit)
+	switch {
+	case errors.Is(err, value.ErrTooLong):
+		return nil, &withCode{ErrTooLong, fmt.Errorf("%w: the limit is %d bytes", err, limit)}
+	case err != nil:
+		return nil, &withCode{ErrCBORFail, err}
 	}
-}
-
-// encodeValue returns the CBOR encoding of a value.
-func encodeValue(v any) ([]byte, error) {
-	switch v := v.(type) {
-	case nil:
-		return null, nil
-	case EncodedCBOR:
-		if err := wire.WellFormed(v, wire.Limits{Bytes: math.MaxInt32}); err != nil {
-			return nil, fmt.Errorf("EncodedCBOR: %w", err)
-		}
-	}
-	return encoding.Marshal(v)
+	return raw, nil
 }
 
 // decodeValue returns a received value in Go's plain types, or as it is if
@@ -472,11 +449,7 @@ func decodeValue(raw []byte) any {
 	if raw == nil {
 		return nil
 	}
-	var v any
-	if decoding.Unmarshal(raw, &v) != nil {
-		return cbor.RawMessage(append([]byte(nil), raw...))
-	}
-	return v
+	return codec.Decode(raw)
 }
 
 // milliseconds returns a duration as it is sent: at least 1 ms, at most what

@@ -84,7 +84,7 @@ func TestDecode(t *testing.T) {
 		Amount   int
 	}
 	value := map[string]any{"Currency": "NZD", "Amount": 100}
-	raw, err := encoding.Marshal(value)
+	raw, err := cbor.Marshal(value)
 	require.NoError(t, err)
 	for name, v := range map[string]any{"plain": value, "encoded": EncodedCBOR(raw), "raw": cbor.RawMessage(raw)} {
 		var p params

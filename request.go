@@ -2,6 +2,7 @@ package grasp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -138,14 +139,23 @@ func addressOf(l Locator) netip.AddrPort {
 const usualSize = 128
 
 // encode returns a unicast message as it is sent. The error has a code:
-// ErrTooLong for one longer than Config.MaxMessage, else ErrUnspec.
+// ErrTooLong for one longer than Config.MaxMessage, or that of unsendable.
 func (g *Instance) encode(m wire.Message) ([]byte, error) {
 	raw, err := m.Append(make([]byte, 0, usualSize))
 	if err != nil {
-		return nil, &withCode{ErrUnspec, err}
+		return nil, &withCode{unsendable(err), err}
 	}
 	if len(raw) > g.limits.Bytes {
 		return nil, &withCode{ErrTooLong, fmt.Errorf("%v of %d bytes, the limit is %d", m.Type(), len(raw), g.limits.Bytes)}
 	}
 	return raw, nil
+}
+
+// unsendable returns the code for a message that cannot be encoded: ErrCBORFail
+// for a value that is nested too deep in it, else ErrUnspec.
+func unsendable(err error) ErrorCode {
+	if errors.Is(err, wire.ErrTooDeep) || errors.Is(err, wire.ErrMalformed) {
+		return ErrCBORFail
+	}
+	return ErrUnspec
 }

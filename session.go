@@ -290,7 +290,7 @@ func (s *Session) step(ctx context.Context, o Objective, timeout time.Duration) 
 	}
 	sent, err := o.encode()
 	if err != nil {
-		return nil, Objective{}, s.fail(op, ErrCBORFail, err)
+		return nil, Objective{}, s.fail(op, Code(err), err)
 	}
 	m, err := s.say(op, ErrSockErrNegStep, func(n *negotiation.Session) (negotiation.Sending, error) { return n.Offer(sent) })
 	if err != nil {
@@ -332,7 +332,7 @@ func (s *Session) refused(op string, err error) error {
 	case errors.Is(err, negotiation.ErrTooLong):
 		return s.fail(op, ErrTooLong, err)
 	default:
-		return s.fail(op, ErrUnspec, err)
+		return s.fail(op, unsendable(err), err)
 	}
 }
 
@@ -385,7 +385,7 @@ func (s *Session) SendInvalid(info any) error {
 	}
 	raw, err := encodeValue(info)
 	if err != nil {
-		return s.fail(op, ErrCBORFail, err)
+		return s.fail(op, Code(err), err)
 	}
 	return s.sayLast(op, func(n *negotiation.Session) (negotiation.Sending, error) { return n.Refuse(raw) })
 }

@@ -173,7 +173,7 @@ func (a *ASA) ListenSynchronize(o Objective) error {
 	}
 	w, err := o.encode()
 	if err != nil {
-		return fail(op, o.Name, ErrCBORFail, err)
+		return wrap(op, o.Name, err)
 	}
 	if _, err := a.g.encode(&wire.Synch{SessionID: math.MaxUint32, Objective: w}); err != nil {
 		return wrap(op, o.Name, err)

@@ -3,7 +3,6 @@ package grasp
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"time"
 )
@@ -19,12 +18,9 @@ func (s *Session) Send(v any) error {
 	if err := s.check(op); err != nil {
 		return err
 	}
-	raw, err := encodeValue(v)
+	raw, err := encodeValueOf(v, s.g.cfg.MaxTransfer)
 	if err != nil {
-		return s.fail(op, ErrCBORFail, err)
-	}
-	if len(raw) > s.g.cfg.MaxTransfer {
-		return s.fail(op, ErrTooLong, fmt.Errorf("%d bytes", len(raw)))
+		return s.fail(op, Code(err), err)
 	}
 	if err := s.stream.send(raw, DefaultTimeout); err != nil {
 		code := ErrSockErr
