@@ -9,6 +9,8 @@ package main
 
 import (
 	"context"
+	"flag"
+	"strings"
 
 	"github.com/go-grasp/grasp/examples/internal/brski"
 	"github.com/go-grasp/grasp/examples/internal/cli"
@@ -17,11 +19,18 @@ import (
 func main() { command().Main() }
 
 func command() cli.Command {
+	var x brski.Pledge
 	return cli.Command{
 		Name: "pledge",
 		About: "Pledge is a new device that looks for a BRSKI proxy on its links, AN_Proxy of RFC 8995,\n" +
 			"and pretends to contact it. " + brski.Only,
 		Counts: "contacts",
+		Flags: func(f *flag.FlagSet) {
+			f.Func("variations", "what of BRSKI it can do, `name[,name]`, of which the empty name is "+brski.VariationESTTLS+"; none: anything", func(s string) error {
+				x.Variations = strings.Split(s, ",")
+				return brski.CheckVariations(x.Variations)
+			})
+		},
 		Run: func(ctx context.Context, p *cli.Program) error {
 			g, err := p.NewDULL(p.RealLinks(), brski.ObjectiveProxy, brski.ObjectivePrototype)
 			if err != nil {
@@ -29,7 +38,7 @@ func command() cli.Command {
 			}
 			defer g.Close()
 			p.AwaitLink(ctx, g)
-			return brski.Pledge{}.Run(ctx, p, g)
+			return x.Run(ctx, p, g)
 		},
 	}
 }

@@ -56,7 +56,7 @@ func command() cli.Command {
 			case len(pledges) > 0 && len(o.Links) == 0:
 				return errors.New("-pledges needs -link: the secure instance must not speak to pledges")
 			}
-			return errors.Join(brski.CheckPort(x.Port), brski.CheckEvery(x.Every))
+			return errors.Join(brski.CheckPorts(x.Port), brski.CheckEvery(x.Every))
 		},
 		Run: func(ctx context.Context, p *cli.Program) error {
 			secure, err := p.OnLinks(ctx, grasp.Config{})

@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"strings"
 	"time"
 
 	"github.com/go-grasp/grasp"
@@ -31,12 +32,25 @@ func command() cli.Command {
 			"of RFC 8995, for proxies to hear. " + brski.Only,
 		Flags: func(f *flag.FlagSet) {
 			f.IntVar(&r.Port, "port", 8443, "the TCP `port` of the registrar")
+			f.Func("variations", "what of BRSKI it does over TCP, `name[,name]`; none: "+brski.VariationESTTLS, func(s string) error {
+				r.Variations = strings.Split(s, ",")
+				return brski.CheckVariations(r.Variations)
+			})
+			f.IntVar(&r.UDP, "udp", 0, "the UDP `port` for constrained BRSKI; 0: none")
+			f.IntVar(&r.Stateless, "stateless", 0, "the UDP `port` for stateless proxies; 0: none")
 			f.IntVar(&r.Loops, "loops", 255, "the loop count `N`; the Python proxy heeds 1 only")
 			f.DurationVar(&r.Every, "every", time.Minute, "flood after this `time` again; a flood lives three times as long")
 		},
 		Check: func(cli.Options) error {
 			if r.Loops < 1 || r.Loops > 255 {
 				return errors.New("-loops must be from 1 to 255")
+			}
+			for _, port := range []int{r.UDP, r.Stateless} {
+				if port != 0 {
+					if err := brski.CheckPort(port); err != nil {
+						return err
+					}
+				}
 			}
 			return errors.Join(brski.CheckPort(r.Port), brski.CheckEvery(r.Every))
 		},

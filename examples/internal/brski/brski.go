@@ -20,6 +20,9 @@ import (
 const (
 	ObjectiveProxy     = "AN_Proxy"
 	ObjectiveRegistrar = "AN_join_registrar"
+	// ObjectiveStateless is a registrar's for stateless join proxies, of
+	// draft-ietf-anima-brski-discovery-09 section 3.5.2.2.
+	ObjectiveStateless = "AN_join_registrar_rjp"
 	// ObjectivePrototype is how the Python prototype spells AN_Proxy.
 	ObjectivePrototype = "AN_proxy"
 )
@@ -32,6 +35,46 @@ const lifetimes = 3
 
 // lookAgain is how often the flood cache is looked at.
 const lookAgain = time.Second
+
+// The variations of BRSKI are what a registrar, or a proxy for one, can do: the
+// values of its objective. Those that share a place are flooded in one message, for
+// the next one replaces them (draft-ietf-anima-brski-discovery-09 section 3.5.2.2).
+const (
+	// VariationESTTLS is RFC 8995's value for EST over TLS, for which the draft
+	// has the empty string.
+	VariationESTTLS = "EST-TLS"
+	// VariationRRM is the value of constrained BRSKI, over UDP.
+	VariationRRM = "rrm"
+)
+
+// variationOf returns the variation of a registrar or proxy, with one name for
+// what has two.
+func variationOf(f grasp.TaggedObjective) string {
+	v, _ := f.Objective.Value.(string)
+	if v == VariationESTTLS {
+		return ""
+	}
+	return v
+}
+
+// CheckVariations refuses variations that do not fit one message.
+func CheckVariations(all []string) error {
+	if len(all) > maxVariations {
+		return fmt.Errorf("-variations: %d are more than %d", len(all), maxVariations)
+	}
+	for _, v := range all {
+		if len(v) > maxVariation {
+			return fmt.Errorf("-variations: %q is longer than %d bytes", v, maxVariation)
+		}
+	}
+	return nil
+}
+
+// The draft has proxies limit what they map to 10 registrars for a variation.
+const (
+	maxVariations = 10
+	maxVariation  = 32 // bytes
+)
 
 // Event is what the programs tell.
 type Event struct {
@@ -85,6 +128,14 @@ func CheckEvery(every time.Duration) error {
 		return errors.New("-every must be from 1s to 1h")
 	}
 	return nil
+}
+
+// CheckPorts refuses what is no port, or has too few after it for the variations.
+func CheckPorts(port int) error {
+	if port > 65535-maxVariations {
+		return fmt.Errorf("-port must be %d at most, for the variations have the ports after it", 65535-maxVariations)
+	}
+	return CheckPort(port)
 }
 
 // CheckPort refuses what is no port.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -124,7 +125,9 @@ func (b *bench) proxy(x Proxy) *buffer {
 	})
 }
 
-func (b *bench) pledge(args ...string) *buffer {
+func (b *bench) pledge(args ...string) *buffer { return b.pledgeThat(Pledge{}, args...) }
+
+func (b *bench) pledgeThat(x Pledge, args ...string) *buffer {
 	node := b.n.NewNode("pledge", b.links[0])
 	return b.run(args, func(ctx context.Context, p *cli.Program) error {
 		g, err := p.NewDULL(node, ObjectiveProxy, ObjectivePrototype)
@@ -132,7 +135,7 @@ func (b *bench) pledge(args ...string) *buffer {
 			return err
 		}
 		defer g.Close()
-		return Pledge{}.Run(ctx, p, g)
+		return x.Run(ctx, p, g)
 	})
 }
 
@@ -236,6 +239,57 @@ func TestRegistrarGoesAndComes(t *testing.T) {
 	})
 }
 
+// A registrar with several variations at one place, and others over UDP, as in figure 4
+// of draft-ietf-anima-brski-discovery-09: the proxy has a place for each, and a
+// pledge finds the one it can do.
+func TestVariations(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		pledge := b.pledgeThat(Pledge{Variations: []string{"prm"}}, "-n", "5", "-wait", "10s")
+		proxy := b.proxy(Proxy{Objective: ObjectiveProxy, Port: 5553, Every: time.Minute})
+		time.Sleep(time.Second)
+		b.registrar(Registrar{
+			Port: 4443, Variations: []string{"", "prm", "not-known-yet"}, UDP: 4684, Stateless: 4686, Loops: 255, Every: time.Minute,
+		}, "registrar")
+		time.Sleep(2*time.Minute + 30*time.Second)
+		found := make(map[string]bool)
+		flooded := make(map[string]bool)
+		for _, e := range proxy.events(t) {
+			switch e.Event {
+			case "found":
+				at := netip.MustParseAddrPort(strings.TrimSuffix(e.Locator, "/udp"))
+				found[fmt.Sprint(e.Objective, " ", e.Method, " ", at.Port(), " ", e.Value)] = true
+			case "flooded":
+				flooded[fmt.Sprint(e.Locator, " ", e.Value)] = true
+			}
+		}
+		assert.Equal(t, map[string]bool{
+			"AN_join_registrar TCP 4443 ": true, "AN_join_registrar TCP 4443 prm": true,
+			"AN_join_registrar TCP 4443 not-known-yet": true,
+			"AN_join_registrar UDP 4684 rrm":           true, "AN_join_registrar_rjp UDP 4686 rrm": true,
+		}, found)
+		assert.Equal(t, map[string]bool{
+			"[::]:5553 ": true, "[::]:5554 not-known-yet": true, "[::]:5555 prm": true, "[::]:5553/udp rrm": true,
+		}, flooded)
+		chosen := 0
+		for _, e := range pledge.events(t) {
+			assert.Equal(t, "prm", e.Value)
+			assert.EqualValues(t, 5555, netip.MustParseAddrPort(e.Locator).Port())
+			if e.Event == "chosen" {
+				chosen++
+			}
+		}
+		assert.Equal(t, 5, chosen)
+		b.end()
+	})
+}
+
+func TestCheckVariations(t *testing.T) {
+	assert.NoError(t, CheckVariations([]string{"", "prm"}))
+	assert.Error(t, CheckVariations(make([]string, maxVariations+1)))
+	assert.Error(t, CheckVariations([]string{strings.Repeat("x", maxVariation+1)}))
+}
+
 func TestChecks(t *testing.T) {
 	assert.NoError(t, CheckEvery(time.Minute))
 	assert.Error(t, CheckEvery(time.Millisecond))
@@ -243,4 +297,7 @@ func TestChecks(t *testing.T) {
 	assert.NoError(t, CheckPort(65535))
 	assert.Error(t, CheckPort(0))
 	assert.Error(t, CheckPort(65536))
+	assert.NoError(t, CheckPorts(11800))
+	assert.Error(t, CheckPorts(65530))
+	assert.Error(t, CheckPorts(0))
 }

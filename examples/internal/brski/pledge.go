@@ -11,13 +11,21 @@ import (
 )
 
 // Pledge looks for proxies, and pretends to contact one after the other.
-type Pledge struct{}
+type Pledge struct {
+	// Variations are those of BRSKI that it can do; none: it takes any.
+	Variations []string
+}
+
+// can says whether the pledge can do what a proxy is there for.
+func (x Pledge) can(f grasp.TaggedObjective) bool {
+	return len(x.Variations) == 0 || slices.Contains(x.Variations, variationOf(f))
+}
 
 // failing is how many contacts there are for one that fails.
 const failing = 4
 
 // Run goes on until the context ends, or until it has chosen -n proxies.
-func (Pledge) Run(ctx context.Context, p *cli.Program, g *grasp.Instance) error {
+func (x Pledge) Run(ctx context.Context, p *cli.Program, g *grasp.Instance) error {
 	a, err := g.RegisterASA("Pledge")
 	if err != nil {
 		return err
@@ -28,20 +36,21 @@ func (Pledge) Run(ctx context.Context, p *cli.Program, g *grasp.Instance) error 
 	a.Tprint("Looking for a proxy")
 	var known []string
 	for chosen := 0; p.N == 0 || chosen < p.N; {
-		proxies, err := allProxies(a)
+		proxies, err := floods(a, ObjectiveProxy, ObjectivePrototype)
 		if err != nil {
 			return err
 		}
+		proxies = slices.DeleteFunc(proxies, func(f grasp.TaggedObjective) bool { return !x.can(f) })
 		for _, f := range proxies {
 			e := eventOf("found", f)
-			if slices.Contains(known, e.Locator) {
+			if slices.Contains(known, place(f)) {
 				continue
 			}
-			if err := tell.tell(e, "Found", e.Objective, "at", e.Locator, "by", e.Method); err != nil {
+			if err := tell.tell(e, "Found", e.Objective, "at", e.Locator, "by", e.Method, e.Value); err != nil {
 				return err
 			}
 		}
-		known = locators(proxies)
+		known = places(proxies)
 		pause := lookAgain
 		if len(proxies) > 0 {
 			chosen++
@@ -57,19 +66,6 @@ func (Pledge) Run(ctx context.Context, p *cli.Program, g *grasp.Instance) error 
 		}
 	}
 	return nil
-}
-
-// allProxies returns those that are flooded, whatever the spelling.
-func allProxies(a *grasp.ASA) ([]grasp.TaggedObjective, error) {
-	var all []grasp.TaggedObjective
-	for _, name := range []string{ObjectiveProxy, ObjectivePrototype} {
-		some, err := floods(a, name)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, some...)
-	}
-	return all, nil
 }
 
 // contact pretends to contact a proxy. One that cannot be reached is forgotten, until

@@ -1,6 +1,7 @@
 package brski
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"slices"
@@ -13,7 +14,7 @@ import (
 // Proxy hears of registrars and floods to pledges that there is a proxy.
 type Proxy struct {
 	Objective string // under which pledges find it
-	Port      int    // on which it would serve them
+	Port      int    // on which it would serve them; further variations have the ports after it
 	Every     time.Duration
 }
 
@@ -44,11 +45,11 @@ func (x Proxy) Run(ctx context.Context, p *cli.Program, secure *grasp.Instance, 
 	var known []string // registrars
 	var flooded time.Time
 	for first := true; ; first = false {
-		registrars, err := floods(hearing, ObjectiveRegistrar)
+		registrars, err := floods(hearing, ObjectiveRegistrar, ObjectiveStateless)
 		if err != nil {
 			return err
 		}
-		now := locators(registrars)
+		now := places(registrars)
 		if news := !slices.Equal(now, known); news || first || time.Since(flooded) >= x.Every {
 			if news || first {
 				err = tellRegistrars(tell, registrars)
@@ -69,17 +70,29 @@ func (x Proxy) Run(ctx context.Context, p *cli.Program, secure *grasp.Instance, 
 	}
 }
 
-// floods returns the flooded values of an objective that say where somebody is.
-func floods(a *grasp.ASA, name string) ([]grasp.TaggedObjective, error) {
-	all, err := a.GetFlood(grasp.Objective{Name: name, Synch: true})
-	return slices.DeleteFunc(all, func(f grasp.TaggedObjective) bool { return !usable(f) }), err
+// floods returns the flooded values of objectives that say where somebody is.
+func floods(a *grasp.ASA, names ...string) ([]grasp.TaggedObjective, error) {
+	var all []grasp.TaggedObjective
+	for _, name := range names {
+		some, err := a.GetFlood(grasp.Objective{Name: name, Synch: true})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+	}
+	return slices.DeleteFunc(all, func(f grasp.TaggedObjective) bool { return !usable(f) }), nil
 }
 
-// locators returns where they are, in order.
-func locators(all []grasp.TaggedObjective) []string {
+// place is where somebody is, and what he can do there.
+func place(f grasp.TaggedObjective) string {
+	return f.Objective.Name + " " + f.Source.String() + " " + variationOf(f)
+}
+
+// places returns those of all, in order.
+func places(all []grasp.TaggedObjective) []string {
 	var out []string
 	for _, f := range all {
-		out = append(out, f.Source.String())
+		out = append(out, place(f))
 	}
 	slices.Sort(out)
 	return out
@@ -98,26 +111,47 @@ func tellRegistrars(tell teller, registrars []grasp.TaggedObjective) error {
 	return tell.tell(Event{Event: "none", Objective: ObjectiveRegistrar}, "No registrar has flooded yet; they do it about once a minute")
 }
 
-// flood tells the pledges on each link of the proxy, by its address there, for
-// each transport that a registrar has.
-func (x Proxy) flood(tell teller, speaking []*grasp.ASA, o grasp.Objective, registrars []grasp.TaggedObjective) error {
-	var done []int
+// service is what a proxy passes on to registrars.
+type service struct {
+	protocol  int
+	variation string
+}
+
+// services returns what registrars can do, whoever of them, whether this program knows
+// it or not: a proxy need not. A registrar for stateless proxies looks like
+// any other to a pledge.
+func services(registrars []grasp.TaggedObjective) []service {
+	var out []service
 	for _, r := range registrars {
-		protocol := r.Source.Protocol
-		if slices.Contains(done, protocol) || protocol != grasp.TCP && protocol != grasp.UDP {
-			continue
+		s := service{r.Source.Protocol, variationOf(r)}
+		if (s.protocol == grasp.TCP || s.protocol == grasp.UDP) && len(s.variation) <= maxVariation && !slices.Contains(out, s) {
+			out = append(out, s)
 		}
-		done = append(done, protocol)
+	}
+	slices.SortFunc(out, func(a, b service) int {
+		return cmp.Or(cmp.Compare(a.protocol, b.protocol), cmp.Compare(a.variation, b.variation))
+	})
+	return out[:min(len(out), maxVariations)]
+}
+
+// flood tells the pledges on each link of the proxy, by its address there, for
+// each transport and variation that a registrar has. Each has a port of its own, so
+// that the proxy knows what a pledge wants.
+func (x Proxy) flood(tell teller, speaking []*grasp.ASA, o grasp.Objective, registrars []grasp.TaggedObjective) error {
+	ports := make(map[int]int)
+	for _, s := range services(registrars) {
+		o.Value = s.variation
 		f := grasp.TaggedObjective{Objective: o, Source: &grasp.Locator{
-			IP: netip.IPv6Unspecified(), Protocol: protocol, Port: x.Port,
+			IP: netip.IPv6Unspecified(), Protocol: s.protocol, Port: x.Port + ports[s.protocol],
 		}}
+		ports[s.protocol]++
 		for _, a := range speaking {
 			if err := a.Flood(lifetimes*x.Every, f); err != nil {
 				return err
 			}
 		}
 		e := eventOf("flooded", f)
-		if err := tell.tell(e, "Flooding", o.Name, "to pledges, port", x.Port, e.Method); err != nil {
+		if err := tell.tell(e, "Flooding", o.Name, "to pledges, port", f.Source.Port, e.Method, e.Value); err != nil {
 			return err
 		}
 	}

@@ -11,13 +11,38 @@ import (
 
 // Registrar floods that there is a registrar.
 type Registrar struct {
-	Port  int           // of its TCP
-	Loops int           // the loop count of its floods
-	Every time.Duration // the time between them
+	Port       int           // of its TCP
+	Variations []string      // that it can do there; none: EST-TLS
+	UDP        int           // the port of constrained BRSKI over UDP; 0: none
+	Stateless  int           // that for stateless proxies; 0: none
+	Loops      int           // the loop count of its floods
+	Every      time.Duration // the time between them
 }
 
-// valueESTTLS is the value for a registrar that speaks EST over TLS.
-const valueESTTLS = "EST-TLS"
+// flooded returns what is flooded in each message, of a registrar at an address.
+func (r Registrar) flooded(at netip.Addr) []grasp.TaggedObjective {
+	var out []grasp.TaggedObjective
+	add := func(name, variation string, protocol, port int) {
+		out = append(out, grasp.TaggedObjective{
+			Objective: grasp.Objective{Name: name, Synch: true, LoopCount: uint8(r.Loops), Value: variation},
+			Source:    &grasp.Locator{IP: at, Protocol: protocol, Port: port},
+		})
+	}
+	variations := r.Variations
+	if len(variations) == 0 {
+		variations = []string{VariationESTTLS}
+	}
+	for _, v := range variations {
+		add(ObjectiveRegistrar, v, grasp.TCP, r.Port)
+	}
+	if r.UDP != 0 {
+		add(ObjectiveRegistrar, VariationRRM, grasp.UDP, r.UDP)
+	}
+	if r.Stateless != 0 {
+		add(ObjectiveStateless, VariationRRM, grasp.UDP, r.Stateless)
+	}
+	return out
+}
 
 // Run floods until the context ends.
 func (r Registrar) Run(ctx context.Context, p *cli.Program, g *grasp.Instance) error {
@@ -26,25 +51,31 @@ func (r Registrar) Run(ctx context.Context, p *cli.Program, g *grasp.Instance) e
 		return err
 	}
 	defer a.Deregister()
-	o := grasp.Objective{Name: ObjectiveRegistrar, Synch: true, LoopCount: uint8(r.Loops), Value: valueESTTLS}
-	if err := a.RegisterObj(o, grasp.RegisterOptions{}); err != nil {
-		return err
+	names := []string{ObjectiveRegistrar}
+	if r.Stateless != 0 {
+		names = append(names, ObjectiveStateless)
+	}
+	for _, name := range names {
+		if err := a.RegisterObj(grasp.Objective{Name: name, Synch: true}, grasp.RegisterOptions{}); err != nil {
+			return err
+		}
 	}
 	every := time.NewTicker(r.Every)
 	defer every.Stop()
 	for {
-		source := grasp.NewLocator(netip.AddrPortFrom(netip.IPv6Unspecified(), uint16(r.Port)))
-		if addr := g.Snapshot().Address; addr.IsValid() {
-			source.IP = addr
-		} else {
+		at := g.Snapshot().Address
+		if !at.IsValid() {
+			at = netip.IPv6Unspecified()
 			a.Tprint("There is no address for nodes beyond the link: only neighbours will hear")
 		}
-		f := grasp.TaggedObjective{Objective: o, Source: &source}
-		if err := a.Flood(lifetimes*r.Every, f); err != nil {
+		all := r.flooded(at)
+		if err := a.Flood(lifetimes*r.Every, all...); err != nil {
 			return err
 		}
-		if err := (teller{p, a}).tell(eventOf("flooded", f), "Flooding", o.Name, valueESTTLS, "at", source); err != nil {
-			return err
+		for _, f := range all {
+			if err := (teller{p, a}).tell(eventOf("flooded", f), "Flooding", f.Objective.Name, f.Objective.Value, "at", f.Source); err != nil {
+				return err
+			}
 		}
 		select {
 		case <-ctx.Done():
