@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/longtest"
 	"github.com/go-grasp/grasp/internal/netbed"
 )
 
@@ -58,7 +59,7 @@ func TestTrap03SameIndexAndAddress(t *testing.T) {
 			batch(t, create...)
 			defer netbed.Delete(t, "va0")
 			e := join(t, test.near)
-			for range 5 {
+			for range longtest.Scaled(5) {
 				before := must(t, e, "va0")
 				batch(t, append([]string{"link del va0"}, create...)...)
 				start := time.Now()
@@ -163,7 +164,7 @@ func TestLayer2Flapping(t *testing.T) {
 	busy()() // what comes but once
 	leaked := leaks(t)
 	stop := busy()
-	for i := range 100 {
+	for i := range longtest.Scaled(100) {
 		for down, other := range map[string]string{"va0": "vb0", "vb1": "va0"} {
 			netbed.Down(t, down)
 			if i%3 == 0 { // sometimes it is noticed in between, sometimes not

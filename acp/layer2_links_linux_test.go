@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/longtest"
 	"github.com/go-grasp/grasp/internal/netbed"
 )
 
@@ -341,7 +342,7 @@ func TestTrap14LinksComeAndGo(t *testing.T) {
 	flap()
 	look = func() { acp.Poke(alone) } // so as not to wait a second each time
 	leaked := leaks(t)
-	for range 48 {
+	for range longtest.Scaled(48) {
 		flap()
 	}
 	assert.False(t, leaked(patience))
@@ -351,7 +352,7 @@ func TestTrap14LinksComeAndGo(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 2, strings.Count(string(groups), "ff020000000000000000000000000013"), "%s", groups)
 
-	for i := range 30 {
+	for i := range longtest.Scaled(30) {
 		e, err := on().Open()
 		require.NoError(t, err)
 		go func() { _ = e.Send(1, nil) }()

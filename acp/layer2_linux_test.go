@@ -17,6 +17,7 @@ import (
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/acp/quads"
+	"github.com/go-grasp/grasp/internal/longtest"
 	"github.com/go-grasp/grasp/internal/netbed"
 )
 
@@ -105,8 +106,8 @@ func TestLayer2Conformance(t *testing.T) {
 	netbed.VethPair(t, "va0", "va1")
 	t.Run("OneLinkEach", func(t *testing.T) { testPlane(t, on("va0"), on("va1")) })
 	t.Run("AllLinks", func(t *testing.T) { testPlane(t, on(), on()) })
-	t.Run("WithoutEvents", func(t *testing.T) { testPlane(t, acp.WithoutEvents(*on("va0")), on("va1")) })
-	t.Run("Insecure", func(t *testing.T) { testPlane(t, memory.Insecure{Plane: on("va0")}, on("va1")) })
+	t.Run("WithoutEvents", func(t *testing.T) { longtest.Need(t); testPlane(t, acp.WithoutEvents(*on("va0")), on("va1")) })
+	t.Run("Insecure", func(t *testing.T) { longtest.Need(t); testPlane(t, memory.Insecure{Plane: on("va0")}, on("va1")) })
 	t.Run("QUADS", func(t *testing.T) { testPlane(t, onQUADS(on("va0")), onQUADS(on("va1"))) })
 }
 

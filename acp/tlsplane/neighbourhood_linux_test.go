@@ -22,6 +22,7 @@ import (
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/acp/tlsplane"
 	"github.com/go-grasp/grasp/internal/domain"
+	"github.com/go-grasp/grasp/internal/longtest"
 	"github.com/go-grasp/grasp/internal/netbed"
 )
 
@@ -174,6 +175,7 @@ func large(c *x509.Certificate) {
 // An outsider forges announcements. A member that joins is a neighbour soon, and
 // so it is after a flap; no call fails; and what the members need is bounded.
 func TestForgedAnnouncementsOnRealLinks(t *testing.T) {
+	longtest.Need(t)
 	if !netbed.Enter(t) {
 		return
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/go-grasp/grasp/internal/longtest"
 	"github.com/go-grasp/grasp/internal/netbed"
 )
 
@@ -32,6 +33,7 @@ func measured(t *testing.T, ctx context.Context, args string) (r result) {
 
 // Both ends of a link, with each verb: all that is asked for is done, once.
 func TestEachVerb(t *testing.T) {
+	longtest.Need(t)
 	if !netbed.Enter(t) {
 		return
 	}

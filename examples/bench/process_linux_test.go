@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/go-grasp/grasp/internal/longtest"
 	"github.com/go-grasp/grasp/internal/netbed"
 )
 
@@ -63,6 +64,7 @@ func benchIn(t *testing.T, node *netbed.Node, exe string, verb ...string) func()
 // Ten thousand negotiations are open at the same time, with real connections.
 // There is a file descriptor for each.
 func TestOpenNegotiationsMemory(t *testing.T) {
+	longtest.Need(t)
 	exe := build(t)
 	if !netbed.Enter(t) {
 		return

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/go-grasp/grasp/internal/longtest"
 	"github.com/go-grasp/grasp/internal/netbed"
 	"github.com/go-grasp/grasp/internal/output"
 )
@@ -25,11 +26,13 @@ func TestGrayAndBriggsAcrossARelay(t *testing.T) {
 
 // The same, in a domain that has a password.
 func TestGrayAndBriggsAcrossARelayOfQUADS(t *testing.T) {
+	longtest.Need(t)
 	acrossARelay(t, func(string) []string { return []string{"-plane", "quads"} })
 }
 
 // The same over TLS, with certificates that examples/domain makes.
 func TestGrayAndBriggsAcrossARelayOverTLS(t *testing.T) {
+	longtest.Need(t)
 	dir := filepath.Join(t.TempDir(), "domain")
 	out, err := exec.Command("go", "run", "../domain", "-dir", dir, "-members", "gray,gdaemon,briggs").CombinedOutput()
 	require.NoError(t, err, string(out))

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/go-grasp/grasp/internal/longtest"
 	"github.com/go-grasp/grasp/internal/netbed"
 )
 
@@ -41,6 +42,7 @@ func compiled(t *testing.T, source string, flags ...string) string {
 // A C program that uses every call, from many threads, under the sanitizers of
 // addresses, leaks and undefined behaviour.
 func TestFromC(t *testing.T) {
+	longtest.Need(t)
 	if !netbed.Enter(t) {
 		return
 	}

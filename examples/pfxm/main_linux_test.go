@@ -18,6 +18,7 @@ import (
 	"github.com/go-grasp/grasp/examples/internal/prefix"
 	"github.com/go-grasp/grasp/examples/internal/prefixpool"
 	"github.com/go-grasp/grasp/internal/graspybed"
+	"github.com/go-grasp/grasp/internal/longtest"
 	"github.com/go-grasp/grasp/internal/netbed"
 )
 
@@ -54,6 +55,7 @@ func agreed(p *clitest.Process, f prefixpool.Family) (n int) {
 // An origin and others, each a process on a host of its own, which are killed
 // and started again: nothing is lost, and nothing in two pools.
 func TestProcessesDie(t *testing.T) {
+	longtest.Need(t)
 	if !netbed.Enter(t) {
 		return
 	}

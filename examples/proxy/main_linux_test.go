@@ -21,6 +21,7 @@ import (
 	"github.com/go-grasp/grasp/examples/internal/capture"
 	"github.com/go-grasp/grasp/examples/internal/capture/capturetest"
 	"github.com/go-grasp/grasp/internal/graspybed"
+	"github.com/go-grasp/grasp/internal/longtest"
 	"github.com/go-grasp/grasp/internal/netbed"
 	"github.com/go-grasp/grasp/internal/wire"
 )
@@ -107,6 +108,7 @@ func messages(t *testing.T, f *capturetest.File) (all []wire.Message, from []net
 // link there is nothing but the proxy's floods, though the secure network floods
 // and discovers all the time.
 func TestPledgeProxyRelayRegistrar(t *testing.T) {
+	longtest.Need(t)
 	if !netbed.Enter(t) {
 		return
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/internal/bed"
+	"github.com/go-grasp/grasp/internal/longtest"
 	"github.com/go-grasp/grasp/internal/netbed"
 )
 
@@ -244,6 +245,7 @@ const memoryBound = 256 << 20
 // negotiations go on: none of them fails, memory stays below the bound, and
 // what was sent is received or dropped for the reasons that fit.
 func TestHostilePeerReal(t *testing.T) {
+	longtest.Need(t)
 	if !netbed.Enter(t) {
 		return
 	}
@@ -259,10 +261,7 @@ func TestHostilePeerReal(t *testing.T) {
 	peer := b.atServer()
 	_, stop := b.start("attacks", b.server, b.client)
 	memory := watchMemory()
-	length := 25 * time.Second
-	if testing.Short() {
-		length = 12 * time.Second // of which idle connections last ten
-	}
+	const length = 25 * time.Second // of which idle connections last ten
 	ends := time.Now().Add(length)
 	var negotiations atomic.Int64
 	var honest sync.WaitGroup
@@ -390,6 +389,7 @@ func cpuTime(t testing.TB) time.Duration {
 
 // Connections that say nothing, ten thousand of them, have no negotiation fail.
 func TestTenThousandIdleConnections(t *testing.T) {
+	longtest.Need(t)
 	if !netbed.Enter(t) {
 		return
 	}

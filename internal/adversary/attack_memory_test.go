@@ -16,6 +16,7 @@ import (
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/internal/bed"
+	"github.com/go-grasp/grasp/internal/longtest"
 )
 
 // siege is two instances on a link with a hostile node, in memory.
@@ -165,7 +166,7 @@ func TestHostilePeerAllAtOnce(t *testing.T) {
 		before := s.settled(t)
 		at := bed.At(s.server.Instance())
 		rounds := 3
-		if testing.Short() {
+		if !longtest.On() {
 			rounds = 1
 		}
 		var attacking sync.WaitGroup

@@ -14,6 +14,7 @@ import (
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/internal/bed"
+	"github.com/go-grasp/grasp/internal/longtest"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -300,7 +301,7 @@ func TestHostileManyLocators(t *testing.T) {
 // messages, as multicasts and on connections.
 func TestHostileDamage(t *testing.T) {
 	rounds := 3000
-	if testing.Short() {
+	if !longtest.On() {
 		rounds = 300
 	}
 	bed.In(t, func(b *bed.Bed) {

@@ -16,6 +16,7 @@ import (
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/acp/memory"
+	"github.com/go-grasp/grasp/internal/longtest"
 	"github.com/go-grasp/grasp/internal/netbed"
 )
 
@@ -30,7 +31,7 @@ const (
 
 // Scaled is less with -short.
 func Scaled(n int) int {
-	if testing.Short() {
+	if !longtest.On() {
 		return max(n/10, 2*StressListeners)
 	}
 	return n

@@ -18,6 +18,7 @@ import (
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/internal/bed"
+	"github.com/go-grasp/grasp/internal/longtest"
 	"github.com/go-grasp/grasp/internal/netbed"
 )
 
@@ -261,7 +262,7 @@ func TestCloseAndPeers(t *testing.T) {
 // Close at any moment, while everything goes on at once.
 func TestCloseAtAnyMoment(t *testing.T) {
 	rounds := 60
-	if testing.Short() {
+	if !longtest.On() {
 		rounds = 10
 	}
 	for i := range rounds {

@@ -230,6 +230,7 @@ func TestDAD(t *testing.T) {
 
 func TestHelperHear(t *testing.T) {
 	helper(t, "hear")
+	LinkLocal(t, "to-n1")
 	r, err := net.ListenMulticastUDP("udp6", nil, &net.UDPAddr{IP: net.ParseIP("ff02::1"), Port: 9000})
 	if err != nil {
 		t.Fatal(err)

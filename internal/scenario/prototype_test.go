@@ -80,7 +80,7 @@ func (s *scenario) discover(asa1 *grasp.ASA) *grasp.ASA {
 	require.NoError(s, boot.RegisterObj(scenarioBoot, grasp.RegisterOptions{Discoverable: true}))
 	before := s.middle.Snapshot().Relayed["M_DISCOVERY"]
 	for i, asa := range []*grasp.ASA{asa1, bed.NewASA(s, s.middle, "seeker of Boot"), bed.NewASA(s, s.right, "seeker of Boot")} {
-		found, err := asa.Discover(s.Context(), scenarioBoot, 10*s.moment, grasp.DiscoverOptions{First: true})
+		found, err := asa.Discover(s.Context(), scenarioBoot, 60*s.moment, grasp.DiscoverOptions{First: true})
 		require.NoError(s, err)
 		require.NotEmpty(s, found, "seeker %d", i)
 		require.Equal(s, s.left.Snapshot().Address, found[0].IP)
@@ -151,7 +151,7 @@ func (s *scenario) synchronize(boot *grasp.ASA) {
 	_, err := reader.Synchronize(s.Context(), scenarioEX1, nil, s.moment)
 	bed.IsCode(s, err, grasp.ErrNotFloodDisc)
 
-	got, err := reader.Synchronize(s.Context(), scenarioBoot, nil, 10*s.moment)
+	got, err := reader.Synchronize(s.Context(), scenarioBoot, nil, 60*s.moment)
 	require.NoError(s, err)
 	require.Equal(s, []any{int64(1), "two", int64(3)}, got.Value)
 	require.EqualValues(s, 1, s.right.Snapshot().Sent["M_REQ_SYN"])
@@ -196,7 +196,7 @@ func (s *scenario) haggle() {
 	var found []grasp.Locator
 	netbed.Eventually(s, 10*time.Second, "Neg1 is found", func() bool {
 		var err error
-		found, err = neg2.Discover(ctx, scenarioEX2, 10*s.moment, grasp.DiscoverOptions{First: true})
+		found, err = neg2.Discover(ctx, scenarioEX2, 60*s.moment, grasp.DiscoverOptions{First: true})
 		return err != nil || len(found) > 0
 	})
 	require.NotEmpty(s, found)
@@ -261,14 +261,14 @@ func (s *scenario) sell(session *grasp.Session, asked grasp.Objective) bargain {
 	for _, offer := range []int64{reserves / 2, reserves * 3 / 4} {
 		if offer > reserves/2 {
 			// It takes longer than Neg2 waits for an answer.
-			if err := session.NegotiateWait(100 * s.moment); err != nil {
+			if err := session.NegotiateWait(1000 * s.moment); err != nil {
 				s.Errorf("Neg1: wait: %v", err)
 			}
-			thinking := time.NewTimer(2 * s.moment)
+			thinking := time.NewTimer(5 * s.moment)
 			<-thinking.C
 		}
 		asked.Value = moneyOf(currency, offer)
-		next, reply, err := session.NegotiateStep(s.Context(), asked, 100*s.moment)
+		next, reply, err := session.NegotiateStep(s.Context(), asked, 1000*s.moment)
 		var declined *grasp.DeclinedError
 		switch {
 		case errors.As(err, &declined):
@@ -293,7 +293,7 @@ func (s *scenario) buy(asa *grasp.ASA, peer *grasp.Locator, b bargain) bargain {
 	got := bargain{currency: b.currency, want: b.want}
 	o := scenarioEX2
 	o.Value = moneyOf(b.currency, b.want)
-	session, offer, err := asa.ReqNegotiate(s.Context(), o, peer, s.moment)
+	session, offer, err := asa.ReqNegotiate(s.Context(), o, peer, 60*s.moment)
 	for _, percent := range []int64{75, 60} {
 		if err != nil || session == nil {
 			break
@@ -311,7 +311,7 @@ func (s *scenario) buy(asa *grasp.ASA, peer *grasp.Locator, b bargain) bargain {
 			return got
 		}
 		offer.Value = moneyOf(b.currency, content)
-		session, offer, err = session.NegotiateStep(s.Context(), offer, s.moment)
+		session, offer, err = session.NegotiateStep(s.Context(), offer, 4*s.moment)
 	}
 	var declined *grasp.DeclinedError
 	switch {

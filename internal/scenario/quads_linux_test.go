@@ -3,10 +3,12 @@ package scenario
 import (
 	"testing"
 
+	"github.com/go-grasp/grasp/internal/longtest"
 	"github.com/go-grasp/grasp/internal/netbed"
 )
 
 func TestQUADSScenarioOnRealLinks(t *testing.T) {
+	longtest.Need(t)
 	t.Parallel() // most of it is waiting
 	if !netbed.Enter(t) {
 		return

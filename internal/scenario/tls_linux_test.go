@@ -13,10 +13,12 @@ import (
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/internal/bed"
+	"github.com/go-grasp/grasp/internal/longtest"
 	"github.com/go-grasp/grasp/internal/netbed"
 )
 
 func TestScenarioOverTLSOnRealLinks(t *testing.T) {
+	longtest.Need(t)
 	t.Parallel() // most of it is waiting
 	if !netbed.Enter(t) {
 		return

@@ -13,6 +13,7 @@ import (
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/internal/graspybed"
+	"github.com/go-grasp/grasp/internal/longtest"
 	"github.com/go-grasp/grasp/internal/netbed"
 	"github.com/go-grasp/grasp/internal/topology"
 )
@@ -22,6 +23,9 @@ import (
 func TestTopologiesInNamespaces(t *testing.T) {
 	for _, top := range topologies {
 		t.Run(top.Name, func(t *testing.T) {
+			if top.Name != "Branches" {
+				longtest.Need(t) // the others cross in memory
+			}
 			t.Parallel() // most of it is waiting
 			if !netbed.Enter(t) {
 				return
@@ -48,7 +52,7 @@ func TestFlappingInNamespaces(t *testing.T) {
 		return
 	}
 	flaps := flapCount
-	if testing.Short() {
+	if !longtest.On() {
 		flaps /= 5
 	}
 	b := topology.Namespaces(t, topology.Chain(3), grasp.Config{})

@@ -13,11 +13,13 @@ import (
 
 	"github.com/go-grasp/grasp/examples/internal/conform"
 	"github.com/go-grasp/grasp/internal/graspybed"
+	"github.com/go-grasp/grasp/internal/longtest"
 	"github.com/go-grasp/grasp/internal/netbed"
 )
 
 // Our own engine passes what is judged without long waiting.
 func TestOurs(t *testing.T) {
+	longtest.Need(t)
 	t.Parallel() // they wait more than they work
 	if !netbed.Enter(t) {
 		return

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/examples/internal/conform"
+	"github.com/go-grasp/grasp/internal/longtest"
 	"github.com/go-grasp/grasp/internal/netbed"
 	"github.com/go-grasp/grasp/internal/wrongpeer"
 )
@@ -275,6 +276,7 @@ func (r trial) judge(t *testing.T) *conform.Report {
 
 // A right peer passes all checks.
 func TestRightPeer(t *testing.T) {
+	longtest.Need(t)
 	t.Parallel() // they wait more than they work
 	if !netbed.Enter(t) {
 		return
@@ -307,6 +309,7 @@ func TestRightPeer(t *testing.T) {
 
 // Each check fails against a peer that is wrong in the way that it is for.
 func TestEachCheckCanFail(t *testing.T) {
+	longtest.Need(t)
 	t.Parallel()
 	if !netbed.Enter(t) {
 		return

@@ -19,6 +19,7 @@ import (
 	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/examples/internal/cli"
 	"github.com/go-grasp/grasp/examples/internal/prefixpool"
+	"github.com/go-grasp/grasp/internal/longtest"
 )
 
 // auditor sees every record that becomes durable, of all devices and in order,
@@ -277,7 +278,7 @@ func (d *device) work(ctx context.Context, m *Manager) {
 func TestDevicesDie(t *testing.T) {
 	const devices = 8
 	enough := 10_000
-	if testing.Short() {
+	if !longtest.On() {
 		enough = 1_000
 	}
 	synctest.Test(t, func(t *testing.T) {
