@@ -73,8 +73,13 @@ func (m *Manager) attach(ctx context.Context) error {
 		}
 	}
 	all = append(m.strangers(all), all...)
+	var claimsNext time.Time
 	for {
-		settled := true
+		settled := len(m.ledger.Claims()) == 0
+		if !settled && !time.Now().Before(claimsNext) {
+			settled = m.settleClaims(ctx)
+			claimsNext = time.Now().Add(retry)
+		}
 		for _, a := range all {
 			done, err := m.settleOne(ctx, a)
 			if err != nil {

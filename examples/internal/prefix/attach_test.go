@@ -151,3 +151,24 @@ func TestAttachAfterTrials(t *testing.T) {
 		assert.Equal(t, []netip.Prefix{pfx("2001:db8:0:1::/64")}, ledger.Holdings().Free)
 	})
 }
+
+// What a peer may have given before a failure is settled, although no interface needs it.
+func TestAttachSettlesClaims(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLAN(t)
+		origin := l.manager("origin", newOrigin(t, nil), Settings{})
+		stop := origin.serve(t)
+		j := &memoryJournal{}
+		ledger := j.load(t)
+		require.NoError(t, ledger.Own(pfx("fd00:1::/64")))
+		_, err := ledger.Delegate(6, 64, "lan0")
+		require.NoError(t, err)
+		claimed := pfx("2001:db8::/48")
+		require.NoError(t, ledger.Claim(claimed, address(origin.asa.Instance().Snapshot().Address)))
+		var h hooked
+		l.attached(t, j.load(t), &h, Settings{Interfaces: []string{"lan0"}, Length6: 64})
+		assert.Equal(t, []string{"add lan0 fd00:1::/64: lan0=fd00:1::/64"}, h.lines)
+		assert.Empty(t, j.load(t).Claims(), "the origin never gave it")
+		stop()
+	})
+}

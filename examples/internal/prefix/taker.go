@@ -73,12 +73,11 @@ func remember(in map[netip.AddrPort]bool, l grasp.Locator, what bool) {
 // First it settles what earlier negotiations left open. It blocks until one
 // peer has answered, for some seconds at most, or until the context ends.
 func (m *Manager) Obtain(ctx context.Context, f prefixpool.Family, length, max int) (netip.Prefix, error) {
-	select {
-	case m.taker.busy <- struct{}{}:
-		defer func() { <-m.taker.busy }()
-	case <-ctx.Done():
-		return netip.Prefix{}, context.Cause(ctx)
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return netip.Prefix{}, err
 	}
+	defer leave()
 	if err := m.settle(ctx); err != nil {
 		return netip.Prefix{}, err
 	}
@@ -99,6 +98,33 @@ func (m *Manager) Obtain(ctx context.Context, f prefixpool.Family, length, max i
 	}
 	m.taker.good = &peer
 	return p, nil
+}
+
+// enter waits until no other goroutine negotiates, and returns what lets the next one.
+func (m *Manager) enter(ctx context.Context) (leave func(), err error) {
+	select {
+	case m.taker.busy <- struct{}{}:
+		return func() { <-m.taker.busy }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// settleClaims settles what earlier negotiations left open, as far as it can now, and
+// returns true if nothing is left.
+func (m *Manager) settleClaims(ctx context.Context) bool {
+	if len(m.ledger.Claims()) == 0 {
+		return true
+	}
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return false
+	}
+	defer leave()
+	if err := m.settle(ctx); err != nil {
+		m.asa.Tprint("What peers may have given is not settled:", grasp.Code(err))
+	}
+	return len(m.ledger.Claims()) == 0
 }
 
 // forget has another peer asked the next time. If it failed, what discovery
