@@ -77,7 +77,7 @@ func ip(args []string) (string, error) {
 		return "", flushAddrs(family, w)
 	case "addr show", "address show":
 		return showAddrs(family, w)
-	case "route add", "route replace":
+	case "route add", "route replace", "route del":
 		return "", setRoute(verb, w)
 	case "route show":
 		return showRoutes(family, w)
@@ -377,11 +377,14 @@ var addrFlags = []struct {
 	name string
 }{{unix.IFA_F_TENTATIVE, "tentative"}, {unix.IFA_F_DADFAILED, "dadfailed"}, {unix.IFA_F_DEPRECATED, "deprecated"}}
 
-// setRoute is: [local] PREFIX or default [via ADDRESS] dev NAME.
+// setRoute is: [local or multicast] PREFIX or default [via ADDRESS] dev NAME.
 func setRoute(verb string, w *words) error {
 	r := &netlink.Route{}
-	if w.next("local") {
+	if w.next("local", "multicast") {
 		r.Type, r.Table, r.Scope = unix.RTN_LOCAL, unix.RT_TABLE_LOCAL, netlink.SCOPE_HOST
+		if w.word == "multicast" {
+			r.Type, r.Scope = unix.RTN_MULTICAST, netlink.SCOPE_UNIVERSE
+		}
 	}
 	if !w.next("default") {
 		r.Dst = w.prefix()
@@ -410,8 +413,11 @@ func setRoute(verb string, w *words) error {
 			return err
 		}
 	}
-	if verb == "replace" {
+	switch verb {
+	case "replace":
 		return netlink.RouteReplace(r)
+	case "del":
+		return netlink.RouteDel(r)
 	}
 	return netlink.RouteAdd(r)
 }

@@ -101,13 +101,13 @@ func TestNoRoute(t *testing.T) {
 	n, far := topology.Start(t, a, on()), topology.Start(t, b, on())
 	usesAll(t, 1, n, far)
 	far.Provide("provided", 7)
-	a.IP(t, "-6", "route", "del", "multicast", "ff00::/8", "dev", "eth0", "table", "local")
+	a.IP(t, "-6", "route", "del", "multicast", "ff00::/8", "dev", "eth0")
 	flood := n.Call(topology.Request{Op: topology.OpFlood, Objective: "flooded", TTL: time.Hour})
 	found := n.Call(topology.Request{Op: topology.OpDiscover, Objective: "provided"})
 	for _, out := range []topology.Reply{flood, found} {
 		assert.Equal(t, grasp.ErrSockErr, out.Code)
 		assert.Contains(t, out.Err, "network is unreachable")
 	}
-	a.IP(t, "-6", "route", "add", "multicast", "ff00::/8", "dev", "eth0", "table", "local")
+	a.IP(t, "-6", "route", "add", "multicast", "ff00::/8", "dev", "eth0")
 	within(t, "it is found again", func() bool { return len(n.Discover("provided")) > 0 })
 }
