@@ -175,12 +175,13 @@ const (
 	choiceNone    choice = iota
 	choiceFailed         // another node has it
 	choiceAwaited        // duplicate address detection goes on
+	choiceLast           // deprecated or temporary
 	choiceSecond
 	choiceFirst
 )
 
 // usable is true if the link can be used with an address.
-func (c choice) usable() bool { return c >= choiceSecond }
+func (c choice) usable() bool { return c >= choiceLast }
 
 // rate says how good an address is on an interface. Only a loopback has ::1 or
 // 127.0.0.1. An IPv4 address that the node chose for itself yields to one that
@@ -201,6 +202,8 @@ func (f *family) rate(ifi *netif, a netifAddr) choice {
 		return choiceFailed
 	case a.flags&addrTentative != 0:
 		return choiceAwaited
+	case a.flags&(addrDeprecated|addrTemporary) != 0:
+		return choiceLast
 	case a.ip.Is6() && a.ip.IsLoopback(), a.ip.Is4() && a.ip.IsLinkLocalUnicast():
 		return choiceSecond
 	}

@@ -230,3 +230,26 @@ func TestLayer2Interfaces(t *testing.T) {
 	netbed.IP(t, "link", "add", "none", "type", "veth", "peer", "name", "nonex")
 	shows(named, "none", acp.LinkDown)
 }
+
+// TestLayer2DeprecatedLinkLocal: a link's address that is deprecated gives way
+// to one that is not (N12).
+func TestLayer2DeprecatedLinkLocal(t *testing.T) {
+	if !netbed.Enter(t) {
+		return
+	}
+	netbed.VethPair(t, "va0", "va1")
+	e := open(t, on("va0"))
+	use(t, e, "va0")
+	before := must(t, e, "va0").Addr
+	netbed.IP(t, "addr", "replace", before.WithZone("").String()+"/64", "dev", "va0", "nodad", "preferred_lft", "0")
+	netbed.AddAddr(t, "va0", "fe80::1/64")
+	netbed.Eventually(t, patience, "the preferred address is the link's", func() bool {
+		l, ok := link(e, "va0")
+		return ok && l.Addr.WithZone("") == netip.MustParseAddr("fe80::1")
+	})
+	netbed.IP(t, "addr", "del", "fe80::1/64", "dev", "va0")
+	netbed.Eventually(t, patience, "a deprecated one is better than none", func() bool {
+		l, ok := link(e, "va0")
+		return ok && l.Addr == before
+	})
+}
