@@ -51,6 +51,9 @@ func (g *Instance) handleDatagram(raw []byte, from acp.Origin) {
 	case datagram.Ignore:
 		return
 	case datagram.Drop:
+		if v.Refusal == datagram.LinkLocalSource {
+			g.trace(Received, v.Message, raw, from.Addr, from.Link) // it is well-formed, and allowed here
+		}
 		g.dropDatagram(v, raw, from)
 		return
 	}

@@ -270,7 +270,7 @@ func parseAddr(h *unix.IfAddrmsg, attrs []byte) netifAddr {
 	if local.IsValid() {
 		a.ip = local
 	}
-	if address.Is4() {
+	if address.IsValid() && !isLinkLocal(address) {
 		a.onLink, _ = address.Prefix(int(h.Prefixlen))
 	}
 	return a

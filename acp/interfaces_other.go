@@ -33,7 +33,7 @@ func interfaces([]string) ([]netif, error) {
 				continue
 			}
 			a := netifAddr{ip: ip.Unmap()}
-			if a.ip.Is4() {
+			if !isLinkLocal(a.ip) {
 				bits, _ := n.Mask.Size()
 				a.onLink, _ = a.ip.Prefix(bits)
 			}

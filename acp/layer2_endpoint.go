@@ -62,7 +62,7 @@ type linkState struct {
 	zone     string // Index in decimal
 	loopback bool
 	family   *family
-	onLink   []netip.Prefix // where IPv4 neighbours have their addresses
+	onLink   []netip.Prefix // where neighbours have their addresses, besides link-local ones of IPv6
 	oob      []byte         // control message that picks this link and its address
 }
 

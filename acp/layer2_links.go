@@ -27,7 +27,8 @@ type netif struct {
 type netifAddr struct {
 	ip    netip.Addr
 	flags addrFlags
-	// onLink is the network that an IPv4 address makes neighbours.
+	// onLink is the network that the address makes neighbours; not set if it is
+	// link-local of IPv6.
 	onLink netip.Prefix
 	// stamp is when the address was given to the interface, in a unit of the
 	// system's; 0 if it does not tell. A longer lifetime does not change it.
@@ -223,12 +224,14 @@ func (e *layer2Endpoint) linkOn(f *family, ifi *netif, addr netifAddr, old *link
 	if isLinkLocal(addr.ip) {
 		l.Addr = addr.ip.WithZone(l.zone)
 	}
-	if addr.ip.Is4() {
-		for _, a := range ifi.addrs {
-			if a.ip.Is4() {
-				// A network of two has only the other end in its prefix.
-				l.onLink = append(l.onLink, a.onLink, netip.PrefixFrom(a.ip, a.ip.BitLen()))
-			}
+	for _, a := range ifi.addrs {
+		switch {
+		case a.ip.Is4() != addr.ip.Is4() || !a.onLink.IsValid():
+		case a.ip.Is4():
+			// A network of two has only the other end in its prefix.
+			l.onLink = append(l.onLink, a.onLink, netip.PrefixFrom(a.ip, a.ip.BitLen()))
+		default:
+			l.onLink = append(l.onLink, a.onLink)
 		}
 	}
 	if old != nil && old.Link == l.Link && slices.Equal(old.onLink, l.onLink) {

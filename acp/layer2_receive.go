@@ -55,6 +55,8 @@ func (e *layer2Endpoint) origin(f *family, src netip.AddrPort, oob []byte) (Orig
 	case isLinkLocal(addr):
 		addr = addr.WithZone(l.zone)
 	case l.loopback && addr == netip.IPv6Loopback():
+	case dst != f.group && l.reaches(addr) && !st.here[addr]:
+		// RFC 8990 section 2.8.4: M_DISCOVERY may be unicast, by a neighbour.
 	default:
 		return Origin{}, false
 	}
@@ -71,7 +73,7 @@ func (l *linkState) owns(dst netip.Addr) bool {
 	return dst.IsValid() && !dst.IsMulticast()
 }
 
-// reaches is true if an IPv4 address is on the link.
+// reaches is true if an address that is not link-local is on the link.
 func (l *linkState) reaches(addr netip.Addr) bool {
 	for _, p := range l.onLink {
 		if p.Contains(addr) {

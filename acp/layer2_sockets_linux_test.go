@@ -222,6 +222,51 @@ func TestTrap06UnicastIsMarked(t *testing.T) {
 	assert.Equal(t, uint64(40), acp.Drops(m.Endpoint))
 }
 
+// TestD21UnicastFromTheLink: what is sent to this node alone is heard from any
+// address that is on the link (RFC 8990 section 2.8.4), and from no other.
+func TestD21UnicastFromTheLink(t *testing.T) {
+	if !netbed.Enter(t) {
+		return
+	}
+	netbed.VethPair(t, "va0", "va1")
+	netbed.AddAddr(t, "va1", "fd00::1/64")
+	far := netbed.NewNode(t, "far")
+	far.MoveLink(t, "va0")
+	far.AddAddr(t, "va0", "fd00::2/64")
+	far.AddAddr(t, "va0", "fd01::2/64")
+	m := join(t, on("va1"))
+	va1 := must(t, m, "va1")
+	var port uint16
+	far.Do(t, func() {
+		send := func(source, msg string, to netip.Addr) {
+			t.Helper()
+			netbed.Eventually(t, patience, "the address can be used", func() bool {
+				s, err := net.ListenUDP("udp6", net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(source), 0)))
+				if err != nil {
+					return false
+				}
+				defer s.Close()
+				port = portOf(s)
+				_, err = s.WriteToUDPAddrPort([]byte(msg), netip.AddrPortFrom(to.WithZone("va0"), acp.Port))
+				return err == nil
+			})
+		}
+		send("fd01::2", "from beyond", va1.Addr)
+		send("fd00::2", "multicast", acp.Group6()) // its source has to be link-local
+		send("fd00::2", "unicast", va1.Addr)
+	})
+	select {
+	case r := <-m.Heard:
+		assert.Equal(t, "unicast", r.Msg)
+		assert.Equal(t, acp.Origin{
+			Link: va1.Index, Addr: netip.AddrPortFrom(netip.MustParseAddr("fd00::2"), port), Unicast: true,
+		}, r.From)
+	case <-time.After(patience):
+		require.Fail(t, "nothing heard")
+	}
+	assert.Equal(t, uint64(2), acp.Drops(m.Endpoint))
+}
+
 // zone is the zone of addresses on a link.
 func zone(l acp.Link) string { return strconv.Itoa(l.Index) }
 
