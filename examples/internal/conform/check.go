@@ -31,6 +31,7 @@ const (
 	slow                          // it waits in real time
 	late                          // it may hurt the target: those that cannot go before it
 	dull                          // the target is a DULL instance
+	bare                          // no protected group, which may well shun a peer that sends what is no CBOR
 )
 
 // Check is one thing that the RFC demands.

@@ -86,7 +86,7 @@ var generalChecks = []Check{
 		}
 		t.discards(wrong...)
 	}},
-	{"C-11", "general/truncated", "2.2", Text, "Datagrams that end too early are discarded, and the target works on.", 0, func(t *trial) {
+	{"C-11", "general/truncated", "2.2", Text, "Datagrams that end too early are discarded, and the target works on.", bare, func(t *trial) {
 		b := discovery(t.sid(), t.ula(), t.known())
 		a := t.asker(0)
 		for n := 0; n < len(b); n += 3 {
@@ -95,7 +95,7 @@ var generalChecks = []Check{
 		t.silence(a, "a truncated discovery")
 		t.works()
 	}},
-	{"C-11", "general/no-array", "2.2", Text, "Datagrams that are no array that begins with a message type are discarded, and the target works on.", 0, func(t *trial) {
+	{"C-11", "general/no-array", "2.2", Text, "Datagrams that are no array that begins with a message type are discarded, and the target works on.", bare, func(t *trial) {
 		a := t.asker(0)
 		for _, b := range [][]byte{{0x00}, {0x01}, {0x80}, {0xa0}, {0x81, 0xf6}, {0x81, 0x20}, {0x63, 'a', 'b', 'c'}, {0xff}, {0x1c}, {0x9f}, {0xf7}, {0xfb}} {
 			t.multicast(a, b)
@@ -128,13 +128,13 @@ var generalChecks = []Check{
 		}
 		t.works()
 	}},
-	{"C-11", "general/rubbish-unicast", "2.2", Text, "A connection on which no CBOR comes is ended, and the target works on.", negotiator | late, func(t *trial) {
+	{"C-11", "general/rubbish-unicast", "2.2", Text, "A connection on which no CBOR comes is ended, and the target works on.", negotiator | late | bare, func(t *trial) {
 		d := t.connect(t.cfg.Negotiate)
 		d.write(bytes.Repeat([]byte{0xff, 0x1c}, 8))
 		d.ends("after what is no CBOR")
 		t.works()
 	}},
-	{"O-10", "general/name-utf8", "2.10.1", Text, "A discovery is discarded if the name in it is no UTF-8.", 0, func(t *trial) {
+	{"O-10", "general/name-utf8", "2.10.1", Text, "A discovery is discarded if the name in it is no UTF-8.", bare, func(t *trial) {
 		o := t.known()
 		o[0] = o[0].(string) + "\xff"
 		t.discards(discovery(t.sid(), t.ula(), o))

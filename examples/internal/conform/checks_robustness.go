@@ -43,7 +43,7 @@ var robustnessChecks = []Check{
 		t.negotiates(m)
 		d.decline(t)
 	}},
-	{"N-17", "robustness/half-sent", "2.5.5", Text, "A request of which the end does not come does not keep others waiting.", synchronizer | late, func(t *trial) {
+	{"N-17", "robustness/half-sent", "2.5.5", Text, "A request of which the end does not come does not keep others waiting.", synchronizer | late | bare, func(t *trial) {
 		for range 5 {
 			t.connect(t.cfg.Synch).writePart(encode(list{mReqSyn, t.sid(), t.wanted()}), 0.8)
 		}
@@ -84,7 +84,7 @@ var robustnessChecks = []Check{
 		}
 		t.works()
 	}},
-	{"C-11", "robustness/rubbish", "2.2", Text, "A flood of rubbish does no harm.", alone | late, func(t *trial) {
+	{"C-11", "robustness/rubbish", "2.2", Text, "A flood of rubbish does no harm.", alone | late | bare, func(t *trial) {
 		a := t.asker(0)
 		r := rand.New(rand.NewPCG(1, 2)) // the same each time
 		good := discovery(t.sid(), t.ula(), t.known())
@@ -100,7 +100,7 @@ var robustnessChecks = []Check{
 		}
 		t.works()
 	}},
-	{"C-11", "robustness/rubbish-unicast", "2.2", Text, "Rubbish over connections does no harm.", negotiator | alone | late, func(t *trial) {
+	{"C-11", "robustness/rubbish-unicast", "2.2", Text, "Rubbish over connections does no harm.", negotiator | alone | late | bare, func(t *trial) {
 		r := rand.New(rand.NewPCG(3, 4))
 		good := encode(list{mReqNeg, t.sid(), t.request(6)})
 		for range 40 {

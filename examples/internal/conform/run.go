@@ -22,6 +22,8 @@ func (j *Judge) unfit(c *Check) string {
 		return "needs the name of an objective that the target negotiates"
 	case n&synchronizer != 0 && j.cfg.Synch == "":
 		return "needs the name of an objective that the target synchronizes"
+	case n&bare != 0 && j.cover != nil:
+		return "not in a protected group, which may shun a peer that sends what is no CBOR"
 	case c.Slow() && !j.cfg.Slow:
 		return "slow, and slow checks were not asked for"
 	}
