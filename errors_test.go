@@ -151,7 +151,8 @@ func TestErrorIsTimeout(t *testing.T) {
 		var n net.Error
 		require.ErrorAs(t, err, &n)
 		require.Equal(t, c.want, n.Timeout(), "%v", err)
-		require.Equal(t, c.want, n.Temporary(), "%v", err) //nolint:staticcheck // deprecated, but there
+		//lint:ignore SA1019 it is deprecated, and a part of net.Error
+		require.Equal(t, c.want, n.Temporary(), "%v", err)
 		require.Equal(t, c.cause == context.DeadlineExceeded, errors.Is(err, context.DeadlineExceeded))
 	}
 }

@@ -11,12 +11,8 @@ type (
 const patience = acptest.Patience
 
 var (
-	accept                = acptest.Accept
 	hear                  = acptest.Hear
-	item                  = acptest.Item
 	join                  = acptest.Join
-	nonce                 = acptest.Nonce
-	open                  = acptest.Open
 	planeTests            = acptest.Tests
 	receive               = acptest.Receive
 	say                   = acptest.Say

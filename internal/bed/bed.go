@@ -370,9 +370,6 @@ func (p Packet) ID(t testing.TB) uint32 {
 	return uint32(p.Items(t)[1].(uint64))
 }
 
-// peerA is an address of nobody.
-var peerA = netip.MustParseAddr("fd00::a")
-
 // Hex writes a byte string as diagnostic notation does.
 func Hex(b []byte) string { return fmt.Sprintf("h'%x'", b) }
 
