@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
-	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
@@ -129,13 +128,27 @@ func (d *decoder) dumps(all [][]byte) error {
 	})
 }
 
-// dumpLine is a line of a dump: an offset, and bytes.
-var dumpLine = regexp.MustCompile(`^\s*(?:0[xX])?([0-9a-fA-F]{4,8}):?(?:\s+(.*))?$`)
-
-// row is such a line.
+// row is a line of a dump: an offset, and what comes after it.
 type row struct {
 	at   int
 	text string
+}
+
+// parseRow reads a row, whose offset has 4 to 8 digits. It is false for any other line.
+func parseRow(line string) (row, bool) {
+	const digits = "0123456789abcdefABCDEF"
+	s := strings.TrimSpace(line)
+	if len(s) > 2 && (s[:2] == "0x" || s[:2] == "0X") {
+		s = s[2:]
+	}
+	text := strings.TrimLeft(s, digits)
+	offset := s[:len(s)-len(text)]
+	text = strings.TrimPrefix(text, ":")
+	if len(offset) < 4 || len(offset) > 8 || text != "" && text[0] != ' ' && text[0] != '\t' {
+		return row{}, false
+	}
+	at, err := strconv.ParseUint(offset, 16, 31)
+	return row{int(at), strings.TrimSpace(text)}, err == nil
 }
 
 // readDumps reads dumps, each of which begins with offset 0. Lines of another form are left
@@ -146,15 +159,14 @@ func readDumps(text []byte) ([][]byte, bool) {
 	}
 	var rows []row
 	for line := range bytes.Lines(text) {
-		m := dumpLine.FindSubmatch(bytes.TrimRight(line, "\r\n"))
-		if m == nil {
+		r, ok := parseRow(string(line))
+		if !ok {
 			continue
 		}
-		at, err := strconv.ParseUint(string(m[1]), 16, 31)
-		if err != nil || len(rows) == 0 && at != 0 {
+		if len(rows) == 0 && r.at != 0 {
 			return nil, false
 		}
-		rows = append(rows, row{int(at), string(m[2])})
+		rows = append(rows, r)
 	}
 	var all [][]byte
 	width := 16
