@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/go-grasp/grasp/internal/race"
@@ -164,11 +165,50 @@ func (r *reach) fail(to netip.AddrPort, err error) {
 // unanswered returns why the context ended before there was a connection.
 func (r *reach) unanswered() error {
 	err := fmt.Errorf("no connection: %w", errTimeout)
+	if len(r.begun) == 0 && r.err != nil {
+		err = fmt.Errorf("%w, and nobody else answered: %w", r.err, errTimeout)
+	}
 	for to := range r.begun {
-		r.to, r.err = to, err
+		r.to = to
 		if r.lost != nil {
 			r.lost(to, err)
 		}
 	}
 	return err
+}
+
+// doubts are the addresses that were of no use for an objective lately.
+type doubts struct {
+	mu  sync.Mutex // guards all
+	all *race.Doubts[doubt]
+}
+
+type doubt struct {
+	objective string
+	at        netip.AddrPort
+}
+
+const (
+	maxDoubts = 4096
+	doubtTime = 30 * time.Second
+)
+
+func newDoubts() *doubts { return &doubts{all: race.NewDoubts[doubt](maxDoubts, doubtTime)} }
+
+func (d *doubts) add(objective string, at netip.AddrPort) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.all.Add(doubt{objective, at}, time.Now())
+}
+
+func (d *doubts) remove(objective string, at netip.AddrPort) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.all.Remove(doubt{objective, at})
+}
+
+func (d *doubts) has(objective string, at netip.AddrPort) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.all.Has(doubt{objective, at}, time.Now())
 }

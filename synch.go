@@ -51,16 +51,11 @@ func (a *ASA) Synchronize(ctx context.Context, o Objective, peer *Locator, timeo
 		asa: a, op: opSynchronize, objective: o, peer: peer, timeout: timeout,
 		message:   &wire.ReqSyn{SessionID: id, Objective: o.withoutValue()},
 		noneFound: ErrNotFloodDisc, sockErr: ErrSockErrSynRq,
-		rapid: null, // the value at once, instead of a locator, is welcome
-	}
-	var rapid *wire.Objective
-	c.suffices = func(l Locator) bool {
-		rapid = a.g.locators.rapidValue(o.Name, l)
-		return rapid != nil
+		rapid: null, rapidValue: true, // the value at once, or with a locator, is welcome
 	}
 	if peer != nil && c.suffices(*peer) {
 		a.g.sessions.End(session.Key{ID: id})
-		return decodeObjective(rapid), nil
+		return decodeObjective(c.value), nil
 	}
 	s, err := c.send(ctx)
 	switch {
@@ -69,7 +64,7 @@ func (a *ASA) Synchronize(ctx context.Context, o Objective, peer *Locator, timeo
 		if err != nil {
 			return Objective{}, err
 		}
-		return decodeObjective(rapid), nil
+		return decodeObjective(c.value), nil
 	case s.session != 0:
 		a.g.sessions.End(session.Key{ID: id})
 		id = s.session
