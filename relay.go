@@ -13,6 +13,7 @@ import (
 	"github.com/go-grasp/grasp/internal/negotiation"
 	"github.com/go-grasp/grasp/internal/session"
 	"github.com/go-grasp/grasp/internal/share"
+	"github.com/go-grasp/grasp/internal/target"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -87,6 +88,10 @@ func (g *Instance) callBack(m wire.Message, to asker, answer func(*stream)) {
 	drop := func(reason Reason, err error) {
 		g.drop(eventOf(m, Event{Reason: reason, Peer: to.Addr, Link: to.Link, Err: err}))
 	}
+	if to.stream == nil && !g.responders.mayConnect(to.Addr.Addr()) {
+		drop(ReasonTooManyResponses, nil)
+		return
+	}
 	ctx, cancel := context.WithTimeoutCause(g.ctx, dialTimeout, errTimeout)
 	done := g.responders.add(to.Addr.Addr(), cancel)
 	started := g.spawn(func() {
@@ -100,6 +105,7 @@ func (g *Instance) callBack(m wire.Message, to asker, answer func(*stream)) {
 		s, err := g.dial(ctx, to.Addr)
 		switch {
 		case err == nil:
+			g.responders.connected(to.Addr.Addr())
 			answer(s)
 		case context.Cause(ctx) == context.Canceled && g.ctx.Err() == nil:
 			drop(ReasonTooManyResponses, err)
@@ -312,8 +318,9 @@ const (
 // answers must not keep the others waiting, who are connected to in a round
 // trip.
 type responderTable struct {
-	mu  sync.Mutex // guards all
-	all *share.Shares[netip.Addr, context.CancelFunc]
+	mu      sync.Mutex // guards all following fields
+	all     *share.Shares[netip.Addr, context.CancelFunc]
+	targets target.Limiter
 }
 
 func newResponderTable() *responderTable {
@@ -338,6 +345,21 @@ func (t *responderTable) add(neighbour netip.Addr, cancel context.CancelFunc) (d
 		t.mu.Unlock()
 		cancel()
 	}
+}
+
+// mayConnect says whether a neighbour may be connected to because of a discovery,
+// which may have been sent in its name by somebody else.
+func (t *responderTable) mayConnect(neighbour netip.Addr) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.targets.Allow(neighbour, time.Now())
+}
+
+// connected says that this succeeded.
+func (t *responderTable) connected(neighbour netip.Addr) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.targets.Succeeded(neighbour, time.Now())
 }
 
 func (t *responderTable) len() int {

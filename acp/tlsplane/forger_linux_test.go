@@ -65,7 +65,7 @@ func newForger(t *testing.T, node *netbed.Node, links ...string) *forger {
 	for i, link := range links {
 		node.IP(t, "-6", "route", "add", "local", fmt.Sprintf("fe80::bad:%x:0:0/96", i), "dev", link)
 		f.places[link] = uint16(i)
-		fd, mac := f.packetSocket(t, link)
+		fd, mac := node.PacketSocket(t, link)
 		f.done.Go(func() { f.answerSolicitations(fd, mac) })
 	}
 	node.Do(t, func() {
@@ -123,22 +123,6 @@ func (f *forger) running() bool {
 	}
 }
 
-// packetSocket opens a socket for raw frames on a link of the node.
-func (f *forger) packetSocket(t *testing.T, link string) (fd int, mac net.HardwareAddr) {
-	t.Helper()
-	proto := int(binary.NativeEndian.Uint16([]byte{unix.ETH_P_IPV6 >> 8, unix.ETH_P_IPV6 & 0xff}))
-	f.node.Do(t, func() {
-		ifi, err := net.InterfaceByName(link)
-		require.NoError(t, err)
-		mac = ifi.HardwareAddr
-		fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, proto)
-		require.NoError(t, err)
-		require.NoError(t, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 4<<20))
-		require.NoError(t, unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: uint16(proto), Ifindex: ifi.Index}))
-	})
-	return fd, mac
-}
-
 // isThere says that the forger answers for an address: it does for those of
 // which the last bit is set.
 func isThere(a netip.Addr) bool {
@@ -170,45 +154,15 @@ func (f *forger) answerSolicitations(fd int, mac net.HardwareAddr) {
 		}
 		body := append([]byte{136, 0, 0, 0, 0x60, 0, 0, 0}, target.AsSlice()...)
 		body = append(append(body, 2, 1), mac...)
-		frame := append([]byte(nil), p[6:12]...)
-		frame = append(frame, mac...)
-		_ = unix.Send(fd, append(frame, ipv6Packet(target, asker, 58, body)...), 0)
+		_ = unix.Send(fd, netbed.Frame(mac, p[6:12], target, asker, unix.IPPROTO_ICMPV6, body), 0)
 	}
-}
-
-// ipv6Packet returns an Ethernet type and a packet, whose payload gets its
-// checksum.
-func ipv6Packet(from, to netip.Addr, proto byte, payload []byte) []byte {
-	at := 2
-	if proto == unix.IPPROTO_UDP {
-		at = 6
-	}
-	sum := uint32(proto) + uint32(len(payload))
-	add := func(b []byte) {
-		for i := 0; i+1 < len(b); i += 2 {
-			sum += uint32(binary.BigEndian.Uint16(b[i:]))
-		}
-		if len(b)%2 == 1 {
-			sum += uint32(b[len(b)-1]) << 8
-		}
-	}
-	add(from.AsSlice())
-	add(to.AsSlice())
-	add(payload)
-	for sum > 0xffff {
-		sum = sum>>16 + sum&0xffff
-	}
-	binary.BigEndian.PutUint16(payload[at:], ^uint16(sum))
-	p := []byte{0x86, 0xdd, 0x60, 0, 0, 0, byte(len(payload) >> 8), byte(len(payload)), proto, 255}
-	p = append(append(p, from.AsSlice()...), to.AsSlice()...)
-	return append(p, payload...)
 }
 
 // announce sends so many announcements a second on a link, each by another
 // address, until stop is called.
 func (f *forger) announce(t *testing.T, link string, perSecond int, kinds ...forgery) (stop func()) {
 	t.Helper()
-	fd, mac := f.packetSocket(t, link)
+	fd, mac := f.node.PacketSocket(t, link)
 	end := make(chan struct{})
 	var done sync.WaitGroup
 	done.Go(func() {
@@ -257,11 +211,7 @@ func (f *forger) forge(fd int, mac net.HardwareAddr, place uint16, kind forgery)
 	if err != nil {
 		panic(err) // it always encodes
 	}
-	udp := binary.BigEndian.AppendUint16(nil, acp.Port)
-	udp = binary.BigEndian.AppendUint16(udp, acp.Port)
-	udp = binary.BigEndian.AppendUint16(udp, uint16(8+len(msg)))
-	udp = append(append(udp, 0, 0), msg...)
-	frame := append(append([]byte{0x33, 0x33, 0, 0, 0, 0x13}, mac...), ipv6Packet(from, acp.Group6(), unix.IPPROTO_UDP, udp)...)
+	frame := netbed.Datagram(mac, nil, netip.AddrPortFrom(from, acp.Port), netip.AddrPortFrom(acp.Group6(), acp.Port), msg)
 	if unix.Send(fd, frame, 0) == nil {
 		f.sent.Add(1)
 	}
