@@ -1,6 +1,7 @@
 package grasp
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -36,6 +37,14 @@ type Config struct {
 	DULLObjectives []string
 	// Rapid turns on rapid mode for all objectives: see RegisterOptions.
 	Rapid bool
+	// Authorize says whether a peer may have what it asks this instance for:
+	// nil, or an error that says why not. Then the connection is closed without
+	// an answer, or the datagram dropped, which is counted under
+	// ReasonUnauthorized, traced and logged with the error. Multicast discoveries
+	// and floods are not asked about, nor what this instance's own ASAs want of
+	// each other. It is called concurrently, and may block: the context ends
+	// after a minute, or with the instance. nil: members may have everything.
+	Authorize func(ctx context.Context, r Request) error
 	// Resolver finds the addresses of locators that give a name; nil means
 	// that of the system.
 	Resolver Resolver

@@ -44,7 +44,7 @@ var bounds = map[string]struct{ def, least, most int64 }{
 }
 
 // others are the fields of Config itself, each tested by name below.
-var others = []string{"Plane", "Logger", "Trace", "Dialogue", "DULL", "DULLObjectives", "Rapid", "Resolver", "TranslatedIPv4", "Limits"}
+var others = []string{"Plane", "Logger", "Trace", "Dialogue", "DULL", "DULLObjectives", "Rapid", "Resolver", "TranslatedIPv4", "Authorize", "Limits"}
 
 // Every field has its default, its bounds and a test: one that is added to
 // Config or Limits and forgotten here fails.

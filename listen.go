@@ -60,6 +60,10 @@ func (g *Instance) handleDatagram(raw []byte, from acp.Origin) {
 	switch m := v.Message.(type) {
 	case *wire.Discovery:
 		g.trace(Received, m, raw, from.Addr, from.Link)
+		if from.Unicast && g.cfg.Authorize != nil {
+			g.authorizeDiscovery(m, raw, asker{Origin: from})
+			return
+		}
 		g.handleDiscovery(m, raw, asker{Origin: from})
 	case *wire.Flood:
 		for _, p := range v.Passed {
@@ -113,7 +117,7 @@ func (g *Instance) acceptStreams() {
 		pause.Reset()
 		s := g.newStream(c, false)
 		m := s.arrived()
-		if _, ok := m.(*wire.ReqNeg); ok {
+		if _, ok := m.(*wire.ReqNeg); ok && g.cfg.Authorize == nil {
 			g.serve(s, m) // somebody else answers it
 		} else if !g.spawn(func() { g.serve(s, m) }) {
 			_ = c.Close()
@@ -122,7 +126,8 @@ func (g *Instance) acceptStreams() {
 }
 
 // serve does what a stream asks for with its first message. If that is nil it waits
-// for it, for a bounded time. With an M_REQ_NEG it waits for nothing.
+// for it, for a bounded time. With an M_REQ_NEG it waits for nothing, but for
+// Config.Authorize.
 func (g *Instance) serve(s *stream, m wire.Message) {
 	evicted, ok := g.streams.add(s, true)
 	if !ok {
@@ -152,6 +157,9 @@ func (g *Instance) serve(s *stream, m wire.Message) {
 		return
 	}
 	g.trace(Received, m, s.raw(), s.Peer, s.Link)
+	if want, o := wanted(m); !g.mayHave(s, m, want, o) {
+		return
+	}
 	switch m := m.(type) {
 	case *wire.ReqNeg:
 		g.handleRequest(s, m)

@@ -103,6 +103,7 @@ const (
 	ReasonSendFailed                         // a message of ours that could not be sent
 	ReasonLogRate                            // a line of the log beyond Config.LogRate
 	ReasonSlowReceiver                       // an event, or a line of a log or to be printed, for which the receiver was too slow
+	ReasonUnauthorized                       // what Config.Authorize refused
 	reasonCount
 )
 
@@ -142,6 +143,7 @@ var reasonNames = [reasonCount]string{
 	ReasonSendFailed:       "send failed",
 	ReasonLogRate:          "log rate",
 	ReasonSlowReceiver:     "slow receiver",
+	ReasonUnauthorized:     "unauthorized",
 }
 
 func (r Reason) String() string {

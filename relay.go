@@ -379,6 +379,9 @@ func (g *Instance) rapidRequest(m *wire.Discovery, from asker) bool {
 		return false
 	}
 	request := func(s *stream) {
+		if !g.mayHaveRapidly(s, m, &o) {
+			return
+		}
 		g.handleRequest(s, &wire.ReqNeg{SessionID: m.SessionID, Objective: o})
 	}
 	first := false

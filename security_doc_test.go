@@ -48,7 +48,7 @@ func countersOf(t *testing.T) map[string]string {
 	for _, spec := range declared(t, "observe.go", token.CONST, "ReasonMalformed") {
 		reasons[spec.(*ast.ValueSpec).Names[0].Name] = Reason(len(reasons) + 1)
 	}
-	require.Equal(t, ReasonSlowReceiver, reasons["ReasonSlowReceiver"])
+	require.Equal(t, ReasonUnauthorized, reasons["ReasonUnauthorized"])
 	out := make(map[string]string)
 	comment := ""
 	for _, spec := range declared(t, "config.go", token.TYPE, "Limits") {
