@@ -76,7 +76,7 @@ var dullChecks = []Check{
 			t.fail("the loop count is %d", o.loop)
 		}
 	}},
-	{"T-08", "dull/rubbish", "2.2", Text, "Rubbish does a DULL instance no harm.", dull, func(t *trial) {
+	{"C-11", "dull/rubbish", "2.2", Text, "Rubbish does a DULL instance no harm.", dull, func(t *trial) {
 		a := t.asker(0)
 		good := discovery(t.sid(), t.ula(), t.known())
 		for i := range good {

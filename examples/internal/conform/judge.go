@@ -240,5 +240,5 @@ func (j *Judge) findOn(ctx context.Context, i int, l *link, name string) error {
 			return fmt.Errorf("several nodes on link %v have %q: %s; say which is the target", l, name, strings.Join(from, ", "))
 		}
 	}
-	return fmt.Errorf("%w: nobody on link %v answered %d discoveries of %q within %v each%s", ErrNoTarget, l, tries, name, j.cfg.Patience, why)
+	return fmt.Errorf("%w: nobody on link %v answered %d discoveries of %q within %v%s", ErrNoTarget, l, tries, name, j.cfg.Patience, why)
 }

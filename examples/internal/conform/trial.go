@@ -276,7 +276,7 @@ func (t *trial) find(l *link, name string) map[netip.Addr][]netip.AddrPort {
 		flags = fDisc | fSynch
 	}
 	t.multicast(a, discovery(sid, l.addr.AsSlice(), obj(name, flags, 1)))
-	within := t.cfg.Patience
+	within := t.cfg.Patience / tries
 	for {
 		x, ok := t.answer(a, within, func(x answer) bool { return x.kind == mResponse })
 		if !ok {
