@@ -235,7 +235,7 @@ func (g *Instance) ask(ctx context.Context, q *query, s *searching, question fun
 		changed := g.changed.wait()
 		out := s.wake(time.Now(), g.linkIndexes())
 		if out.Ask {
-			o := q.objective.withoutValue()
+			o := q.objective.inDiscovery()
 			if out.Rapid {
 				o.Value = q.rapid
 			}
@@ -390,7 +390,7 @@ func (g *Instance) sendQuestion(s *searching, o wire.Objective, targets []netip.
 // askByStream connects to the first address that answers, sends M_DISCOVERY and
 // takes the responses that come by the same connection.
 func (g *Instance) askByStream(ctx context.Context, q *query, s *searching, targets []netip.AddrPort) error {
-	m := g.question(s, q.objective.withoutValue())
+	m := g.question(s, q.objective.inDiscovery())
 	raw, err := g.encodeMulticast(m)
 	if err != nil {
 		return err

@@ -36,6 +36,10 @@ type Objective struct {
 	// negotiated is a dry run, Synch that it is for synchronization. Synch
 	// goes with neither of the others, Dry only with Neg.
 	Neg, Dry, Synch bool
+	// NoDisc has the objective sent without F_DISC: it is not for discovery, as RFC
+	// 8995 wants those that it floods. Where it is registered so, discovery of it is
+	// not answered. Discover takes no notice, and in received objectives it is false.
+	NoDisc bool
 	// LoopCount limits the relays a discovery or flood passes, and the steps
 	// of a negotiation. Where one of these begins, 0 means 6.
 	LoopCount uint8
@@ -94,7 +98,10 @@ func (o Objective) loops() uint8 {
 }
 
 func (o Objective) flags() wire.Flags {
-	flags := wire.FlagDisc
+	var flags wire.Flags
+	if !o.NoDisc {
+		flags |= wire.FlagDisc
+	}
 	if o.Neg {
 		flags |= wire.FlagNeg
 	}
@@ -120,6 +127,12 @@ func (o Objective) encode() (wire.Objective, error) {
 // withoutValue returns the objective as it is sent where no value is meant.
 func (o Objective) withoutValue() wire.Objective {
 	return wire.Objective{Name: o.Name, Flags: o.flags(), LoopCount: o.loops(), Value: null}
+}
+
+// inDiscovery returns the objective as it is asked for.
+func (o Objective) inDiscovery() wire.Objective {
+	o.NoDisc = false
+	return o.withoutValue()
 }
 
 // decodeObjective returns a received objective as an ASA sees it.
@@ -284,7 +297,8 @@ type offer struct {
 // answers if an ASA supports the objective.
 func (t objectiveTable) offered(name string, but *ASA) (o offer, ok bool) {
 	t.Look(name, func(r *registration, owners map[*ASA]bool) {
-		if !r.opt.Discoverable && !r.synchronizing() && !r.backlog.Listening() ||
+		if r.flags&wire.FlagDisc == 0 ||
+			!r.opt.Discoverable && !r.synchronizing() && !r.backlog.Listening() ||
 			owners[but] && len(owners) == 1 || drained(owners) {
 			return
 		}

@@ -432,3 +432,29 @@ func TestA19DeregisterObjOverlap(t *testing.T) {
 		asked.Ok()
 	})
 }
+
+// RFC 8990 section 2.10.2: F_DISC says that an objective is valid for discovery.
+// RFC 8995 sections 4.1.1 and 4.3 flood their objectives without it.
+func TestFlagsWithoutDiscovery(t *testing.T) {
+	bed.In(t, func(b *bed.Bed) {
+		o := bed.Syn("AN_join_registrar", "EST-TLS")
+		o.NoDisc = true
+		require.NoError(b, b.ASA.RegisterObj(o, grasp.RegisterOptions{Discoverable: true}))
+		require.NoError(b, b.ASA.ListenSynchronize(o))
+		require.NoError(b, b.ASA.Flood(0, grasp.TaggedObjective{Objective: o}))
+		b.Peer.Only().Is(b, `[9, %d, `+bed.Hex(b.Node.Addr().AsSlice())+`, 0, [["AN_join_registrar", 4, 6, "EST-TLS"], []]]`)
+		_, found := b.Peer.Discover(1, o.Name)
+		require.False(b, found)
+		s := b.Peer.Dial(b.At())
+		s.Send(arr{4, 2, arr{o.Name, 4, 6, nil}})
+		s.Next().Is(b, `[8, %d, ["AN_join_registrar", 4, 6, "EST-TLS"]]`)
+
+		call := b.Discover(bed.Syn("EX1", nil), 0, grasp.DiscoverOptions{})
+		b.Peer.Only()
+		call.Within(bed.Ever)
+		asked := bed.Syn("EX1", nil)
+		asked.NoDisc = true
+		b.Discover(asked, 0, grasp.DiscoverOptions{})
+		require.Equal(b, uint64(5), b.Peer.Only().Items(b)[3].(arr)[1], "a discovery has the flag")
+	})
+}

@@ -153,7 +153,8 @@ func (b *bench) close(objective string) {
 		assert.True(b.t, flood.Initiator.IsLinkLocalUnicast(), flood.Initiator)
 		require.Len(b.t, flood.Objectives, 1)
 		f := flood.Objectives[0]
-		assert.Equal(b.t, wire.Objective{Name: objective, Flags: wire.FlagDisc | wire.FlagSynch, LoopCount: 1, Value: []byte{0x60}}, f.Objective)
+		// RFC 8995 section 4.1.1: objective-flags = sync-only, which is 4.
+		assert.Equal(b.t, wire.Objective{Name: objective, Flags: wire.FlagSynch, LoopCount: 1, Value: []byte{0x60}}, f.Objective)
 		assert.True(b.t, f.Locator.Addr.IsLinkLocalUnicast(), f.Locator)
 	}
 }
@@ -300,4 +301,35 @@ func TestChecks(t *testing.T) {
 	assert.NoError(t, CheckPorts(11800))
 	assert.Error(t, CheckPorts(65530))
 	assert.Error(t, CheckPorts(0))
+}
+
+// RFC 8990 section 2.5.6.2: who missed the floods may ask a registrar.
+func TestRegistrarIsAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		defer synctest.Wait()
+		defer stop()
+		n := memory.NewNetwork(1)
+		link := n.NewLink(memory.LinkConfig{})
+		start := func(name string) *grasp.Instance {
+			g, err := grasp.New(grasp.Config{Plane: n.NewNode(name, link), Dialogue: grasp.Dialogue{Silent: true}})
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, g.Close()) })
+			return g
+		}
+		registrar, late := start("registrar"), start("late")
+		c := cli.Command{Name: "registrar", Run: func(ctx context.Context, p *cli.Program) error {
+			return Registrar{Port: 443, Loops: 6, Every: time.Minute}.Run(ctx, p, registrar)
+		}}
+		var out, stderr buffer
+		go c.Execute(ctx, nil, nil, &out, &stderr)
+		synctest.Wait()
+		a, err := late.RegisterASA("late")
+		require.NoError(t, err)
+		at := registrar.Snapshot()
+		peer := grasp.NewLocator(netip.AddrPortFrom(at.Address, at.Port))
+		got, err := a.Synchronize(ctx, grasp.Objective{Name: ObjectiveRegistrar, Synch: true}, &peer, 0)
+		require.NoError(t, err)
+		require.Equal(t, "EST-TLS", got.Value)
+	})
 }

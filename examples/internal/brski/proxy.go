@@ -26,7 +26,7 @@ func (x Proxy) Run(ctx context.Context, p *cli.Program, secure *grasp.Instance, 
 		return err
 	}
 	defer hearing.Deregister()
-	o := grasp.Objective{Name: x.Objective, Synch: true, LoopCount: 1, Value: ""}
+	o := grasp.Objective{Name: x.Objective, Synch: true, NoDisc: true, LoopCount: 1, Value: ""}
 	var speaking []*grasp.ASA
 	for _, g := range dull {
 		a, err := g.RegisterASA("Proxy")

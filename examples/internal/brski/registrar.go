@@ -24,7 +24,7 @@ func (r Registrar) flooded(at netip.Addr) []grasp.TaggedObjective {
 	var out []grasp.TaggedObjective
 	add := func(name, variation string, protocol, port int) {
 		out = append(out, grasp.TaggedObjective{
-			Objective: grasp.Objective{Name: name, Synch: true, LoopCount: uint8(r.Loops), Value: variation},
+			Objective: grasp.Objective{Name: name, Synch: true, NoDisc: true, LoopCount: uint8(r.Loops), Value: variation},
 			Source:    &grasp.Locator{IP: at, Protocol: protocol, Port: port},
 		})
 	}
@@ -51,12 +51,18 @@ func (r Registrar) Run(ctx context.Context, p *cli.Program, g *grasp.Instance) e
 		return err
 	}
 	defer a.Deregister()
-	names := []string{ObjectiveRegistrar}
-	if r.Stateless != 0 {
-		names = append(names, ObjectiveStateless)
-	}
-	for _, name := range names {
-		if err := a.RegisterObj(grasp.Objective{Name: name, Synch: true}, grasp.RegisterOptions{}); err != nil {
+	served := make(map[string]bool)
+	for _, f := range r.flooded(netip.Addr{}) {
+		if served[f.Objective.Name] {
+			continue
+		}
+		served[f.Objective.Name] = true
+		if err := a.RegisterObj(f.Objective, grasp.RegisterOptions{}); err != nil {
+			return err
+		}
+		// Who missed the floods may ask (RFC 8990 section 2.5.6.2), and is told of the
+		// first variation.
+		if err := a.ListenSynchronize(f.Objective); err != nil {
 			return err
 		}
 	}
