@@ -141,6 +141,20 @@ func TestDecodeWrong(t *testing.T) {
 	assert.Contains(t, errOut, "no such file")
 }
 
+// A flood of which receivers take only a part is wrong, and says what they take.
+func TestDecodeLeftOut(t *testing.T) {
+	// A locator of five items, and then an objective that is as it should be.
+	const text = "86" + "09" + "07" + "50fe800000000000000000000000000001" + "19ea60" +
+		"82" + "84634558310505f6" + "85186750fe8000000000000000000000000000010619115b00" +
+		"82" + "84634558320505f6" + "80"
+	status, out, errOut := ctl(nil, "decode", "-brief", text)
+	assert.Equal(t, 1, status)
+	assert.Contains(t, out, `"EX2"`)
+	assert.NotContains(t, out, "EX1")
+	assert.Contains(t, out, "  WRONG: 1 of its objectives malformed, which receivers pass over\n")
+	assert.Contains(t, errOut, "wrong: 1 of 1")
+}
+
 // conversation is a capture of the kinds of traffic that GRASP has.
 func conversation(t *testing.T) string {
 	t.Helper()

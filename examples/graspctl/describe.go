@@ -48,6 +48,9 @@ func (s *seen) look(raw []byte, lim wire.Limits) wire.Message {
 		s.Session = new(wire.SessionID(m))
 	}
 	s.Objectives = names(m)
+	if flood, ok := m.(*wire.Flood); ok && flood.LeftOut > 0 {
+		s.Error = fmt.Sprintf("%d of its objectives malformed, which receivers pass over", flood.LeftOut)
+	}
 	return m
 }
 
@@ -92,7 +95,7 @@ func (s *seen) origin() string {
 func (s *seen) line() string {
 	what := s.Words
 	if s.Error != "" {
-		what = "WRONG: " + s.Error
+		what = strings.TrimLeft(what+"  WRONG: "+s.Error, " ")
 	}
 	if at := s.origin(); at != "" {
 		return at + "  " + what
