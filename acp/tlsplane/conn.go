@@ -118,7 +118,7 @@ func (p *Plane) secure(ctx context.Context, s *acp.Stream, server bool, protos .
 	if server {
 		c.usage = x509.ExtKeyUsageClientAuth
 	}
-	cfg, err := p.config(c, protos)
+	cfg, err := p.config(c, s, protos)
 	if err != nil {
 		_ = s.Close()
 		return nil, err
@@ -143,7 +143,7 @@ func (p *Plane) secure(ctx context.Context, s *acp.Stream, server bool, protos .
 }
 
 // config is made for each handshake, so that it has the credentials of now.
-func (p *Plane) config(c *conn, protos []string) (*tls.Config, error) {
+func (p *Plane) config(c *conn, s *acp.Stream, protos []string) (*tls.Config, error) {
 	if st := p.Status(); !st.Secure {
 		return nil, &RefusedError{Reason: ReasonOwn, Err: errors.New(st.Reason)}
 	}
@@ -166,6 +166,9 @@ func (p *Plane) config(c *conn, protos []string) (*tls.Config, error) {
 			who, err := p.verify(c.shown, roots, c.usage)
 			if err != nil {
 				return err
+			}
+			if who.name != nil && !who.name.isAt(s.Peer.Addr()) {
+				return &RefusedError{Reason: ReasonAddress, Identity: who.identity, Err: fmt.Errorf("it is %s, and at %v", who.name.text, s.Peer.Addr())}
 			}
 			c.identity = who.identity
 			_, err = p.anchors.learn(who.anchor) // which may be another than this node's

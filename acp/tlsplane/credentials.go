@@ -127,6 +127,11 @@ func (p *Plane) checkOwn() (cert *tls.Certificate, leaf *x509.Certificate, who s
 		}
 		chain = append(chain, c)
 	}
+	domain := ""
+	if name, err := acpNameOf(chain[0]); err == nil && name != nil {
+		domain = name.domain
+	}
+	p.domain.Store(&domain)
 	who, err = p.verify(chain, roots, x509.ExtKeyUsageClientAuth)
 	return cert, chain[0], who, err
 }

@@ -76,7 +76,8 @@ type Plane struct {
 	counters counters
 	members  members
 	anchors  anchors
-	lines    limiter // of the log that others can cause any number of
+	domain   atomic.Pointer[string] // of this node's AcpNodeName; "" without one
+	lines    limiter                // of the log that others can cause any number of
 
 	mu        sync.Mutex // guards all following fields
 	endpoints map[*endpoint]struct{}

@@ -20,18 +20,20 @@ type Reason string
 
 // The reasons.
 const (
-	ReasonExpired     Reason = "expired"         // its certificate is
-	ReasonNotYetValid Reason = "not yet valid"   // its certificate is
-	ReasonForeign     Reason = "foreign"         // its certificate leads to no anchor
-	ReasonRevoked     Reason = "revoked"         // says Credentials.Revoked
-	ReasonUsage       Reason = "wrong usage"     // its certificate is for something else
-	ReasonNoName      Reason = "no name"         // its certificate does not say whose it is
-	ReasonOwn         Reason = "own credentials" // this node is not secure itself
-	ReasonProtocol    Reason = "protocol"        // not TLS 1.3 as it has to be, or not TLS at all
-	ReasonPeer        Reason = "by the peer"     // the peer refuses this node, or ended it
-	ReasonTimeout     Reason = "timeout"         // it took too long
-	ReasonDisplaced   Reason = "displaced"       // by newer ones, there being too many
-	ReasonTooMany     Reason = "too many"        // neighbours on the link
+	ReasonExpired     Reason = "expired"           // its certificate is
+	ReasonNotYetValid Reason = "not yet valid"     // its certificate is
+	ReasonForeign     Reason = "foreign"           // its certificate leads to no anchor
+	ReasonRevoked     Reason = "revoked"           // says Credentials.Revoked
+	ReasonUsage       Reason = "wrong usage"       // its certificate is for something else
+	ReasonNoName      Reason = "no name"           // its certificate does not say whose it is
+	ReasonOwn         Reason = "own credentials"   // this node is not secure itself
+	ReasonProtocol    Reason = "protocol"          // not TLS 1.3 as it has to be, or not TLS at all
+	ReasonPeer        Reason = "by the peer"       // the peer refuses this node, or ended it
+	ReasonTimeout     Reason = "timeout"           // it took too long
+	ReasonDisplaced   Reason = "displaced"         // by newer ones, there being too many
+	ReasonTooMany     Reason = "too many"          // neighbours on the link
+	ReasonDomain      Reason = "another domain"    // by its AcpNodeName (RFC 8994 section 6.2.3)
+	ReasonAddress     Reason = "another's address" // by its AcpNodeName: it is not at its own
 )
 
 // RefusedError says why a peer is not trusted. Its cause may be an error of
@@ -70,11 +72,12 @@ func reasonOf(err error) Reason {
 type subject struct {
 	identity string
 	anchor   *x509.Certificate // that it leads to
+	name     *acpName          // nil: it has none
 }
 
 // verify checks the certificates that a peer showed and returns who it is. Of
-// its names none is compared with where it was found: a member is as good as
-// any other.
+// its names only an AcpNodeName (RFC 8994 section 6.2.2) is compared with this
+// node's: they must be of the same domain. Else a member is as good as any other.
 func (p *Plane) verify(shown []*x509.Certificate, roots *x509.CertPool, usage x509.ExtKeyUsage) (subject, error) {
 	if len(shown) == 0 {
 		return subject{}, &RefusedError{Reason: ReasonProtocol, Err: errNoCertificate}
@@ -111,10 +114,17 @@ func (p *Plane) verify(shown []*x509.Certificate, roots *x509.CertPool, usage x5
 	case identity == "":
 		return refuse(ReasonNoName, errors.New("its certificate has no name that can be used"))
 	}
+	name, err := acpNameOf(leaf)
+	if err != nil {
+		return refuse(ReasonNoName, err)
+	}
+	if own := p.domain.Load(); name != nil && own != nil && *own != "" && name.domain != *own {
+		return refuse(ReasonDomain, fmt.Errorf("it is of the domain %s, this node of %s", name.domain, *own))
+	}
 	// One chain that stands is enough.
 	for _, chain := range chains {
 		if err = p.Credentials.Revoked(chain); err == nil {
-			return subject{identity: identity, anchor: chain[len(chain)-1]}, nil
+			return subject{identity: identity, anchor: chain[len(chain)-1], name: name}, nil
 		}
 	}
 	return refuse(ReasonRevoked, err)
@@ -128,11 +138,14 @@ func hasUsages(c *x509.Certificate) bool {
 // maxName bounds the length of an identity, like that of a domain name.
 const maxName = 253
 
-// identityOf returns who a certificate is about: the first of its DNS names,
-// URIs, mail addresses and its common name that can be used. IP addresses
+// identityOf returns who a certificate is about: the first of its DNS names, its
+// AcpNodeName, URIs, mail addresses and its common name that can be used. IP addresses
 // cannot: they say where somebody is, not who.
 func identityOf(c *x509.Certificate) string {
 	names := slices.Clone(c.DNSNames)
+	if name, err := acpNameOf(c); err == nil && name != nil {
+		names = append(names, name.text)
+	}
 	for _, u := range c.URIs {
 		names = append(names, u.String())
 	}
