@@ -275,12 +275,12 @@ func (a *ASA) ExpireFlood(t TaggedObjective) error {
 // floodCache is the cache of flooded values, which may be used concurrently. It
 // wakes those who watch an objective when its values change.
 type floodCache struct {
-	guarded[*cache.Floods]
+	aging[*cache.Floods]
 	watched *watchTable
 }
 
 func newFloodCache(l cache.Limits) *floodCache {
-	return &floodCache{guarded[*cache.Floods]{value: cache.NewFloods(l)}, newWatchTable()}
+	return &floodCache{aging[*cache.Floods]{guarded: guarded[*cache.Floods]{value: cache.NewFloods(l)}}, newWatchTable()}
 }
 
 // put adds the values of one message. It returns the living ones that were

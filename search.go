@@ -256,14 +256,14 @@ func isNull(value []byte) bool { return len(value) == 0 || len(value) == 1 && va
 // locatorCache is the discovery cache, which may be used concurrently. It wakes
 // those who watch an objective when its locators change.
 type locatorCache struct {
-	guarded[*cache.Locators]
+	aging[*cache.Locators]
 	watched *watchTable
 }
 
 func newLocatorCache(l cache.Limits, translatedIPv4 bool) *locatorCache {
 	c := cache.NewLocators(l)
 	c.TranslatedIPv4 = translatedIPv4
-	return &locatorCache{guarded[*cache.Locators]{value: c}, newWatchTable()}
+	return &locatorCache{aging[*cache.Locators]{guarded: guarded[*cache.Locators]{value: c}}, newWatchTable()}
 }
 
 // locatorOf returns a cached locator as an ASA sees it.

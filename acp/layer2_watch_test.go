@@ -276,15 +276,24 @@ func TestLayer2WatchIntervals(t *testing.T) {
 	assert.Same(t, l, again)
 }
 
-// refusing is a socket that joins nothing, or all.
+// refusing is a socket that joins nothing as long as it has an error.
 type refusing struct {
-	err   error
-	joins int
+	err   atomic.Value // of error
+	joins atomic.Int64
+}
+
+func newRefusing(err error) *refusing {
+	r := new(refusing)
+	r.err.Store(err)
+	return r
 }
 
 func (r *refusing) JoinGroup(*net.Interface, net.Addr) error {
-	r.joins++
-	return r.err
+	r.joins.Add(1)
+	if err := r.err.Load().(syscall.Errno); err != 0 {
+		return err
+	}
+	return nil
 }
 
 func (r *refusing) LeaveGroup(*net.Interface, net.Addr) error { return nil }
@@ -293,18 +302,18 @@ func (r *refusing) LeaveGroup(*net.Interface, net.Addr) error { return nil }
 // again after pauses that grow to a minute.
 func TestLayer2JoinRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w, socket := newWatched(), &refusing{err: syscall.EPERM}
+		w, socket := newWatched(), newRefusing(syscall.EPERM)
 		w.six = &family{group: Group6(), receiver: receiver{new(net.UDPConn), socket}}
 		w.ifs = []netif{{index: 1, name: "x", up: true, multicast: true, addrs: []netifAddr{{ip: netip.MustParseAddr("fe80::1")}}}}
 		w.refresh()
 		w.watchIn(t, nil)
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
-		assert.InDelta(t, 6+9, socket.joins, 2, "after 1, 3, 7, 15, 31 and 63 s, and then each minute")
+		assert.InDelta(t, 6+9, socket.joins.Load(), 2, "after 1, 3, 7, 15, 31 and 63 s, and then each minute")
 		all, err := w.Interfaces()
 		assert.NoError(t, err)
 		assert.Equal(t, []Interface{{Index: 1, Name: "x", State: LinkRefused, Detail: "join ff02::13: operation not permitted"}}, all)
-		socket.err = nil
+		socket.err.Store(syscall.Errno(0))
 		time.Sleep(maxRetry)
 		synctest.Wait()
 		assert.Len(t, w.Links(), 1)
@@ -315,7 +324,7 @@ func TestLayer2JoinRefused(t *testing.T) {
 // much as it may, another does.
 func TestLayer2JoinIsFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w, socket := newWatched(), &refusing{err: syscall.ENOBUFS}
+		w, socket := newWatched(), newRefusing(syscall.ENOBUFS)
 		w.six = &family{group: Group6(), receiver: receiver{new(net.UDPConn), socket}}
 		w.sys.listenGroup = func(string) (*net.UDPConn, error) { return nil, syscall.EMFILE }
 		w.ifs = []netif{{index: 1, name: "x", up: true, multicast: true, addrs: []netifAddr{{ip: netip.MustParseAddr("fe80::1")}}}}
@@ -324,12 +333,12 @@ func TestLayer2JoinIsFull(t *testing.T) {
 		assert.Equal(t, LinkRefused, all[0].State)
 		assert.Contains(t, all[0].Detail, syscall.ENOBUFS.Error())
 		assert.Contains(t, all[0].Detail, syscall.EMFILE.Error())
-		other := &refusing{}
+		other := newRefusing(syscall.Errno(0))
 		w.six.more = []*receiver{{new(net.UDPConn), other}}
 		w.watchIn(t, nil)
 		time.Sleep(maxRetry)
 		synctest.Wait()
 		assert.Len(t, w.Links(), 1)
-		assert.Equal(t, 1, other.joins)
+		assert.EqualValues(t, 1, other.joins.Load())
 	})
 }

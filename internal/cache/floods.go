@@ -22,7 +22,7 @@ type Floods struct{ store[Flood] }
 
 // NewFloods returns an empty cache.
 func NewFloods(l Limits) *Floods {
-	return &Floods{newStore(l, func(f *Flood) time.Time { return f.Expire })}
+	return &Floods{newStore(l, func(f *Flood) *time.Time { return &f.Expire })}
 }
 
 // Put adds the values of one message. What an earlier message gave for the same

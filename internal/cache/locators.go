@@ -70,7 +70,7 @@ type Locators struct {
 
 // NewLocators returns an empty cache.
 func NewLocators(l Limits) *Locators {
-	return &Locators{store: newStore(l, func(l *Locator) time.Time { return l.Expire })}
+	return &Locators{store: newStore(l, func(l *Locator) *time.Time { return &l.Expire })}
 }
 
 // Put adds locators of an objective. It returns how many living ones were
@@ -102,6 +102,19 @@ func (c *Locators) Get(name string, now time.Time) []Locator {
 		out = append(out, e.value)
 	}
 	return out
+}
+
+// Age is that of all caches. What was learned on several links ages on each.
+func (c *Locators) Age(by time.Duration) {
+	c.store.Age(by)
+	for _, o := range c.byName {
+		for at := o.order.Front(); at != nil; at = at.Next() {
+			learned := at.Value.(*entry[Locator]).value.learned
+			for i := range learned {
+				learned[i].expire = learned[i].expire.Add(-by)
+			}
+		}
+	}
 }
 
 // Each calls f with every living locator. Those of an objective are in order,

@@ -46,7 +46,7 @@ type value interface{ Flood | Locator }
 // for an entry.
 type store[T value] struct {
 	limits Limits
-	expiry func(*T) time.Time // when a value expires, the zero time: never
+	expiry func(*T) *time.Time // when a value expires, the zero time: never
 
 	byName map[string]*objective[T]
 	all    *share.Shares[netip.Addr, *entry[T]]
@@ -71,7 +71,7 @@ type entry[T value] struct {
 	inAll  *share.Elem[netip.Addr, *entry[T]]
 }
 
-func newStore[T value](l Limits, expiry func(*T) time.Time) store[T] {
+func newStore[T value](l Limits, expiry func(*T) *time.Time) store[T] {
 	return store[T]{
 		limits: l,
 		expiry: expiry,
@@ -182,6 +182,18 @@ func (s *store[T]) remove(e *entry[T]) {
 	s.all.Remove(e.inAll)
 	if len(o.byPlace) == 0 {
 		delete(s.byName, e.name)
+	}
+}
+
+// Age has all values expire earlier: time has passed that the clock did not
+// measure, since the machine slept.
+func (s *store[T]) Age(by time.Duration) {
+	for _, o := range s.byName {
+		for at := o.order.Front(); at != nil; at = at.Next() {
+			if expire := s.expiry(&at.Value.(*entry[T]).value); !expire.IsZero() {
+				*expire = expire.Add(-by)
+			}
+		}
 	}
 }
 
