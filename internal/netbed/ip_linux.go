@@ -46,8 +46,18 @@ func (n *Node) ip(args ...string) (out string, err error) {
 	return out, err
 }
 
-// ip does a command in the namespace of this thread.
-func ip(args []string) (string, error) {
+// ip does a command in the namespace of this thread. What was looked up while
+// others changed it is looked up again.
+func ip(args []string) (out string, err error) {
+	for range 100 {
+		if out, err = command(args); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return out, err
+}
+
+func command(args []string) (string, error) {
 	w := &words{rest: args}
 	family := netlink.FAMILY_ALL
 	for w.next("-6", "-o", "-oneline", "-batch") {
