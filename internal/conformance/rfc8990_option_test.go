@@ -203,7 +203,7 @@ func TestO08O09OtherProtocols(t *testing.T) {
 		address := "[" + b.Peer.Node.Addr().String() + "]:"
 		require.Equal(b, []string{
 			fmt.Sprintf("%s%d/udp 17 %d", address, b.Peer.Endpoint.Port(), b.Peer.Endpoint.Port()),
-			address + "0/41 41 0", address + "7017/258 258 7017", "192.0.2.1:1 0 1", "coap://example.com 0 0",
+			address + "0/41 41 0", address + "7017/quic 258 7017", "192.0.2.1:1 0 1", "coap://example.com 0 0",
 		}, shown)
 		for _, l := range b.Discover(ex3, 0, grasp.DiscoverOptions{}).Ok().Found[:3] {
 			bed.IsCode(b, b.Request(ex3, &l, 0).Done().Err, grasp.ErrUnusableLocator)
