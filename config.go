@@ -120,8 +120,9 @@ type Limits struct {
 	MaxObjectives int
 
 	// MaxCached bounds the locators that discovery caches, and apart from that
-	// the flooded values; 0 means 20,000. Beyond it the one least recently
-	// given or read is evicted, of the neighbour that has most ([ReasonCacheFull]).
+	// the flooded values; 0 means 20,000. When a cache is full,
+	// the least recently used entry of the neighbour that has most is evicted
+	// ([ReasonCacheFull]).
 	MaxCached int
 	// CachedPerSource bounds those of one neighbour ([ReasonCacheFull]); 0 means
 	// 15,000.
@@ -138,7 +139,8 @@ type Limits struct {
 	// (RFC 8990 section 2.8.11).
 	FloodLifetime time.Duration
 	// MaxFound bounds the locators that one call of Discover collects; 0 means
-	// 256. A quarter of it is for what one peer responds ([ReasonTooManyFound]).
+	// 256. The responses of one peer get a quarter of it at most
+	// ([ReasonTooManyFound]).
 	MaxFound int
 
 	// MaxSessions bounds the sessions under way, those included that wait for
@@ -157,9 +159,9 @@ type Limits struct {
 	// (M_WAIT) before the session is ended ([ReasonTooManyWaits]); 0 means
 	// 10,000, which no honest peer needs.
 	MaxWaits int
-	// MaxWait is how much time a peer gets that asks for more, whatever it asks
-	// for ([ReasonLongWait]); 0 means as much as it asks for, which is 49.7 days at
-	// most: set it where ASAs wait without a context that ends.
+	// MaxWait is the longest time that one M_WAIT of a peer is granted
+	// ([ReasonLongWait]); 0 means as long as it asks for, which is 49.7 days at most.
+	// Set it where ASAs wait without a context that ends.
 	MaxWait time.Duration
 
 	// MaxIdle bounds the connections that have not said what they want, or wait

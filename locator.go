@@ -212,18 +212,18 @@ func onLink(a netip.Addr, link int) netip.Addr {
 	return a
 }
 
-// origin is where a locator came from, which decides what addresses it may have.
+// origin is where a locator came from. It decides which addresses are fit.
 type origin struct {
 	onLink   bool // by a link, which a link-local address goes with
 	local    bool // from this host: a loopback address leads to where it did there
 	diverted bool // in a Divert option
 }
 
-// fit returns the address of a locator in the form in which it is used, or why
-// nobody can use it or must. Whatever comes in by whatever message, what a name
-// stands for and what a caller gives are judged here and nowhere else. An IPv6
-// address that stands for one of IPv4 (::ffff:a.b.c.d) is that one: a socket
-// takes it for that, too.
+// fit returns the address of a locator in the form in which it is used, or an
+// error that says why it must not be used. All addresses are judged here: those
+// of responses, Diverts and floods, those that names resolve to, and those that
+// callers give. An IPv4-mapped IPv6 address (::ffff:a.b.c.d) is judged as the
+// IPv4 address, since that is what a socket connects to.
 func (from origin) fit(a netip.Addr) (netip.Addr, error) {
 	a = a.Unmap()
 	var why string
@@ -253,8 +253,8 @@ var (
 	ipv4Compatible = netip.PrefixFrom(netip.IPv6Unspecified(), 96) // RFC 4291 section 2.5.5.1
 )
 
-// check returns why a locator must not be used, or nil. A name is judged when it
-// is resolved.
+// check returns an error that says why a locator must not be used, or nil. Names
+// are judged when they are resolved.
 func (from origin) check(w wire.Locator) error {
 	if w.Kind != wire.LocatorIPv6 && w.Kind != wire.LocatorIPv4 {
 		return nil

@@ -97,12 +97,12 @@ const (
 	ReasonTooManyWaits                       // a session whose peer asked for more time more often than Config.MaxWaits
 	ReasonLongWait                           // what a peer asked for beyond Config.MaxWait
 	ReasonTooManyFound                       // a locator beyond Config.MaxFound
-	ReasonCacheFull                          // a locator or flooded value that gave way to another: Config.MaxCached and its like
+	ReasonCacheFull                          // a locator or flooded value that was evicted from a full cache: Config.MaxCached and its like
 	ReasonLifetime                           // what a peer gave beyond Config.LocatorLifetime or Config.FloodLifetime
 	ReasonTooManyResponses                   // a discovery while too many are being answered
 	ReasonSendFailed                         // a message of ours that could not be sent
 	ReasonLogRate                            // a line of the log beyond Config.LogRate
-	ReasonSlowReceiver                       // an event, or a line of a log or to be printed, for which the receiver was too slow
+	ReasonSlowReceiver                       // an event or a line for which an observer, the log or Dialogue.Output was too slow
 	ReasonUnauthorized                       // what Config.Authorize refused
 	reasonCount
 )
@@ -323,7 +323,7 @@ func (g *Instance) dropUnprinted(e Event) {
 	}
 }
 
-// logRefused counts a line that was not printed or logged.
+// logRefused counts a line that LogRate forbids to print or log.
 func (g *Instance) logRefused() { g.dropUnprinted(Event{Reason: ReasonLogRate}) }
 
 // countLost counts what a receiver was too slow for. To tell of that would only
