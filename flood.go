@@ -179,7 +179,8 @@ func (g *Instance) cacheFlood(m *wire.Flood, from acp.Origin) {
 	expire := g.floodExpiry(m, from)
 	own := !from.Addr.IsValid() // then its locators were checked before it was sent
 	source := origin{onLink: from.Link != 0, local: from.Addr.Addr().IsLoopback()}
-	var all []cache.Flood
+	var few [2]cache.Flood
+	all := few[:0]
 	for _, f := range m.Objectives {
 		if err := source.check(f.Locator); err != nil && !own {
 			g.drop(eventOf(m, Event{Reason: ReasonBadLocator, Peer: from.Addr, Link: from.Link, Objective: f.Objective.Name, Err: err}))

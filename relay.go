@@ -373,16 +373,16 @@ func (t *responderTable) len() int {
 // 2.5.5.1): the listener gets a session on a connection to the initiator. It
 // returns false if the discovery is an ordinary one.
 func (g *Instance) rapidRequest(m *wire.Discovery, from asker) bool {
-	o := m.Objective
-	if isNull(o.Value) || negotiation.Check(&o) != nil || !g.objectives.isRapid(o.Name) ||
+	o := &m.Objective
+	if isNull(o.Value) || negotiation.Check(o) != nil || !g.objectives.isRapid(o.Name) ||
 		!g.objectives.backlogOf(o.Name).Listening() || g.cfg.DULL {
 		return false
 	}
 	request := func(s *stream) {
-		if !g.mayHaveRapidly(s, m, &o) {
+		if !g.mayHaveRapidly(s, m, o) {
 			return
 		}
-		g.handleRequest(s, &wire.ReqNeg{SessionID: m.SessionID, Objective: o})
+		g.handleRequest(s, &wire.ReqNeg{SessionID: m.SessionID, Objective: *o})
 	}
 	first := false
 	g.relays.do(func(r *loop.Relay[asker]) {

@@ -284,9 +284,7 @@ func (c *locatorCache) put(name string, all []cache.Locator) (evicted int) {
 // get returns the living locators of an objective, oldest first.
 func (c *locatorCache) get(name string) (out []Locator) {
 	c.do(func(c *cache.Locators) {
-		for _, l := range c.Get(name, time.Now()) {
-			out = append(out, locatorOf(&l))
-		}
+		c.Living(name, time.Now(), func(l *cache.Locator) { out = append(out, locatorOf(l)) })
 	})
 	return out
 }
@@ -311,12 +309,11 @@ func (c *locatorCache) rapidValue(name string, from Locator) (rapid *wire.Object
 		return nil
 	}
 	c.do(func(c *cache.Locators) {
-		for _, l := range c.Get(name, time.Now()) {
-			if l.Wire == w && (!isLinkLocal(w) || locatorOf(&l).IP == from.IP) {
+		c.Living(name, time.Now(), func(l *cache.Locator) {
+			if l.Wire == w && (!isLinkLocal(w) || locatorOf(l).IP == from.IP) {
 				rapid = l.Rapid
-				return
 			}
-		}
+		})
 	})
 	return rapid
 }

@@ -95,13 +95,11 @@ func (c *Locators) Put(name string, all []Locator, now time.Time) (evicted int) 
 	return evicted
 }
 
-// Get returns the living locators of an objective, oldest first.
-func (c *Locators) Get(name string, now time.Time) []Locator {
-	var out []Locator
+// Living calls f with the living locators of an objective, oldest first.
+func (c *Locators) Living(name string, now time.Time, f func(*Locator)) {
 	for _, e := range c.living(name, now) {
-		out = append(out, e.value)
+		f(&e.value)
 	}
-	return out
 }
 
 // Age is that of all caches. What was learned on several links ages on each.
@@ -127,16 +125,15 @@ const MaxDiverted = 64
 // Divert returns what may be said of an objective on a link, and how long all
 // of it lives.
 func (c *Locators) Divert(name string, link int, now time.Time) (out []wire.Locator, life time.Duration) {
-	for _, e := range c.living(name, now) {
-		l := &e.value
+	c.Living(name, now, func(l *Locator) {
 		if len(out) == MaxDiverted || !c.MayDivert(l, link, now) {
-			continue
+			return
 		}
 		out = append(out, l.Wire)
 		if left := l.Expire.Sub(now); life == 0 || left < life {
 			life = left
 		}
-	}
+	})
 	return out, life
 }
 

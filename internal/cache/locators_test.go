@@ -37,6 +37,12 @@ func texts(ls []Locator) []string {
 	return out
 }
 
+// get returns the living locators of an objective.
+func get(c *Locators, name string) (out []Locator) {
+	c.Living(name, time.Now(), func(l *Locator) { out = append(out, *l) })
+	return out
+}
+
 // living counts the locators that live.
 func living(c *Locators) (n int) {
 	c.Each(time.Now(), func(string, *Locator) { n++ })
@@ -58,16 +64,16 @@ func TestLocatorsOrderAndEqualOnes(t *testing.T) {
 		c := NewLocators(evenly(100))
 		c.Put("EX1", []Locator{found("fd00::1", 1, time.Minute), found("fd00::2", 1, time.Minute)}, time.Now())
 		c.Put("EX1", []Locator{found("fd00::3", 2, time.Minute), found("fd00::1", 2, time.Hour)}, time.Now())
-		got := c.Get("EX1", time.Now())
+		got := get(c, "EX1")
 		require.Equal(t, []string{"[fd00::1]:4000", "[fd00::2]:4000", "[fd00::3]:4000"}, texts(got))
 		require.Equal(t, time.Now().Add(time.Hour), got[0].Expire, "D-25: the later expiry wins")
 		c.Put("EX1", []Locator{found("fd00::1", 1, time.Second)}, time.Now())
-		require.Equal(t, time.Now().Add(time.Hour), c.Get("EX1", time.Now())[0].Expire, "and is not shortened")
-		require.Empty(t, c.Get("EX2", time.Now()))
+		require.Equal(t, time.Now().Add(time.Hour), get(c, "EX1")[0].Expire, "and is not shortened")
+		require.Empty(t, get(c, "EX2"))
 
 		// The same link-local address on two links is two places.
 		c.Put("EX3", []Locator{found("fe80::1", 1, time.Minute), found("fe80::1", 2, time.Minute)}, time.Now())
-		require.Equal(t, []string{"[fe80::1%1]:4000", "[fe80::1%2]:4000"}, texts(c.Get("EX3", time.Now())))
+		require.Equal(t, []string{"[fe80::1%1]:4000", "[fe80::1%2]:4000"}, texts(get(c, "EX3")))
 	})
 }
 
@@ -82,14 +88,14 @@ func TestLocatorsDirectBeatsDiverted(t *testing.T) {
 			c.Put("EX1", []Locator{l}, time.Now())
 		}
 		put(true)
-		require.True(t, c.Get("EX1", time.Now())[0].Diverted)
+		require.True(t, get(c, "EX1")[0].Diverted)
 		put(false)
-		require.False(t, c.Get("EX1", time.Now())[0].Diverted)
+		require.False(t, get(c, "EX1")[0].Diverted)
 		put(true)
-		require.False(t, c.Get("EX1", time.Now())[0].Diverted)
+		require.False(t, get(c, "EX1")[0].Diverted)
 		time.Sleep(time.Minute)
 		put(true)
-		require.True(t, c.Get("EX1", time.Now())[0].Diverted, "the direct one has expired")
+		require.True(t, get(c, "EX1")[0].Diverted, "the direct one has expired")
 	})
 }
 
@@ -99,13 +105,13 @@ func TestA23LocatorsExpire(t *testing.T) {
 		c := NewLocators(evenly(100))
 		c.Put("EX1", []Locator{found("fd00::1", 1, time.Second), found("fd00::2", 1, time.Minute)}, time.Now())
 		time.Sleep(time.Second - 1)
-		require.Len(t, c.Get("EX1", time.Now()), 2)
+		require.Len(t, get(c, "EX1"), 2)
 		time.Sleep(time.Nanosecond)
-		require.Equal(t, []string{"[fd00::2]:4000"}, texts(c.Get("EX1", time.Now())))
+		require.Equal(t, []string{"[fd00::2]:4000"}, texts(get(c, "EX1")))
 		require.Equal(t, 1, living(c))
 		time.Sleep(time.Minute)
 		require.Zero(t, living(c))
-		require.Empty(t, c.Get("EX1", time.Now()))
+		require.Empty(t, get(c, "EX1"))
 		require.Empty(t, c.byName, "nothing is left of it")
 		require.Zero(t, c.Len())
 	})
@@ -123,13 +129,13 @@ func TestLocatorsFlush(t *testing.T) {
 		}
 		fill()
 		flushBefore(c, "EX1", time.Now().Add(2*time.Second))
-		require.Equal(t, []string{"[fd00::3]:4000"}, texts(c.Get("EX1", time.Now())), "no more life left than that")
+		require.Equal(t, []string{"[fd00::3]:4000"}, texts(get(c, "EX1")), "no more life left than that")
 		fill()
 		c.Remove("EX1", func(l *Locator) bool { return l.Wire.Addr.String() == "fd00::2" }, time.Now())
-		require.Equal(t, []string{"[fd00::1]:4000", "[fd00::3]:4000"}, texts(c.Get("EX1", time.Now())))
+		require.Equal(t, []string{"[fd00::1]:4000", "[fd00::3]:4000"}, texts(get(c, "EX1")))
 		flush(c, "EX1")
-		require.Empty(t, c.Get("EX1", time.Now()))
-		require.Len(t, c.Get("EX2", time.Now()), 1, "another objective")
+		require.Empty(t, get(c, "EX1"))
+		require.Len(t, get(c, "EX2"), 1, "another objective")
 		flush(c, "never heard of")
 	})
 }
@@ -171,15 +177,15 @@ func TestLocatorsIsBounded(t *testing.T) {
 		require.LessOrEqual(t, len(c.byName), 20)
 		require.Equal(t, len(c.byName), c.Len())
 	}
-	require.Len(t, c.Get("EX30", time.Now()), 1) // used
+	require.Len(t, get(c, "EX30"), 1) // used
 	put("EX50", 0)
-	require.Len(t, c.Get("EX30", time.Now()), 1)
-	require.Empty(t, c.Get("EX31", time.Now()), "the least recently used")
+	require.Len(t, get(c, "EX30"), 1)
+	require.Empty(t, get(c, "EX31"), "the least recently used")
 
 	for i := range 16 {
 		put("EX30", i)
 	}
-	got := c.Get("EX30", time.Now())
+	got := get(c, "EX30")
 	require.Len(t, got, 8)
 	require.Equal(t, "[fd00::1:8]:4000", texts(got)[0], "the oldest give way")
 	require.Equal(t, "[fd00::1:f]:4000", texts(got)[7])
@@ -189,7 +195,7 @@ func TestLocatorsIsBounded(t *testing.T) {
 func TestA49RapidValue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := NewLocators(evenly(100))
-		rapid := func(i int) *wire.Objective { return c.Get("EX1", time.Now())[i].Rapid }
+		rapid := func(i int) *wire.Objective { return get(c, "EX1")[i].Rapid }
 		with := found("fd00::1", 1, time.Second)
 		with.Rapid = &wire.Objective{Name: "EX1", Value: []byte{7}}
 		c.Put("EX1", []Locator{with, found("fd00::2", 1, time.Minute)}, time.Now())
@@ -241,7 +247,7 @@ func TestLocatorsTwin(t *testing.T) {
 				}
 			}
 			want := live(name)
-			got := c.Get(name, time.Now())
+			got := get(c, name)
 			require.Equal(t, texts(want), texts(got))
 			for i := range got {
 				require.Equal(t, want[i].Expire, got[i].Expire)

@@ -87,13 +87,13 @@ func TestTranscripts(t *testing.T) {
 					fmt.Fprintln(&out, "evicted", n)
 				}
 			case "locators":
-				for _, l := range locators.Get(name, now) {
+				locators.Living(name, now, func(l *Locator) {
 					how := "direct"
 					if l.Diverted {
 						how = "diverted"
 					}
 					fmt.Fprintf(&out, "%s %s, expires in %v\n", show(l.Wire), how, l.Expire.Sub(now))
-				}
+				})
 			case "translated":
 				locators.TranslatedIPv4 = true
 			case "divert":
@@ -153,9 +153,7 @@ func FuzzCaches(f *testing.F) {
 			for _, f := range floods.Get(name, now) {
 				require.True(t, f.Expire.After(now))
 			}
-			for _, l := range locators.Get(name, now) {
-				require.True(t, l.Expire.After(now))
-			}
+			locators.Living(name, now, func(l *Locator) { require.True(t, l.Expire.After(now)) })
 			diverted, life := locators.Divert(name, link, now)
 			require.Equal(t, len(diverted) > 0, life > 0)
 			for _, l := range diverted {
