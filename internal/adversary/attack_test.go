@@ -348,7 +348,7 @@ var attacks = []attack{
 			h.multicast(arr{1, h.id(), raw, arr{"nobody has it", 1, 6, nil}}, receivedAs(wire.TypeDiscovery), droppedAs(grasp.ReasonNoOtherLink))
 		}
 		h.multicast(arr{9, h.id(), bed.IP("fe80::1"), 1000, arr{arr{"forged", 4, 6, 1}, arr{}}},
-			droppedAs(grasp.ReasonLinkLocalSource))
+			receivedAs(wire.TypeFlood), droppedAs(grasp.ReasonLinkLocalSource))
 	}},
 	{"replays", false, func(h *hostile) {
 		for _, p := range h.recorded() {

@@ -231,6 +231,8 @@ func TestBacklogLosesNothing(t *testing.T) {
 	for id := uint32(0); id < requests; {
 		if put(b, id) {
 			id++
+		} else {
+			runtime.Gosched() // a listener is to take one
 		}
 	}
 	for b.Len() > 0 {
