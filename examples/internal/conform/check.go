@@ -36,11 +36,11 @@ const (
 
 // Check is one thing that the RFC demands.
 type Check struct {
-	ID       string   // in the list of requirements, such as R-04
-	Name     string   // group/what
-	Section  string   // of RFC 8990
-	Strength Strength //
-	Demand   string   // what is demanded, in one sentence
+	ID       string // in the list of requirements, such as R-04
+	Name     string // group/what
+	Section  string // of RFC 8990
+	Strength Strength
+	Demand   string // what is demanded, in one sentence
 
 	needs need
 	run   func(*trial)

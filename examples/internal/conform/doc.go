@@ -1,6 +1,6 @@
 // Package conform judges whether a node that speaks GRASP obeys RFC 8990.
 //
-// A [Judge] plays a peer on a link that the target is on: one that is correct,
+// [Run] plays a peer on a link that the target is on: one that is correct,
 // difficult and, in parts, hostile. It knows of the target nothing but the
 // link, and the names of an objective that it negotiates and of one that it
 // synchronizes. A [Check] is one thing that the RFC demands; it passes, fails,

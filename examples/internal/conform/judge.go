@@ -102,8 +102,8 @@ func (r *Report) Count(s Strength, v Verdict) (n int) {
 // perSecond bounds what is sent, in messages a second.
 const perSecond = 250
 
-// Judge judges a target.
-type Judge struct {
+// judge judges a target.
+type judge struct {
 	cfg     Config
 	links   []*link
 	cover   *cover
@@ -152,7 +152,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if cfg.Value == nil {
 		cfg.Value = encode(nil)
 	}
-	j := &Judge{
+	j := &judge{
 		cfg: cfg, begun: time.Now(), pace: rate.NewLimiter(perSecond, 10),
 		at: make(map[string][]netip.AddrPort), sids: make(map[uint32]bool),
 		gone: make(map[netip.AddrPort]string), last: make(map[netip.AddrPort]string),
@@ -184,7 +184,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 }
 
 // find asks for the target on each link.
-func (j *Judge) find(ctx context.Context) error {
+func (j *judge) find(ctx context.Context) error {
 	for i, l := range j.links {
 		for _, name := range []string{j.cfg.Negotiate, j.cfg.Synch} {
 			if name == "" {
@@ -203,10 +203,10 @@ func (j *Judge) find(ctx context.Context) error {
 const tries = 3
 
 // findOn asks for an objective on one link.
-func (j *Judge) findOn(ctx context.Context, i int, l *link, name string) error {
+func (j *judge) findOn(ctx context.Context, i int, l *link, name string) error {
 	var why string
 	for range tries {
-		probe := &trial{Judge: j, check: &Check{Name: "find"}, ctx: ctx, begun: time.Now()}
+		probe := &trial{judge: j, check: &Check{Name: "find"}, ctx: ctx, begun: time.Now()}
 		var found map[netip.Addr][]netip.AddrPort
 		probe.protect(func() { found = probe.find(l, name) })
 		if probe.why != "" {

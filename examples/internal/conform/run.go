@@ -9,7 +9,7 @@ import (
 )
 
 // unfit says why a check cannot be run with what the judge has; empty: it can.
-func (j *Judge) unfit(c *Check) string {
+func (j *judge) unfit(c *Check) string {
 	n := c.needs
 	switch {
 	case j.cfg.DULL && n&(negotiator|synchronizer|relay) != 0 && n&dull == 0:
@@ -41,7 +41,7 @@ var lastLane = lane{"last", 1}
 
 // lane is the lane of a check. A target need not serve two peers at a time to
 // be judged fairly, but for the slow checks.
-func (j *Judge) lane(c *Check) lane {
+func (j *judge) lane(c *Check) lane {
 	switch n := c.needs; {
 	case n&alone != 0:
 		return lastLane
@@ -60,7 +60,7 @@ func (j *Judge) lane(c *Check) lane {
 }
 
 // runAll runs the checks that are chosen and returns their results in order.
-func (j *Judge) runAll(ctx context.Context) []Result {
+func (j *judge) runAll(ctx context.Context) []Result {
 	results := &results{each: j.cfg.Each}
 	lanes := make(map[lane][]*Check)
 	order := make(map[string]int)
@@ -89,7 +89,7 @@ func (j *Judge) runAll(ctx context.Context) []Result {
 }
 
 // runLane runs the checks of a lane: those that may hurt the target at the end.
-func (j *Judge) runLane(ctx context.Context, checks []*Check, workers int, results *results) {
+func (j *judge) runLane(ctx context.Context, checks []*Check, workers int, results *results) {
 	slices.SortStableFunc(checks, func(a, b *Check) int { return cmp.Compare(a.needs&late, b.needs&late) })
 	turns := make(chan *Check, len(checks))
 	for _, c := range checks {
@@ -125,11 +125,11 @@ func (r *results) add(x Result) {
 }
 
 // try runs one check.
-func (j *Judge) try(ctx context.Context, c *Check) Result {
+func (j *judge) try(ctx context.Context, c *Check) Result {
 	if ctx.Err() != nil {
 		return Result{Check: *c, Verdict: Skipped, Why: "interrupted"}
 	}
-	t := &trial{Judge: j, check: c, ctx: ctx, begun: time.Now(), verdict: Pass}
+	t := &trial{judge: j, check: c, ctx: ctx, begun: time.Now(), verdict: Pass}
 	t.protect(func() { c.run(t) })
 	r := Result{Check: *c, Verdict: t.verdict, Why: t.why, Gone: t.lost, Took: time.Since(t.begun)}
 	if r.Verdict == Fail {

@@ -16,7 +16,7 @@ import (
 // trial is one run of a check. Its methods end the run when the target has
 // failed.
 type trial struct {
-	*Judge
+	*judge
 	check *Check
 	ctx   context.Context
 	begun time.Time
@@ -66,7 +66,7 @@ func (t *trial) must(err error) {
 	}
 }
 
-// check ends the run if a message breaks the grammar.
+// obeysGrammar ends the run if a message breaks the grammar.
 func (t *trial) obeysGrammar(m message) {
 	if err := m.grammar(); err != nil {
 		t.fail("%v", err)
@@ -239,7 +239,7 @@ func (t *trial) works() {
 	t.fail("after that the target answers no discovery any more")
 }
 
-// heard waits for a multicast on a link that is wanted.
+// hear waits for a multicast on a link that is wanted.
 func (t *trial) hear(h *hearer, within time.Duration, want func(heard) bool) (heard, bool) {
 	timer := time.NewTimer(within)
 	defer timer.Stop()
