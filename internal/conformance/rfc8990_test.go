@@ -20,13 +20,15 @@ import (
 // requirement and cites the section it comes from. In the order of the RFC they
 // are in
 //
-//	rfc8990_transport_test.go    2.3 to 2.6   T constants and transport, C and Z messages on it
+//	rfc8990_transport_test.go    2.3 to 2.6   T constants and transport
+//	rfc8990_message_test.go      2.2, 2.5.3   C, Z messages on it
 //	rfc8990_session_test.go      2.7, 2.8.12  S session IDs, V M_INVALID and M_NOOP
 //	rfc8990_discovery_test.go    2.5.4        D discovery
 //	rfc8990_unicast_test.go      2.5.4.2      D asking one node alone
 //	rfc8990_chain_test.go        2.5.4.4      D, F across several relays
 //	rfc8990_relay_test.go        2.5.4.4      R discovery relay
-//	rfc8990_negotiation_test.go  2.5.5        N negotiation, Y dry run
+//	rfc8990_negotiation_test.go  2.5.5        N negotiation
+//	rfc8990_dryrun_test.go       2.5.5        Y dry run
 //	rfc8990_wait_test.go         2.8.9, 2.5.5 N waiting and sessions side by side
 //	rfc8990_synch_test.go        2.5.6        K synchronization, P rapid mode
 //	rfc8990_flood_test.go        2.5.6.2      F flooding
