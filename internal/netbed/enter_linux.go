@@ -278,5 +278,10 @@ func testArgs(t testing.TB) []string {
 			args = append(args, "-test."+f+"="+v.Value.String())
 		}
 	}
+	flag.Visit(func(f *flag.Flag) { // those of the tests' own
+		if !strings.HasPrefix(f.Name, "test.") {
+			args = append(args, "-"+f.Name+"="+f.Value.String())
+		}
+	})
 	return args
 }
