@@ -175,7 +175,7 @@ func (e *endpoint) hearOf(index int, a announced) bool {
 	identity, at, err := e.plane.check(claim, netip.AddrPortFrom(a.to.Addr().WithZone(""), a.to.Port()), now)
 	if err != nil {
 		e.plane.counters.disproved.Add(1)
-		e.chargeForCheck(index, time.Since(now))
+		e.chargeForCheck(index, costOf(claim))
 		return e.consider(index, a, now)
 	}
 	e.plane.counters.proven.Add(1)

@@ -18,14 +18,16 @@ const (
 	perSource = 4           // of those to unproven ones, with the same address
 	dialTime  = time.Second // for the first dial to be answered; it doubles with each failure
 
-	dialRate     = 128 // dials to unproven candidates in a second, on all links
-	linkDialRate = 32  // of these, on one link
-	dialBurst    = 32  // at once, on one link
+	// Each address that does not exist takes a place for some seconds in the
+	// system's table of neighbours, which has a thousand.
+	dialRate     = 32 // dials to unproven candidates in a second, on all links
+	linkDialRate = 16 // of these, on one link
+	dialBurst    = 16 // at once, on one link
 
 	// What proofs may cost that turn out to be none, on all links: a quarter of
 	// one processor.
-	checkCost  = 100 * time.Microsecond
-	checkRate  = rate.Limit(time.Second / checkCost / 4)
+	checkTime  = 100 * time.Microsecond
+	checkRate  = rate.Limit(time.Second / checkTime / 4)
 	checkBurst = int(checkRate / 2)
 )
 
@@ -126,11 +128,11 @@ func (e *endpoint) isWorthChecking(index int, to netip.AddrPort, claim proof, no
 }
 
 // chargeForCheck notes what a proof has cost that was none.
-func (e *endpoint) chargeForCheck(index int, took time.Duration) {
+func (e *endpoint) chargeForCheck(index, cost int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if l := e.links[index]; l != nil {
-		l.candidates.checks.ReserveN(time.Now(), min(1+int(took/checkCost), checkBurst))
+		l.candidates.checks.ReserveN(time.Now(), min(cost, checkBurst))
 	}
 }
 

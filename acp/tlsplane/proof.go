@@ -173,6 +173,26 @@ var (
 	errStale   = errors.New("not of now")
 )
 
+// checkCost is what a check may cost that involves a key, in units of
+// checkTime.
+func checkCost(public crypto.PublicKey) int {
+	if k, ok := public.(*ecdsa.PublicKey); ok && k.Curve != elliptic.P256() {
+		return 8
+	}
+	return 1
+}
+
+// costOf is what the check of a proof may cost. Time that was measured would
+// depend on what else the machine does.
+func costOf(claim proof) (cost int) {
+	for _, der := range claim.Chain {
+		if c, err := x509.ParseCertificate(der); err == nil {
+			cost += checkCost(c.PublicKey)
+		}
+	}
+	return max(cost, 1)
+}
+
 // check says who has proven to be found at an address, and when.
 func (p *Plane) check(claim proof, to netip.AddrPort, now time.Time) (identity string, at time.Time, err error) {
 	at = time.UnixMilli(claim.Time)
