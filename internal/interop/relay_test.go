@@ -189,7 +189,7 @@ func TestInteropF09R08GraspyRelays(t *testing.T) {
 	require.NoError(t, a.ListenSynchronize(synchronized))
 	found, err := b.Discover(t.Context(), synchronized, patience, grasp.DiscoverOptions{First: true})
 	require.NoError(t, err)
-	require.Len(t, found, 1)
+	require.NotEmpty(t, found) // and the other address of this host
 	require.True(t, found[0].Diverted)
 	require.Equal(t, netip.MustParseAddr("fd00:a::1"), found[0].IP)
 	require.GreaterOrEqual(t, tapes[1].count(grasp.Sent, "M_DISCOVERY"), 2)
