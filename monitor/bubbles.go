@@ -2,11 +2,12 @@ package monitor
 
 import "github.com/go-grasp/grasp"
 
-// InitBubbleText shows the words of the default instance's ASAs as bubbles:
-// init_bubble_text of the Python prototype, which opens a window. Here it is a
-// page, on a free port of localhost, at the URL that is returned; it is there
-// until the default instance is closed. It starts the default instance if need
-// be, so [grasp.SkipDialogue] must come before. Each call makes a page of its own.
+// InitBubbleText shows what the ASAs of the default instance print as speech
+// bubbles. It is init_bubble_text of the Python prototype, which opens a window;
+// here it serves a page on a free port of localhost, and returns its URL. The page
+// is there until the default instance is closed. InitBubbleText starts the default
+// instance if it is not running, so call [grasp.SkipDialogue] before. Each call
+// makes a page of its own.
 func InitBubbleText(caption string) (url string, err error) {
 	g, err := grasp.Default()
 	if err != nil {

@@ -9,11 +9,11 @@ import (
 )
 
 const (
-	interval  = 100 * time.Millisecond // between looks for something new
+	interval  = 100 * time.Millisecond // how often to look for something new
 	stateTime = time.Second            // between snapshots
-	quietTime = 15 * time.Second       // after which a client is shown that we live
-	writeTime = 10 * time.Second       // for a client to take what is written
-	history   = 300                    // what a new page is shown of the past
+	quietTime = 15 * time.Second       // a page that got nothing for so long gets a comment instead
+	writeTime = 10 * time.Second       // how long a client may take to read an event
+	history   = 300                    // how many lines and messages a new page gets
 )
 
 // Words is a line that an ASA said.
@@ -30,9 +30,9 @@ type hello struct {
 	Caption, Run string
 }
 
-// serveEvents sends words, messages and snapshots, as the parameters want, as
-// they happen, until the client goes or the monitor is closed. Nothing is
-// queued for a client: it is shown what the rings have when it is ready for it.
+// serveEvents sends lines, messages and snapshots, as the parameters ask for, as
+// they happen, until the client goes or the monitor is closed. Nothing is queued
+// for a client: it gets what the rings hold when it is ready to read.
 func (m *Monitor) serveEvents(w http.ResponseWriter, r *http.Request) {
 	select {
 	case m.pages <- struct{}{}:
@@ -92,8 +92,8 @@ func (p *page) run(r *http.Request) {
 	}
 }
 
-// resume returns the numbers of the last line and the last message that a
-// client has, by the id of the last event it got.
+// resume returns the numbers of the last line and the last message that a client
+// has got, from the id of the last event it got.
 func (p *page) resume(last string) (words, messages uint64) {
 	var w, n uint64
 	if _, err := fmt.Sscanf(last, p.m.run+".%d.%d", &w, &n); err != nil {
@@ -102,7 +102,7 @@ func (p *page) resume(last string) (words, messages uint64) {
 	return w, n
 }
 
-// id is that of the event being sent.
+// id returns the id of the event being sent.
 func (p *page) id() string {
 	var words, messages uint64
 	if p.words != nil {
@@ -125,12 +125,12 @@ func (p *page) catchUp() {
 	p.mayState()
 }
 
-// missed says how much went by too fast.
+// missed tells the page how much it was too slow for.
 type missed struct {
 	Words, Messages uint64
 }
 
-// news shows what is new, a part of it if it is much.
+// news sends what is new; if it is much, a part of it.
 func (p *page) news() {
 	var gap missed
 	if p.words != nil {
@@ -159,7 +159,7 @@ func (p *page) mayState() {
 	}
 }
 
-// sendSome sends an event with some things, unless there are none.
+// sendSome sends an event with a list, unless the list is empty.
 func sendSome[T any](p *page, name string, things []T) {
 	if len(things) > 0 {
 		p.send(name, things)
@@ -192,7 +192,7 @@ func (p *page) write(text string) {
 type wordReader struct {
 	ring   *ring[word]
 	at     uint64 // the number of the last one read
-	looked bool   // what was before anybody looked is not lost
+	looked bool   // read was called: what was overwritten before does not count as lost
 }
 
 // read returns the next words, whether there are more, and how many were lost.
@@ -206,7 +206,7 @@ func (r *wordReader) read() (out []Words, more bool, missed uint64) {
 	return out, len(out) == chunk, missed
 }
 
-// readAll reads all there is, and returns the last so many.
+// readAll reads everything and returns the last few, as many as asked for.
 func readAll[T any](read func() ([]T, bool, uint64), most int) (out []T) {
 	for more := true; more; {
 		var some []T

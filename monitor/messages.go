@@ -16,7 +16,7 @@ import (
 // Message is a message that was sent, received, relayed or dropped, as JSON
 // has it. What is not known is empty.
 type Message struct {
-	N         uint64 // counts up; numbers that are missing were not asked for
+	N         uint64 // counts up; missing numbers are messages that the filter left out
 	Time      time.Time
 	Instance  string // the name under which it is watched
 	Kind      string // sent, received, relayed or dropped
@@ -55,8 +55,8 @@ func newFilter(q url.Values) filter {
 	}
 }
 
-// given returns the values that are not empty: a form sends empty ones for
-// fields that nobody filled in.
+// given returns the values that are not empty: a form sends empty values for fields
+// that were not filled in.
 func given(values []string) []string {
 	return slices.DeleteFunc(slices.Clone(values), func(v string) bool { return v == "" })
 }
@@ -73,15 +73,15 @@ type messageReader struct {
 	ring   *ring[message]
 	filter filter
 	at     uint64 // the number of the last one read
-	looked bool   // what was before anybody looked is not lost
-	from   uint64 // what has a number up to this is not wanted
+	looked bool   // read was called: what was overwritten before does not count as lost
+	from   uint64 // messages up to this number are not wanted
 	// subjects are the objectives of sessions: not every message says what it
 	// is about.
 	subjects map[uint32]string
 }
 
-// Messages are taken from the ring so many at a time, and so many sessions'
-// objectives are remembered.
+// How many messages are taken from the ring at a time, and for how many sessions
+// the objective is remembered.
 const (
 	chunk       = 256
 	maxSubjects = 4096
@@ -91,8 +91,8 @@ func newMessageReader(r *ring[message], f filter, from uint64) *messageReader {
 	return &messageReader{ring: r, filter: f, from: from, subjects: make(map[uint32]string)}
 }
 
-// read returns the next messages that are wanted, out of a chunk of all,
-// whether there are more, and how many were lost since the last call.
+// read takes the next chunk of messages and returns those that are wanted, whether
+// there are more chunks, and how many messages were lost since the last call.
 func (r *messageReader) read() (out []Message, more bool, missed uint64) {
 	kept := make([]message, 0, chunk)
 	r.at, missed = r.ring.after(r.at, chunk, func(_ uint64, m *message) {
@@ -128,7 +128,7 @@ func (r *messageReader) subject(e *grasp.Event) string {
 	return e.Objective
 }
 
-// describe returns the message as people and JSON have it.
+// describe returns the message as the page and JSON have it.
 func (m *message) describe(n uint64, objective string) Message {
 	e := &m.event
 	out := Message{

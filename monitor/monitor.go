@@ -1,7 +1,7 @@
 // Package monitor shows people what happens in GRASP instances: a page for a
 // browser, and numbers for a monitoring system.
 //
-// # One line
+// # Use
 //
 // A [Monitor] watches any number of running instances and serves what it sees:
 //
@@ -10,22 +10,22 @@
 //	mon.Watch("banker", g)
 //	url, err := mon.Listen("localhost:8990")
 //
-// It is an [http.Handler] as well, for programs that have a server already, at
+// A program that has a server already uses the Monitor as an [http.Handler], at
 // the root or, with [http.StripPrefix], below a path that ends in a slash.
-// [InitBubbleText] is the call of the Python prototype of that name.
+// [InitBubbleText] is the call of that name of the Python prototype.
 //
 // # The page
 //
-// Bubbles shows each line that an ASA prints with Tprint as a speech bubble, as
-// it happens, the ASAs side by side, and beside them the negotiations, step by
-// step. Monitor shows an instance: its links and whether they are protected, its
-// ASAs and objectives, both caches with the time left, the sessions, the counters,
-// and the messages in CBOR's diagnostic notation (RFC 8949 section 8), filtered by
-// type, direction, objective and peer.
+// Its part Bubbles shows each line that an ASA prints with Tprint as a speech
+// bubble, with a column for each ASA, and beside them the negotiations, step by
+// step. Its part Monitor shows an instance: its links and whether they are
+// protected, its ASAs and objectives, both caches with the time left, the sessions,
+// the counters, and the messages in CBOR's diagnostic notation (RFC 8949 section 8),
+// filtered by type, direction, objective and peer.
 //
 // # For programs
 //
-// All of it can be read by programs, too, with GET:
+// Programs read the same with GET:
 //
 //   - snapshot: a [State], as JSON;
 //   - messages: an array of [Message], as JSON, the last 2000 at most, filtered
@@ -33,24 +33,24 @@
 //     (M_DISCOVERY...), objective, each of which may be given several times, and
 //     peer, a part of its address;
 //   - metrics: counters and gauges in the Prometheus text format;
-//   - events: the words and messages that the page shows, as server-sent events.
+//   - events: the lines and messages that the page shows, as server-sent events.
 //
 // # What it costs and keeps
 //
-// It keeps the last 1000 lines and the last 2000 messages, of which the first
-// 2048 bytes each, so no more than some megabytes. An instance is slowed down by
-// copying each message once (see [grasp.Instance.Observe]); notation and filtering
-// are done when somebody looks. At most 16 pages are served at the same time. A slow one misses what
-// happened meanwhile and is told how much; it delays nobody.
+// A monitor keeps the last 1000 lines and the last 2000 messages, and of each the
+// first 2048 bytes: some megabytes at most. It costs an instance one copy of each
+// message (see [grasp.Instance.Observe]); notation and filtering are done when
+// somebody looks. At most 16 pages are served at the same time. A slow page misses
+// what happened meanwhile and is told how much; it delays nobody.
 //
 // # Security
 //
 // The page is read-only, has no secrets of its own, and loads nothing from
-// elsewhere. But whoever can reach it reads the values of objectives. So [Monitor.Listen]
-// is for localhost unless told otherwise, where every user of this host can read it, and
-// requests by a host name that is not in [Config] are refused, lest a page from
-// elsewhere read it by DNS rebinding. What ASAs and peers say is shown as text,
-// whatever it holds.
+// elsewhere. But whoever can reach it reads the values of objectives. So
+// [Monitor.Listen] serves localhost only, unless it is given another address; every
+// user of the host can read it there. To keep other web pages from reading it by DNS
+// rebinding, a monitor refuses requests for a host name that is not in [Config].
+// Whatever ASAs and peers say is shown as text.
 package monitor
 
 import (
@@ -78,8 +78,8 @@ const (
 type Config struct {
 	// Caption is the heading of the page; empty means GRASP.
 	Caption string
-	// Hosts are names by which the monitor may be asked, apart from localhost
-	// and addresses, which always may.
+	// Hosts are the host names that requests may have, beside localhost and
+	// addresses, which they always may.
 	Hosts []string
 }
 
@@ -88,7 +88,7 @@ type Config struct {
 type Monitor struct {
 	caption  string
 	hosts    []string
-	run      string // tells this monitor from one that was on the same address before
+	run      string // differs from that of an earlier monitor on the same address
 	mux      *http.ServeMux
 	words    *ring[word]
 	messages *ring[message]
@@ -139,9 +139,9 @@ type message struct {
 	size  int // of the whole message
 }
 
-// Watch shows an instance from now on, under a name, until stop is called or
-// the monitor is closed. A name that is in use gets a number. An instance that
-// is closed stays, as it was, until then. It does not block.
+// Watch shows an instance under a name, until stop is called or the monitor is
+// closed. If the name is in use, a number is added to it. An instance that is
+// closed meanwhile is still shown, as it was last. Watch does not block.
 func (m *Monitor) Watch(name string, g *grasp.Instance) (stop func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -188,16 +188,16 @@ func (w *watched) say(asa, text string) {
 	w.m.words.put(func(s *word) { *s = word{at: time.Now(), from: w, asa: asa, text: text} })
 }
 
-// all returns the watched instances in order of their coming.
+// all returns the watched instances in the order in which they were added.
 func (m *Monitor) all() []*watched {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Clone(m.watched)
 }
 
-// Close ends the monitor: it stops watching, ends the pages being served and
-// the servers that Listen started, and waits for these. It may be called more
-// than once. The instances go on.
+// Close ends the monitor: it stops watching, ends the pages being served and the
+// servers that Listen started, and waits for these to end. It may be called more
+// than once. The instances are not closed.
 func (m *Monitor) Close() error {
 	m.mu.Lock()
 	if !m.closed {

@@ -2,8 +2,8 @@ package monitor
 
 import "sync"
 
-// ring keeps the last so many of what is put into it, each under a number;
-// the first has number 1.
+// ring keeps the last values put into it, up to its size. The values are numbered
+// from 1.
 type ring[T any] struct {
 	mu    sync.Mutex // guards all following fields
 	slots []T
@@ -20,9 +20,9 @@ func (r *ring[T]) put(fill func(*T)) {
 	fill(&r.slots[r.last%uint64(len(r.slots))])
 }
 
-// after shows those that came after number n, the oldest first and no more than
-// most, and returns the number of the last one shown, and how many there were
-// in between that are no more. Show must be quick: put waits for it.
+// after calls show with the values that have a number above n, oldest first and at
+// most as many as most says. It returns the number of the last one shown, and how
+// many above n have been overwritten. Show must be quick: put waits for it.
 func (r *ring[T]) after(n uint64, most int, show func(n uint64, t *T)) (shown, missed uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -73,7 +73,7 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // ServeHTTP serves the page and what programs read: see the package's
-// documentation. A client that does not take an answer for 10 s is given up.
+// documentation. It gives up a client that does not read its answer within 10 s.
 func (m *Monitor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Security-Policy", policy)
@@ -95,8 +95,8 @@ func (m *Monitor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	m.mux.ServeHTTP(w, r)
 }
 
-// isOurs says that a Host header names this host, not a name that somebody
-// else has had resolved to it.
+// isOurs reports whether a Host header names this host, as opposed to a name that
+// somebody else has made resolve to it.
 func (m *Monitor) isOurs(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
@@ -117,10 +117,11 @@ type server struct {
 	done chan struct{} // closed when it serves no more
 }
 
-// Listen serves the monitor at an address and port, or only a port with a colon
-// before it, which means that port of localhost; empty means one that is free.
-// It returns the page's URL at once, and serves until Close. To serve other hosts,
-// name an address, such as 0.0.0.0:8990 for all: whoever reaches it can read it.
+// Listen serves the monitor at an address and port, such as "localhost:8990". A
+// port alone, such as ":8990", is that port of localhost; "" is a free port of
+// localhost. Listen returns the page's URL at once, and the server runs until Close.
+// To serve other hosts, give an address, such as 0.0.0.0:8990 for all: whoever
+// reaches it can read the page.
 func (m *Monitor) Listen(address string) (url string, err error) {
 	host, port, err := net.SplitHostPort(address)
 	if address == "" {
@@ -162,7 +163,7 @@ func urlHost(a net.Addr) string {
 	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port()).String()
 }
 
-// close ends the server. What is being served has a moment to end.
+// close ends the server, and gives requests that are being served a moment to end.
 func (s *server) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()

@@ -38,7 +38,7 @@ func (w *watched) isClosed() bool {
 	}
 }
 
-// The page shows so many rows of each table, and so much of each value.
+// How many rows of each table, and how much of each value, the page shows.
 const (
 	pageRows  = 100
 	pageValue = 300
@@ -66,7 +66,8 @@ func (m *Monitor) pageState() pageState {
 	return p
 }
 
-// forPage cuts what is too much for the page. The snapshot is ours to change.
+// forPage cuts what is too much for the page. It may change the snapshot, which
+// nobody else uses.
 func forPage(i InstanceState) pageInstance {
 	s := &i.Snapshot
 	p := pageInstance{Counts: map[string]int{

@@ -12,8 +12,8 @@ import (
 type Flood struct {
 	Objective wire.Objective
 	Place     Place      // its tag
-	Link      int        // by which it came, 0 if it is our own
-	From      netip.Addr // the neighbour that it came from, zero if it is our own
+	Link      int        // the link it came by, 0 if it is our own
+	From      netip.Addr // the neighbour it came from, zero if it is our own
 	Expire    time.Time  // zero: never
 }
 
@@ -25,10 +25,10 @@ func NewFloods(l Limits) *Floods {
 	return &Floods{newStore(l, func(f *Flood) *time.Time { return &f.Expire })}
 }
 
-// Put adds the values of one message. What an earlier message gave for the same
-// name and tag is overwritten (RFC 8990 section 2.8.11); a message may give
-// several values for them. The new ones are the youngest. It returns the living
-// values that were evicted.
+// Put adds the values of one message as the youngest. It overwrites what earlier
+// messages gave for the same name and tag (RFC 8990 section 2.8.11); one message may
+// give several values for a name and tag. It returns the living values that were
+// evicted.
 func (c *Floods) Put(message []Flood, now time.Time) (evicted []Flood) {
 	for i := range message {
 		f := &message[i]
@@ -59,8 +59,8 @@ func (c *Floods) Put(message []Flood, now time.Time) (evicted []Flood) {
 	return evicted
 }
 
-// given says that one of the values has the name and tag of f, and if asked for
-// its value, too.
+// given reports whether one of the values has the name and tag of f and, with same,
+// also its value.
 func given(values []Flood, f *Flood, same bool) bool {
 	for i := range values {
 		o := &values[i].Objective
@@ -80,8 +80,8 @@ func (c *Floods) Get(name string, now time.Time) []Flood {
 	return out
 }
 
-// Remove removes the values of an objective with a tag: the one that is chosen,
-// or if none is, all.
+// Remove removes the values of an objective with a tag: those that chosen picks, or
+// all if it picks none.
 func (c *Floods) Remove(name string, place Place, chosen func(*Flood) bool) {
 	var all []*entry[Flood]
 	one := -1

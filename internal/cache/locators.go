@@ -13,16 +13,16 @@ import (
 // Locator is a locator that a discovery found.
 type Locator struct {
 	Wire     wire.Locator
-	Link     int             // by which it came first
+	Link     int             // the link it came by first
 	From     netip.Addr      // the peer that gave it
 	Expire   time.Time       // never zero
 	Diverted bool            // it came in Diverts only
-	Rapid    *wire.Objective // came with it, with a value; or nil
+	Rapid    *wire.Objective // the objective with a value that came with it, or nil
 
-	learned []learned // where it came by, if not by Link alone
+	learned []learned // all links it came by, if not by Link alone
 }
 
-// learned is a link by which a locator came, too.
+// learned is one of several links by which a locator came.
 type learned struct {
 	link   int
 	expire time.Time
@@ -31,8 +31,8 @@ type learned struct {
 // Place tells a locator from others of its objective.
 func (l *Locator) Place() Place { return PlaceOf(l.Wire, l.Link) }
 
-// Merge adds what another response said of the same place: the later expiry
-// wins (D-25).
+// Merge adds what another response said of the same place. The later expiry counts
+// (D-25).
 func (l *Locator) Merge(other Locator) {
 	if other.Link != l.Link || len(l.learned) > 0 {
 		if l.learned == nil {
@@ -52,7 +52,7 @@ func (l *Locator) Merge(other Locator) {
 	l.Rapid = other.Rapid
 }
 
-// learnedOn says that the locator came by a link.
+// learnedOn reports whether the locator came by a link.
 func (l *Locator) learnedOn(link int, now time.Time) bool {
 	if l.learned == nil {
 		return l.Link == link
@@ -102,7 +102,8 @@ func (c *Locators) Living(name string, now time.Time, f func(*Locator)) {
 	}
 }
 
-// Age is that of all caches. What was learned on several links ages on each.
+// Age makes all locators expire earlier, as in every cache, on each link that they
+// were learned on.
 func (c *Locators) Age(by time.Duration) {
 	c.store.Age(by)
 	for _, o := range c.byName {
@@ -122,8 +123,8 @@ func (c *Locators) Each(now time.Time, f func(name string, l *Locator)) { c.each
 // MaxDiverted is how many locators fit a response.
 const MaxDiverted = 64
 
-// Divert returns what may be said of an objective on a link, and how long all
-// of it lives.
+// Divert returns the locators of an objective that may be told on a link, and the
+// time for which all of them live.
 func (c *Locators) Divert(name string, link int, now time.Time) (out []wire.Locator, life time.Duration) {
 	c.Living(name, now, func(l *Locator) {
 		if len(out) == MaxDiverted || !c.MayDivert(l, link, now) {
@@ -137,8 +138,8 @@ func (c *Locators) Divert(name string, link int, now time.Time) (out []wire.Loca
 	return out, life
 }
 
-// MayDivert says that a locator may be told on a link: it is not of use on one
-// link only (RFC 8990 section 2.9.5.1), means the same everywhere (2.9.5.2 to
+// MayDivert reports whether a locator may be told on a link: it is of use on more
+// than one link (RFC 8990 section 2.9.5.1), means the same everywhere (2.9.5.2 to
 // 2.9.5.4), and did not come by that link (2.5.4.3).
 func (c *Locators) MayDivert(l *Locator, link int, now time.Time) bool {
 	if l.learnedOn(link, now) {
@@ -162,15 +163,15 @@ func (c *Locators) MayDivert(l *Locator, link int, now time.Time) bool {
 	return false
 }
 
-// addressEverywhere says that an address means the same everywhere.
+// addressEverywhere reports whether an address means the same everywhere.
 func (c *Locators) addressEverywhere(a netip.Addr) bool {
 	a = a.Unmap()
 	return a.IsValid() && !OnLinkOnly(a) && !a.IsUnspecified() && !a.IsMulticast() && !(c.TranslatedIPv4 && a.Is4())
 }
 
-// nameEverywhere says that a name means the same everywhere, as far as one can
-// tell: it has a domain, and that is not one of the domains that are local to a
-// link, a site or a host (RFC 6762, 6761, 8375).
+// nameEverywhere reports whether a name means the same everywhere, as far as one can
+// tell: it has a domain, and that domain is not local to a link, a site or a host
+// (RFC 6762, 6761, 8375).
 func nameEverywhere(name string) bool {
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
 	i := strings.LastIndexByte(name, '.')

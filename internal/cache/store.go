@@ -1,7 +1,7 @@
 // Package cache holds what other nodes said of objectives: the locators that
 // discovery found, and the values that were flooded. Entries expire, and their
-// number is bounded. The caches have no clock and no lock: who calls them says
-// what time it is, and keeps concurrent callers apart.
+// number is bounded. The caches have no clock and no lock: the caller passes the
+// time, and must not call them concurrently.
 package cache
 
 import (
@@ -13,16 +13,16 @@ import (
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
-// Limits are the bounds of a cache. When one is reached, the entry least
-// recently given or read of the source that has most is evicted.
+// Limits are the bounds of a cache. When full, it evicts the oldest entry of the
+// source that has most: the one added or read least recently.
 type Limits struct {
-	All          int // entries
-	PerObjective int // of them
-	PerSource    int // of them
+	All          int // entries in all
+	PerObjective int // entries of one objective
+	PerSource    int // entries from one source
 }
 
-// Place tells apart the entries of one objective: by all items of the locator
-// option, and for an address that is of use on one link only, by the link.
+// Place tells apart the entries of one objective: it has all items of the locator
+// option, and the link of an address that is of use on one link only.
 type Place struct {
 	Locator wire.Locator
 	Link    int
@@ -36,7 +36,7 @@ func PlaceOf(l wire.Locator, link int) Place {
 	return Place{l, link}
 }
 
-// OnLinkOnly says that an address is of use on one link only.
+// OnLinkOnly reports whether an address is of use on one link only.
 func OnLinkOnly(a netip.Addr) bool { return a.IsLinkLocalUnicast() || a.IsLoopback() }
 
 // value is what a cache holds.
@@ -64,7 +64,7 @@ type entry[T value] struct {
 	name  string // of the objective
 	place Place
 	value T
-	also  *entry[T] // another value of the same place, see Floods
+	also  *entry[T] // another value for the same place, see Floods.Put
 
 	order  *list.Element // in the objective's order
 	inName *share.Elem[netip.Addr, *entry[T]]
@@ -80,8 +80,8 @@ func newStore[T value](l Limits, expiry func(*T) *time.Time) store[T] {
 	}
 }
 
-// Len returns how many entries there are, those included that have expired and
-// have not been looked at since.
+// Len returns how many entries there are. It counts those that have expired and have
+// not been looked at since.
 func (s *store[T]) Len() int { return s.all.Len() }
 
 func (s *store[T]) lives(e *entry[T], now time.Time) bool {
@@ -98,9 +98,8 @@ func (s *store[T]) find(name string, place Place) *entry[T] {
 	return nil
 }
 
-// add adds an entry as the youngest. It calls evicted for each entry that was
-// evicted for it: two at most, one for the bounds of the objective, and one for
-// those of the cache.
+// add adds an entry as the youngest. It calls evicted for each entry that it evicts:
+// at most one for the bounds of the objective and one for those of the cache.
 func (s *store[T]) add(e *entry[T], source netip.Addr, evicted func(*entry[T])) {
 	o := s.byName[e.name]
 	if o == nil {
@@ -141,8 +140,8 @@ func (s *store[T]) renew(e *entry[T]) {
 	s.all.Touch(e.inAll)
 }
 
-// living returns the entries of an objective that live, oldest first. They
-// count as read. What has expired is removed.
+// living returns the entries of an objective that live, oldest first, and removes
+// those that have expired. The entries count as read.
 func (s *store[T]) living(name string, now time.Time) []*entry[T] {
 	o := s.byName[name]
 	if o == nil {
@@ -185,8 +184,8 @@ func (s *store[T]) remove(e *entry[T]) {
 	}
 }
 
-// Age has all values expire earlier: time has passed that the clock did not
-// measure, since the machine slept.
+// Age makes all values expire earlier, because the machine slept for a time that the
+// clock did not measure.
 func (s *store[T]) Age(by time.Duration) {
 	for _, o := range s.byName {
 		for at := o.order.Front(); at != nil; at = at.Next() {

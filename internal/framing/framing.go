@@ -18,8 +18,8 @@ type buffer struct {
 }
 
 // next returns the next item, in a slice that is valid until the next call. The
-// error is wire.ErrTruncated if not all of it is there, or that of wire.Scan:
-// then what is there is returned, too, and skipped.
+// error is wire.ErrTruncated if not all of the item is there yet. With another error
+// of wire.Scan, next also returns what is there, and skips it.
 func (b *buffer) next(lim wire.Limits) ([]byte, error) {
 	if b.taken > 0 {
 		b.b = append(b.b[:0], b.b[b.taken:]...)
@@ -42,8 +42,7 @@ func (b *buffer) next(lim wire.Limits) ([]byte, error) {
 	}
 }
 
-// need returns how many bytes the item under way has at least, which are not all
-// there.
+// need returns how many bytes the next item, which is incomplete, has at least.
 func (b *buffer) need() int { return max(b.least, 1) }
 
 // last returns what next returned last.

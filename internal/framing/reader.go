@@ -16,8 +16,8 @@ import (
 // UsualSize is enough room for most messages.
 const UsualSize = 256
 
-// ErrInterrupted is wrapped by the error of a Next whose context ended, beside
-// the cause.
+// ErrInterrupted is wrapped, beside the cause, by the error that Next returns when
+// its context ends.
 var ErrInterrupted = errors.New("interrupted")
 
 // Reader reads items from a connection. It must not be copied, and its methods
@@ -28,15 +28,15 @@ type Reader struct {
 	Size   int         // of the buffer at first; 0 means UsualSize
 
 	buf    buffer
-	failed error // of the last read; nil: the next one tells
+	failed error // of the last read, nil if it did not fail
 
-	interrupts sync.WaitGroup // ends of a context that are about to end a call of Next
+	interrupts sync.WaitGroup // calls of interrupt that are under way
 }
 
 // Next returns the next item, in a slice that is valid until the next call. It
-// waits until the deadline, or the end of the context. A stream that ends
-// between items gives io.EOF, one that ends in an item io.ErrUnexpectedEOF. With
-// an error of wire.Scan it returns what came, too.
+// waits until the deadline, or the end of the context. The error is io.EOF if the
+// stream ends between items, and io.ErrUnexpectedEOF if it ends within an item. With
+// an error of wire.Scan, Next also returns the bytes that came.
 func (r *Reader) Next(ctx context.Context, deadline time.Time) ([]byte, error) {
 	item, err := r.buf.next(r.Limits)
 	if !errors.Is(err, wire.ErrTruncated) {
@@ -79,8 +79,8 @@ func (r *Reader) interrupt() {
 	_ = r.Conn.SetReadDeadline(time.Unix(1, 0))
 }
 
-// Arrived returns the first item if it has come already, without waiting. An
-// error is one of the connection or of wire.Scan: Next returns it, too.
+// Arrived returns the next item if it has come already, without waiting. An error is
+// one of the connection or of wire.Scan; Next will return it, too.
 func (r *Reader) Arrived() ([]byte, error) {
 	size := r.size()
 	n, err := nowait.Read(r.Conn, r.buf.extend(size, size))

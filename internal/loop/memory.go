@@ -16,8 +16,8 @@ type Asked[A any] struct {
 	own       bool // sent by this instance
 }
 
-// memory remembers messages for a time, and up to a number of them: when full,
-// it forgets the oldest.
+// memory remembers a bounded number of messages for a time. When full, it forgets
+// the oldest.
 type memory[A any] struct {
 	limit int
 	byKey map[session.Key]*remembered[A]
@@ -34,7 +34,7 @@ func newMemory[A any](limit int) memory[A] {
 	return memory[A]{limit: limit, byKey: make(map[session.Key]*remembered[A])}
 }
 
-// add remembers a message that is not remembered.
+// add remembers a message that is not remembered yet.
 func (m *memory[A]) add(key session.Key, asked Asked[A], now time.Time) {
 	for len(m.order) > 0 && (len(m.order) >= m.limit || now.Sub(m.order[0].at) > Memory) {
 		if oldest := m.order[0]; m.byKey[oldest.key] == oldest {
@@ -56,14 +56,14 @@ func (m *memory[A]) get(key session.Key, now time.Time) *remembered[A] {
 	return nil
 }
 
-// answers remembers which questions were answered with what other nodes said.
-// When full, the oldest answer of the neighbour that has most is forgotten.
+// answers remembers the questions that were answered from the cache. When full, it
+// forgets the oldest answer of the largest neighbour.
 type answers struct {
 	byQuestion map[question]*share.Elem[netip.Addr, answer]
 	all        *share.Shares[netip.Addr, answer]
 }
 
-// question is what somebody wants to know.
+// question says who asks for which objective.
 type question struct {
 	initiator netip.Addr
 	objective string
@@ -82,8 +82,8 @@ func newAnswers(limit int) answers {
 	}
 }
 
-// add remembers an answer. It reports whether one that lives was remembered for
-// the same question with another session ID.
+// add remembers an answer. It reports whether the same question, with another
+// session ID, had an answer that still lives.
 func (a *answers) add(q question, id uint32, neighbour netip.Addr, until, now time.Time) (again bool) {
 	if old := a.byQuestion[q]; old != nil {
 		if old.Value.until.After(now) {

@@ -16,20 +16,20 @@ import (
 // the longest messages.
 const DefaultRate = 200
 
-// SmallestShare is the part of a link's rate that a neighbour has at least, an
-// eighth. The neighbours that were heard on the link share it: one that floods
-// cannot silence the others, and one that is a relay, behind which there are
-// many, gets more than an eighth where it is the only one.
+// SmallestShare says which part of a link's rate each neighbour gets at least: an
+// eighth. The neighbours heard on the link share the rate, so that one that floods
+// cannot silence the others, and a relay that is the only neighbour gets all of it
+// for the many nodes behind it.
 const SmallestShare = 8
 
-// BurstTime is how many seconds' worth of messages may come at once.
+// BurstTime is the number of seconds whose messages may come all at once.
 const BurstTime = 4
 
 const neighbourMemory = time.Minute
 
-// maxRates bounds the neighbours and the links whose rate is watched. With more,
-// all start afresh. Neighbours do so after neighbourMemory anyway, since not
-// all that were heard are still there.
+// maxRates bounds the neighbours and the links whose rate is watched. If there are
+// more, all start afresh. Neighbours also start afresh after neighbourMemory, because
+// some of them may have gone.
 const maxRates = 1024
 
 // rates limit what is relayed: for each type of message, from each neighbour
@@ -41,7 +41,7 @@ type rates struct {
 	links      map[rateKey]*rate.Limiter
 	neighbours map[rateKey]*rate.Limiter
 	heard      map[rateKey]int // how many neighbours, by type and link
-	since      time.Time       // when they began to be counted
+	since      time.Time       // when counting them began
 }
 
 type rateKey struct {
@@ -57,7 +57,7 @@ func newRates(perSecond int, random func() float64) rates {
 	}
 }
 
-// allowFrom says whether a neighbour is within its share.
+// allowFrom reports whether a neighbour is within its share.
 func (r *rates) allowFrom(kind wire.Type, link int, neighbour netip.Addr, now time.Time) bool {
 	if len(r.neighbours) >= maxRates || now.Sub(r.since) > neighbourMemory {
 		clear(r.neighbours)
@@ -73,7 +73,7 @@ func (r *rates) allowFrom(kind wire.Type, link int, neighbour netip.Addr, now ti
 	return r.allow(r.neighbours, key, max(1, r.perSecond/min(r.heard[on], SmallestShare)), now)
 }
 
-// allowOn says whether a link has room.
+// allowOn reports whether a link has room.
 func (r *rates) allowOn(kind wire.Type, link int, now time.Time) bool {
 	if len(r.links) >= maxRates {
 		clear(r.links)
@@ -81,9 +81,9 @@ func (r *rates) allowOn(kind wire.Type, link int, now time.Time) bool {
 	return r.allow(r.links, rateKey{kind: kind, link: link}, r.perSecond, now)
 }
 
-// allow takes a token from a bucket. When few are left, more and more messages
-// are refused by chance: else one that comes now and then would find the bucket
-// empty each time while a stream of others fills it.
+// allow takes a token from a bucket. The fewer tokens are left, the more messages it
+// refuses at random. Otherwise a steady stream would keep the bucket empty, and a
+// message that comes now and then would never find a token.
 func (r *rates) allow(limiters map[rateKey]*rate.Limiter, key rateKey, perSecond int, now time.Time) bool {
 	l := limiters[key]
 	if l == nil {

@@ -1,5 +1,5 @@
 // Package loop decides what a relay passes on (RFC 8990 sections 2.5.4.4 and
-// 2.5.6.2), so that no message goes round in a loop and none floods the links.
+// 2.5.6.2), so that no message goes round in a loop and no storm fills the links.
 // It only decides: it sends nothing and has no clock, no lock and no goroutine.
 package loop
 
@@ -22,17 +22,16 @@ const Memory = 120 * time.Second
 // for longer.
 const ResultTime = 60 * time.Second
 
-// Relay is the relay of an instance. A is what it needs to answer whoever sent
-// a message.
+// Relay makes the decisions of an instance's relay. A is what the instance needs to
+// answer the sender of a message.
 type Relay[A any] struct {
 	seen     memory[A]
 	answered answers
 	rates    rates
 }
 
-// New returns a relay that remembers up to limit messages and relays up to
-// perSecond discoveries, and apart from that floods, to each link. random
-// returns numbers from 0 to 1.
+// New returns a relay that remembers up to limit messages. To each link it relays up
+// to perSecond discoveries and as many floods. random returns numbers from 0 to 1.
 func New[A any](limit, perSecond int, random func() float64) *Relay[A] {
 	return &Relay[A]{seen: newMemory[A](limit), answered: newAnswers(limit), rates: newRates(perSecond, random)}
 }
@@ -43,8 +42,8 @@ type Message struct {
 	Key       session.Key
 	Objective string     // the name of its first objective
 	Raw       []byte     // as it came
-	Link      int        // by which it came, 0: from beyond the links
-	Neighbour netip.Addr // that sent it
+	Link      int        // the link it came by, 0 if it came from beyond the links
+	Neighbour netip.Addr // the node that sent it
 }
 
 // Refusal is why a message is not relayed.
@@ -55,7 +54,7 @@ const (
 	None          Refusal = iota
 	NoOtherLink           // the only link is the one that it came by
 	RelayedBefore         // or sent by this instance
-	LoopCount             // it would be 0
+	LoopCount             // the loop count would be 0
 	Invalid               // the loop count cannot be read
 	Rate                  // the neighbour has sent its share
 )
@@ -68,13 +67,13 @@ func (r Refusal) String() string { return refusals[r] }
 type Decision struct {
 	Refusal Refusal
 	Raw     []byte // what to send; it shares no memory with the message
-	Links   []int  // on which links
-	Full    []int  // on which links not, because they have their share
+	Links   []int  // the links to send it on
+	Full    []int  // the links that it is not sent on because their rate is used up
 }
 
-// Pass decides what is done with a message: it is sent on all links but the one
-// that it came by, bit for bit but for the loop count. links are those in use;
-// the slice is used up. asker is who gets the results of a discovery.
+// Pass decides what is done with a message. It is sent on all links but the one that
+// it came by; only its loop count changes. links are those in use; Pass overwrites the
+// slice. asker gets the results of a discovery.
 func (r *Relay[A]) Pass(m *Message, links []int, asker A, now time.Time) Decision {
 	// RFC 8990 sections 2.5.4.4 and 2.5.6.2: on all other interfaces.
 	links = slices.DeleteFunc(links, func(l int) bool { return l == m.Link })
@@ -106,8 +105,8 @@ func (r *Relay[A]) Pass(m *Message, links []int, asker A, now time.Time) Decisio
 	return d
 }
 
-// Remember remembers a message that was dealt with in another way, so that it
-// is not relayed. It returns false if the message is remembered already.
+// Remember remembers a message that was handled in another way, so that it is not
+// relayed. It returns false if the message is remembered already.
 func (r *Relay[A]) Remember(key session.Key, asked Asked[A], now time.Time) bool {
 	if r.seen.get(key, now) != nil {
 		return false
@@ -116,21 +115,21 @@ func (r *Relay[A]) Remember(key session.Key, asked Asked[A], now time.Time) bool
 	return true
 }
 
-// RememberOwn remembers a message that this instance sends: if it comes back it
-// is known by that.
+// RememberOwn remembers a message that this instance sends, so that it is recognized
+// if it comes back.
 func (r *Relay[A]) RememberOwn(key session.Key, now time.Time) {
 	if !r.IsOwn(key, now) {
 		r.seen.add(key, Asked[A]{own: true}, now)
 	}
 }
 
-// IsOwn says that a message was sent by this instance.
+// IsOwn reports whether a message was sent by this instance.
 func (r *Relay[A]) IsOwn(key session.Key, now time.Time) bool {
 	e := r.seen.get(key, now)
 	return e != nil && e.own
 }
 
-// Leave says that the asker of a message has gone: results have nowhere to go.
+// Leave notes that the asker of a message has gone: nobody is left to get results.
 func (r *Relay[A]) Leave(key session.Key, now time.Time) {
 	if e := r.seen.get(key, now); e != nil {
 		var gone A
@@ -138,8 +137,8 @@ func (r *Relay[A]) Leave(key session.Key, now time.Time) {
 	}
 }
 
-// Asker returns who is to get the results of a discovery with that key. It is
-// false if none was relayed, or too long ago.
+// Asker returns who gets the results of the discovery with that key. It returns
+// false if no such discovery was relayed, or too long ago.
 func (r *Relay[A]) Asker(key session.Key, now time.Time) (Asked[A], bool) {
 	e := r.seen.get(key, now)
 	if e == nil || e.own || now.Sub(e.at) > ResultTime {
@@ -148,11 +147,10 @@ func (r *Relay[A]) Asker(key session.Key, now time.Time) (Asked[A], bool) {
 	return e.Asked, true
 }
 
-// Answered notes that an initiator was told locators of an objective that this
-// node has from others, which live for a time. It reports whether the initiator
-// had been told before, for another question, what should still live: then that
-// was no good, and this question has to be passed on although the cache has an
-// answer.
+// Answered notes that an initiator got cached locators of an objective, which live
+// for the given time. It reports whether the initiator had asked before, with another
+// session ID, and got locators that should still live. Then those were no good, and
+// the discovery has to be relayed although the cache has an answer.
 func (r *Relay[A]) Answered(key session.Key, neighbour netip.Addr, objective string, life time.Duration, now time.Time) (again bool) {
 	return r.answered.add(question{key.Initiator, objective}, key.ID, neighbour, now.Add(life), now)
 }

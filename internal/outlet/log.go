@@ -5,8 +5,8 @@ import (
 	"log/slog"
 )
 
-// Handler is a [slog.Handler] whose Handle never blocks: another handler gets
-// the records by an outlet. The other's Enabled is called at once.
+// Handler is a [slog.Handler] whose Handle never blocks: it hands the records to
+// another handler by an outlet. It calls the other's Enabled directly.
 type Handler struct {
 	slog.Handler
 	out *Outlet[entry] // shared with all handlers made from this one

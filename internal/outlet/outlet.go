@@ -1,6 +1,6 @@
-// Package outlet hands what an engine says to receivers outside of it: people
-// who read, logs, programs that observe. A receiver may be slow or stuck; that
-// never holds up who speaks.
+// Package outlet hands what an engine reports to receivers outside of it: a
+// terminal, a log, an observer. A receiver that is slow or stuck never holds up the
+// engine.
 package outlet
 
 import (
@@ -8,15 +8,15 @@ import (
 	"sync/atomic"
 )
 
-// What waits for one receiver at most. As much again may be on its way to it.
+// How much waits for one receiver at most. As much again may be in the batch that is
+// being handed over.
 const (
 	MaxItems = 8192
 	MaxBytes = 2 << 20
 )
 
-// Outlet hands items to a receiver one by one, in order. It does so in a
-// goroutine that exists only while there are items. What there is no room for
-// is lost.
+// Outlet hands items to a receiver one by one, in order, in a goroutine that exists
+// only while there are items. An item for which there is no room is lost.
 type Outlet[T any] struct {
 	receive func(T)
 	lost    func()
@@ -29,13 +29,13 @@ type Outlet[T any] struct {
 	idle    chan struct{} // closed when it ends; nil if nobody waits for that
 }
 
-// New returns an outlet. It calls receive with each item, and lost for each
-// that is lost, in the goroutine that put it: lost must not block.
+// New returns an outlet. It calls receive with each item. It calls lost for each item
+// that is lost, in the goroutine that called Put, so lost must not block.
 func New[T any](receive func(T), lost func()) *Outlet[T] {
 	return &Outlet[T]{receive: receive, lost: lost}
 }
 
-// Put hands an item over, of a size in bytes. It does not block.
+// Put hands over an item of a size in bytes. It does not block.
 func (o *Outlet[T]) Put(item T, size int) {
 	if !o.put(item, size) {
 		o.lost()
@@ -116,7 +116,7 @@ func (o *Outlet[T]) Flush(until <-chan struct{}) {
 	}
 }
 
-// Close has the outlet hand over nothing more: what waits and what comes is
+// Close makes the outlet hand over nothing more: items that wait or come later are
 // lost. It does not wait for a receiver that is busy with an item.
 func (o *Outlet[T]) Close() {
 	o.closed.Store(true)

@@ -7,14 +7,14 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// NewLineLimiter returns what bounds the lines of a log: so many in a second,
-// and as many at once.
+// NewLineLimiter returns a limiter for the lines of a log: perSecond in a second, and
+// as many at once.
 func NewLineLimiter(perSecond int) *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(perSecond), perSecond)
 }
 
-// NewHandler returns a handler that passes on to h so many lines in a second,
-// and calls refused for every other: no peer can fill a disk.
+// NewHandler returns a handler that passes perSecond lines in a second on to h, and
+// calls refused for each further line, so that no peer can fill a disk.
 func NewHandler(h slog.Handler, perSecond int, refused func()) slog.Handler {
 	return &handler{h, NewLineLimiter(perSecond), refused}
 }

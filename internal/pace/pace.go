@@ -1,5 +1,5 @@
-// Package pace slows down what would go on too fast: a loop whose calls fail
-// again and again, and a log that peers could fill.
+// Package pace slows down loops whose calls fail again and again, and logs that
+// peers could fill.
 package pace
 
 import (

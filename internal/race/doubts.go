@@ -2,9 +2,9 @@ package race
 
 import "time"
 
-// Doubts remembers what was of no use lately, so that it is tried last. It is
-// bounded in number and time: what was added is forgotten after one to two times
-// the life, or when too much else is added.
+// Doubts remembers targets that were of no use lately, so that they are tried last.
+// It is bounded in number and time: a target is forgotten after one to two times the
+// life, or when too many others are added.
 type Doubts[T comparable] struct {
 	limit int
 	life  time.Duration
@@ -13,12 +13,12 @@ type Doubts[T comparable] struct {
 	since      time.Time      // when young began
 }
 
-// NewDoubts returns doubts that are bounded.
+// NewDoubts returns an empty Doubts for at most limit targets.
 func NewDoubts[T comparable](limit int, life time.Duration) *Doubts[T] {
 	return &Doubts[T]{limit: max(limit/2, 1), life: life}
 }
 
-// Add casts doubt on something.
+// Add notes that a target was of no use.
 func (d *Doubts[T]) Add(t T, now time.Time) {
 	d.age(now)
 	if len(d.young) >= d.limit {
@@ -30,13 +30,13 @@ func (d *Doubts[T]) Add(t T, now time.Time) {
 	d.young[t] = struct{}{}
 }
 
-// Remove ends the doubt: it was of use.
+// Remove notes that a target was of use after all.
 func (d *Doubts[T]) Remove(t T) {
 	delete(d.young, t)
 	delete(d.old, t)
 }
 
-// Has says that something is in doubt.
+// Has reports whether a target is in doubt.
 func (d *Doubts[T]) Has(t T, now time.Time) bool {
 	d.age(now)
 	_, young := d.young[t]
@@ -44,7 +44,7 @@ func (d *Doubts[T]) Has(t T, now time.Time) bool {
 	return young || old
 }
 
-// age lets time pass.
+// age forgets what is too old.
 func (d *Doubts[T]) age(now time.Time) {
 	switch past := now.Sub(d.since); {
 	case past >= 2*d.life:

@@ -1,14 +1,14 @@
-// Package race decides in which order and when the addresses of a peer, or of
-// several, are tried: the first to which a connection is made wins (RFC 8305
-// section 5). It has no clock, goroutine or connection: whoever owns a Race
-// tells it what happened and when.
+// Package race decides in which order and when the addresses of one or several peers
+// are tried (RFC 8305 section 5). The first address to which a connection is made
+// wins. The package has no clock, goroutine or connection: the owner of a Race tells
+// it what happened and when.
 package race
 
 import "time"
 
 // RFC 8305 section 5 recommends 250 ms between attempts and forbids less than
-// 10 ms. Where there are many addresses the attempts follow each other faster,
-// so that the last of them is begun within the spread.
+// 10 ms. If there are many addresses, the attempts follow each other faster, so that
+// the last one begins within the spread.
 const (
 	// Delay is the time between two attempts where there are few addresses.
 	Delay    = 250 * time.Millisecond
@@ -16,8 +16,8 @@ const (
 	spread   = 3 * Delay
 )
 
-// Race is the attempts at targets. [New] makes one; its methods must not be
-// called at the same time.
+// Race is a series of attempts to reach one of several targets. [New] makes one; its
+// methods must not be called concurrently.
 type Race[T comparable] struct {
 	together, all int
 
@@ -26,11 +26,11 @@ type Race[T comparable] struct {
 	flying   int            // attempts under way
 	delay    time.Duration  // between attempts
 	next     time.Time      // when the next one begins
-	patience time.Time      // when something should have come of the last one
+	patience time.Time      // when the last attempt should have succeeded
 }
 
-// New returns a race without targets. It has a limit of attempts under way at
-// the same time, and of targets in all; more are not taken.
+// New returns a race without targets. At most together attempts are under way at the
+// same time. The race takes at most all targets; further ones are ignored.
 func New[T comparable](together, all int) *Race[T] {
 	return &Race[T]{together: together, all: all, known: make(map[T]struct{})}
 }
@@ -55,8 +55,8 @@ func (r *Race[T]) Add(targets ...T) int {
 	return n
 }
 
-// Step returns a target to be tried now, if there is one. It is to be called
-// again until there is none.
+// Step returns a target to be tried now, if there is one. Call it again until there
+// is none.
 func (r *Race[T]) Step(now time.Time) (target T, ok bool) {
 	if len(r.queue) == 0 || r.flying == r.together || now.Before(r.next) {
 		return target, false
@@ -67,15 +67,14 @@ func (r *Race[T]) Step(now time.Time) (target T, ok bool) {
 	return target, true
 }
 
-// Failed says that an attempt is over and there is no connection: the next
-// begins at once.
+// Failed notes that an attempt has failed: the next one begins at once.
 func (r *Race[T]) Failed() {
 	r.flying--
 	r.next = time.Time{}
 }
 
-// Wake returns when Step and Stuck are to be asked again if nothing happens
-// before. It is false if that does not depend on the time.
+// Wake returns when to call Step and Stuck again if nothing happens before. It returns
+// false if their results do not depend on the time.
 func (r *Race[T]) Wake(now time.Time) (time.Time, bool) {
 	switch {
 	case len(r.queue) > 0 && r.flying < r.together:
@@ -86,11 +85,11 @@ func (r *Race[T]) Wake(now time.Time) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// Stuck says that all targets have been tried and another one would be welcome:
-// the attempts have failed, or the last of them takes long.
+// Stuck reports whether further targets would be welcome: all have been tried, and
+// the attempts have failed or the last of them takes long.
 func (r *Race[T]) Stuck(now time.Time) bool {
 	return len(r.queue) == 0 && (r.flying == 0 || !now.Before(r.patience))
 }
 
-// Over says that all attempts have failed.
+// Over reports whether all attempts have failed.
 func (r *Race[T]) Over() bool { return len(r.queue) == 0 && r.flying == 0 }

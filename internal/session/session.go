@@ -1,5 +1,5 @@
-// Package session holds the table of the sessions of an instance: which are
-// under way, who started them, and which session IDs must not be used again.
+// Package session holds the table of an instance's sessions: which are under way,
+// who started them, and which session IDs must not be used again.
 package session
 
 import (
@@ -39,12 +39,12 @@ type Table[S any] struct {
 // entry is a session ID in use.
 type entry[S any] struct {
 	session  S
-	attached bool // session is set: it is not a discovery, flood or synchronization
+	attached bool // session is set; not for a discovery, flood or synchronization
 	local    bool // with this instance itself
 }
 
-// NewTable returns a table for at most limit sessions, and perPeer that one
-// peer has started.
+// NewTable returns a table for at most limit sessions, of which one peer may have
+// started perPeer.
 func NewTable[S any](limit, perPeer int) *Table[S] {
 	return &Table[S]{
 		limit: limit, perPeer: perPeer, active: make(map[Key]entry[S]), counts: make(map[netip.Addr]int),
@@ -77,9 +77,9 @@ func (t *Table[S]) Attach(key Key, s S) {
 	t.active[key] = entry[S]{session: s, attached: true}
 }
 
-// Accept enters a session that a peer started, or this instance with itself if
-// it is local: that one is in the table twice. The error is ErrInUse, ErrFull or
-// ErrPeerFull.
+// Accept enters a session that a peer started. A local session is one that this
+// instance started with itself: it is in the table twice. The error is ErrInUse,
+// ErrFull or ErrPeerFull.
 func (t *Table[S]) Accept(key Key, s S, local bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -100,8 +100,8 @@ func (t *Table[S]) Accept(key Key, s S, local bool) error {
 	return nil
 }
 
-// InUse says that the ID of a request is in use: by a session that this
-// instance started, unless the request is local, or by another of the same peer.
+// InUse reports whether the ID of a request is in use: by another session of the
+// same peer or, unless the request is local, by one that this instance started.
 func (t *Table[S]) InUse(key Key, local bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

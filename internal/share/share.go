@@ -1,25 +1,23 @@
-// Package share bounds a number of elements so that it is shared fairly among
-// those who hold them: when there are too many, the oldest element of the
-// largest holder is evicted. So no holder can crowd out another that holds
-// less.
+// Package share bounds the number of elements that several holders have. When
+// full, it evicts the oldest element of the largest holder, so no holder can crowd
+// out one that holds less.
 package share
 
 import "container/list"
 
-// Shares holds elements in a share for each holder. All operations take
+// Shares holds the elements of all holders, a share for each. All operations take
 // constant time. A Shares must not be used concurrently.
 //
-// The elements of a share are ordered by Add and Touch: the one added or
-// touched last is the youngest.
+// The youngest element of a share is the one that was added or touched last.
 type Shares[K comparable, T any] struct {
 	limit, perHolder int
 
 	n        int
 	byHolder map[K]*share[K, T]
-	bySize   []*list.List // of *share: the shares with as many elements as the index says
+	bySize   []*list.List // of *share: bySize[n] lists the shares with n elements
 	largest  int          // the last index of bySize that is in use, 0 for none
-	turns    *list.List   // of *share: whose turn it is next
-	spare    *share[K, T] // an empty one, for the next holder
+	turns    *list.List   // of *share: the one whose turn is next is first
+	spare    *share[K, T] // an empty share to be used for the next holder
 }
 
 // share holds the elements of one holder.
@@ -60,9 +58,9 @@ func (s *Shares[K, T]) CountOf(holder K) int {
 // Largest returns how many elements the largest holder has.
 func (s *Shares[K, T]) Largest() int { return s.largest }
 
-// Add adds an element. If there are then too many, it also returns the one to
-// evict, which the caller has to remove: the oldest of the same holder if it is
-// that one's bound, else the oldest of the largest holder.
+// Add adds an element. If that makes too many, it also returns the element to
+// evict, which the caller has to remove: the oldest of the same holder if this
+// holder has too many, else the oldest of the largest holder.
 func (s *Shares[K, T]) Add(holder K, value T) (elem, evict *Elem[K, T]) {
 	h := s.byHolder[holder]
 	if h == nil {
@@ -125,13 +123,14 @@ func (s *Shares[K, T]) OldestOfLargest() *Elem[K, T] { return s.largestShare().o
 // must be one.
 func (s *Shares[K, T]) YoungestOfLargest() *Elem[K, T] { return s.largestShare().youngest() }
 
-// largestShare returns the share with most elements, of several the one that
-// has had so many for longest.
+// largestShare returns the share with most elements; if there are several, the one
+// that has had that many for longest.
 func (s *Shares[K, T]) largestShare() *share[K, T] {
 	return s.bySize[s.largest].Front().Value.(*share[K, T])
 }
 
-// resized moves a share that had a number of elements to its place in bySize.
+// resized moves a share whose number of elements has changed to its new place in
+// bySize. was is the number before.
 func (s *Shares[K, T]) resized(h *share[K, T], was int) {
 	now := h.elems.Len()
 	if h.size != nil {
@@ -144,7 +143,7 @@ func (s *Shares[K, T]) resized(h *share[K, T], was int) {
 		}
 		h.size = s.bySize[now].PushBack(h)
 	}
-	// It grew or shrank by one, so the largest did too, or is another one.
+	// The share grew or shrank by one, so largest changes by one at most.
 	if now > s.largest || s.largest == was && s.bySize[was].Len() == 0 {
 		s.largest = now
 	}
