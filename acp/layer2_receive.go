@@ -119,3 +119,13 @@ func (st *layer2State) indexOf(zone string) int {
 	}
 	return 0
 }
+
+// OnLink implements [OnLinker].
+func (e *layer2Endpoint) OnLink(addr netip.Addr) bool {
+	for _, l := range e.state.Load().byIndex {
+		if l.reaches(addr) {
+			return true
+		}
+	}
+	return false
+}

@@ -555,3 +555,19 @@ func TestTrap20SharedPort(t *testing.T) {
 	require.NoError(t, last.Close())
 	assert.False(t, leaked(patience))
 }
+
+// Neighbours are told by their addresses, global ones included.
+func TestLayer2OnLink(t *testing.T) {
+	if !netbed.Enter(t) {
+		return
+	}
+	netbed.VethPair(t, "va0", "va1")
+	netbed.AddAddr(t, "va0", "2001:db8:7::1/64")
+	e, err := (&acp.Layer2{Links: []string{"va0"}}).Open()
+	require.NoError(t, err)
+	defer e.Close()
+	netbed.Eventually(t, 30*time.Second, "the address is known", func() bool {
+		return acp.OnLink(e, netip.MustParseAddr("2001:db8:7::99"))
+	})
+	require.False(t, acp.OnLink(e, netip.MustParseAddr("2001:db8:8::99")))
+}

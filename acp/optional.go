@@ -128,6 +128,20 @@ func Interfaces(e Endpoint) ([]Interface, error) {
 	return out, nil
 }
 
+// OnLinker is an [Endpoint] that can tell neighbours by their addresses.
+type OnLinker interface {
+	// OnLink says whether an address, which is not link-local, belongs to the
+	// network of a link in use.
+	OnLink(addr netip.Addr) bool
+}
+
+// OnLink returns what the endpoint's own OnLink returns, or that of the nearest
+// endpoint below which has one. Without any it returns false.
+func OnLink(e Endpoint, addr netip.Addr) bool {
+	o, ok := find[OnLinker](e)
+	return ok && o.OnLink(addr)
+}
+
 // Overlay is an [Endpoint] on top of another, such as one that encrypts. What
 // an Overlay does not say of the network itself is asked of the endpoint below.
 // Messages are never given to that, nor taken from it.

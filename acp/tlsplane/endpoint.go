@@ -242,7 +242,7 @@ var errDisplaced = &RefusedError{Reason: ReasonDisplaced, Err: errors.New("too m
 func (e *endpoint) greet(s *acp.Stream) {
 	ctx, cancel := context.WithCancelCause(e.ctx)
 	defer cancel(nil)
-	guest := e.gate.enter(sourceOf(s.Peer.Addr()), func() { cancel(errDisplaced) })
+	guest := e.gate.enter(sourceOf(s.Peer.Addr(), acp.OnLink(e.under, s.Peer.Addr())), func() { cancel(errDisplaced) })
 	defer e.gate.leave(guest)
 	c, err := e.plane.secure(ctx, s, true, protoStream, protoNeighbour)
 	if err != nil {

@@ -25,11 +25,11 @@ func newGate(limit int) *gate {
 	return &gate{guests: share.New[netip.Prefix, *guest](limit, max(limit/4, 1))}
 }
 
-// sourceOf returns what stands for a peer: its address, or the prefix of a
-// global one, of which a host can have any number.
-func sourceOf(addr netip.Addr) netip.Prefix {
+// sourceOf returns what stands for a peer: its address, if it is on a link, or
+// else the prefix, of which a host can have any number of addresses.
+func sourceOf(addr netip.Addr, onLink bool) netip.Prefix {
 	bits := addr.BitLen()
-	if addr.Is6() && !addr.IsLinkLocalUnicast() && !addr.IsLoopback() {
+	if addr.Is6() && !onLink && !addr.IsLinkLocalUnicast() && !addr.IsLoopback() {
 		bits = 64
 	}
 	p, _ := addr.WithZone("").Prefix(bits) // fails for the zero Addr only
