@@ -24,9 +24,11 @@ func ExampleAddrs() {
 	fmt.Println(len(acp.Addrs(ep, link.Index)) > 0, len(interfaces))
 	to := netip.AddrPortFrom(link.Addr, acp.Port)
 	fmt.Println(acp.SendTo(ep, to, []byte{0xf6}))
+	fmt.Println(acp.OnLink(ep, netip.MustParseAddr("fe80::1"))) // this plane does not know
 	fmt.Println(acp.Group6(), acp.Group4())
 	// Output:
 	// true 1
 	// <nil>
+	// false
 	// ff02::13 224.0.0.119
 }
