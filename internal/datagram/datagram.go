@@ -1,6 +1,7 @@
-// Package datagram decides what becomes of a datagram that came in: what may be
-// in one, whose it is, and what an instance for unprotected links takes (RFC 8990
-// sections 2.5.2, 2.5.6.2 and 2.8). It has no clock, no lock and no socket.
+// Package datagram decides what to do with a datagram that came in: which messages
+// may come as datagrams, which are the instance's own, and which an instance for
+// unprotected links takes (RFC 8990 sections 2.5.2, 2.5.6.2 and 2.8). It has no
+// clock, no lock and no socket.
 package datagram
 
 import (
@@ -14,13 +15,13 @@ import (
 
 // Rules are the rules of an instance.
 type Rules struct {
-	// DULL says that it is one for unprotected links (RFC 8990 section 2.5.2),
-	// which deals with these objectives only.
+	// DULL says that the instance is one for unprotected links (RFC 8990 section
+	// 2.5.2), which handles only the Objectives.
 	DULL       bool
 	Objectives []string
 	// Limits bounds a message.
 	Limits wire.Limits
-	// Own says that the instance sent a multicast with that key itself.
+	// Own reports whether the instance itself sent a multicast with that key.
 	Own func(session.Key) bool
 }
 
@@ -32,28 +33,28 @@ type Origin struct {
 	Secure  bool // the network is protected
 }
 
-// Action is what is to be done with a datagram.
+// Action says what to do with a datagram.
 type Action uint8
 
 // The actions.
 const (
-	Drop   Action = iota // for a Refusal
-	Ignore               // nothing, and nothing is to be said about it
+	Drop   Action = iota // drop it, count it and trace it: see the Refusal
+	Ignore               // do nothing, and do not count it
 	Answer               // a discovery: answer or relay it
 	Cache                // a flood: cache it, and relay it unless the instance is DULL
 )
 
-// Refusal is why a datagram, or a pair of a flood, is dropped.
+// Refusal is why a datagram, or one objective of a flood, is dropped.
 type Refusal uint8
 
-// The refusals. None means that it is not.
+// The refusals. None means that it is not dropped.
 const (
 	None            Refusal = iota
 	Unreadable              // see the error
 	Unexpected              // a message that does not come as a datagram
 	Own                     // this instance sent it
-	NotAllowed              // without protection
-	LinkLocalSource         // a link-local source, and a loop count with which it would go further
+	NotAllowed              // not allowed without protection
+	LinkLocalSource         // the source is link-local, but the loop count lets it go further
 	NotFlooded              // an objective for negotiation, not for synchronization
 )
 
@@ -61,23 +62,23 @@ var refusals = [...]string{"none", "unreadable", "unexpected", "own", "not allow
 
 func (r Refusal) String() string { return refusals[r] }
 
-// Verdict is what becomes of a datagram.
+// Verdict says what to do with a datagram, and what is in it.
 type Verdict struct {
 	Action  Action
 	Refusal Refusal
 	Err     error        // why it is unreadable
-	Message wire.Message // nil if it is unreadable; a flood that is cached has only what is to be cached
+	Message wire.Message // nil if it is unreadable; a flood has only the objectives to be cached
 	Key     session.Key  // of a discovery or flood
-	Passed  []Passed     // what else the flood had
+	Passed  []Passed     // the other objectives of the flood
 }
 
 // Passed is an objective of a flood that is passed over.
 type Passed struct {
-	Objective string // empty for all that are unreadable
+	Objective string // empty: it stands for all that are unreadable
 	Refusal   Refusal
 }
 
-// Read says what becomes of a datagram.
+// Read decides what to do with a datagram.
 func (r *Rules) Read(raw []byte, from Origin) Verdict {
 	m, err := wire.Parse(raw, r.Limits)
 	if err != nil {
@@ -119,25 +120,25 @@ func (r *Rules) Read(raw []byte, from Origin) Verdict {
 	return v
 }
 
-// flood applies the rules of floods. Those of the whole message come first, and
-// hold for objectives, too, that are passed over.
+// flood applies the rules for floods. Those for the whole message come first; they
+// also apply to objectives that are passed over.
 func (r *Rules) flood(v Verdict, m *wire.Flood, raw []byte, from Origin) Verdict {
 	onLinkOnly := func(f wire.Flooded) bool {
 		a := f.Locator.Addr
 		return a.IsLinkLocalUnicast() || a.IsLoopback() && from.Addr.IsLoopback()
 	}
-	further := false // it may go further than the link
+	further := false // the loop count lets it go further than the link
 	linkLocal := m.Initiator.IsLinkLocalUnicast()
 	if r.DULL || linkLocal || slices.ContainsFunc(m.Objectives, onLinkOnly) {
 		counts := wire.LoopCounts(raw)
-		// Section 2.5.2: what has a loop count other than 1 is dropped.
+		// Section 2.5.2: a message with a loop count other than 1 is dropped.
 		if r.DULL && slices.ContainsFunc(counts, func(n uint8) bool { return n != 1 }) {
 			return v.drop(NotAllowed)
 		}
 		// Section 2.5.6.2: a flood with a link-local source and a loop count other
-		// than 1 is dropped. The IP source of a multicast is always link-local: it is
-		// the initiator that must not be. The loop count of a flood is that of its
-		// first objective.
+		// than 1 is dropped. "Source" is the initiator, since the IP source of a
+		// multicast is always link-local. The loop count of a flood is that of its first
+		// objective.
 		further = counts[0] != 1
 		if further && linkLocal {
 			return v.drop(LinkLocalSource)
@@ -168,7 +169,7 @@ func (r *Rules) flood(v Verdict, m *wire.Flood, raw []byte, from Origin) Verdict
 	return v
 }
 
-// isFor says that a DULL instance deals with an objective.
+// isFor reports whether a DULL instance handles an objective.
 func (r *Rules) isFor(name string) bool { return slices.Contains(r.Objectives, name) }
 
 // drop returns the verdict that the datagram is dropped.

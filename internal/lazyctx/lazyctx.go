@@ -1,4 +1,5 @@
-// Package lazyctx merges contexts at no cost until somebody waits for the end.
+// Package lazyctx merges two contexts, and costs nothing until somebody waits for
+// their end.
 package lazyctx
 
 import (
@@ -7,12 +8,12 @@ import (
 	"time"
 )
 
-// Context ends with either of two contexts, or after a time. The timer and
-// the rest of what that takes are set up by the first call that needs them:
-// for an operation that is over at once there are none.
+// Context ends with either of two contexts, or after a time. The first call that
+// needs the timer and the rest sets them up, so that an operation that is over at
+// once does without.
 type Context struct {
 	either   [2]context.Context
-	deadline time.Time // zero: none but theirs
+	deadline time.Time // zero: only that of the two contexts
 
 	mu     sync.Mutex         // guards all following fields
 	full   context.Context    // nil: not needed yet
@@ -32,7 +33,8 @@ func New(first, second context.Context, timeout time.Duration) *Context {
 	return c
 }
 
-// complete returns a context of the standard library that does the work.
+// complete returns a context of the standard library that does the work, and makes it
+// when it is called first.
 func (c *Context) complete() context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()

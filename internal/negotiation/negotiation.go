@@ -1,11 +1,11 @@
 // Package negotiation holds the rules of one negotiation (RFC 8990 sections
-// 2.5.5, 2.8.7 to 2.8.9 and 2.8.12) as one of its two sides sees it: what may be
-// sent, what a message from the peer means, how long it is waited for, and when
+// 2.5.5, 2.8.7 to 2.8.9 and 2.8.12) as one of its two sides sees it: what it may
+// send, what a message from the peer means, how long to wait for the peer, and when
 // the session is over.
 //
-// There is no clock, lock, goroutine or connection here. Whoever owns a Session
-// tells it what was called, what came and what time it is, and does what the
-// Session answers.
+// There is no clock, lock, goroutine or connection here. The owner of a Session tells
+// it what was called, what came and what time it is, and does what the Session
+// returns.
 package negotiation
 
 import (
@@ -19,7 +19,7 @@ import (
 // ErrNotNegotiable says that an objective is not one for negotiation.
 var ErrNotNegotiable = errors.New("not an objective for negotiation")
 
-// Why a call is refused. The session is as it was before.
+// The reasons for which a call is refused. The session stays as it was.
 var (
 	// ErrEnded says that the session is over.
 	ErrEnded = errors.New("the session has ended")
@@ -31,12 +31,12 @@ var (
 	ErrTooLong = errors.New("too long")
 )
 
-// Why a session failed.
+// The reasons for which a session fails.
 var (
 	// ErrTimeout says that the peer did not answer in time.
 	ErrTimeout = errors.New("no answer in time")
-	// ErrOther says that an M_NEGOTIATE is about another objective than the
-	// session, or in another mode. A call that would send one is refused with it.
+	// ErrOther says that an M_NEGOTIATE has another objective than the session, or
+	// another mode (dry run or not). A call that would send one is refused.
 	ErrOther = errors.New("not about the objective of the session")
 	// ErrWrongID says that a message has another session ID.
 	ErrWrongID = errors.New("wrong session ID")
@@ -52,11 +52,11 @@ var (
 type Limits struct {
 	Message int           // the longest message that is sent, in bytes
 	Waits   int           // how many M_WAIT the peer may send
-	Wait    time.Duration // how much time an M_WAIT gives it at most
+	Wait    time.Duration // the longest time that an M_WAIT gives the peer
 }
 
-// Session is one negotiation. [New] makes one; its methods must not be called at
-// the same time.
+// Session is one side of a negotiation. [New] makes one; its methods must not be
+// called concurrently.
 type Session struct {
 	limits Limits
 	id     uint32
@@ -65,22 +65,22 @@ type Session struct {
 	state  state
 
 	loops    uint8     // of the objective sent last
-	waits    int       // M_WAIT that came
-	deadline time.Time // of the wait for the peer
+	waits    int       // how many M_WAIT came
+	deadline time.Time // until when to wait for the peer
 }
 
 type state uint8
 
 const (
-	idle    state = iota // nothing is waited for: it is the ASA's turn, or it may wait
-	offered              // an offer was made, and will be waited for
-	waiting              // until deadline
+	idle    state = iota // it is the ASA's turn
+	offered              // Offer was called; Await comes next
+	waiting              // waiting for the peer, until deadline
 	ended
 )
 
-// Check returns an error that wraps ErrNotNegotiable for an objective that lacks
-// the flag for negotiation (RFC 8990 section 2.10.2) or is for synchronization,
-// too (RFC 8991 section 2.3.2.3).
+// Check returns an error that wraps ErrNotNegotiable if an objective lacks the flag
+// for negotiation (RFC 8990 section 2.10.2), or also has the one for synchronization
+// (RFC 8991 section 2.3.2.3).
 func Check(o *wire.Objective) error {
 	if o.Flags&(wire.FlagNeg|wire.FlagSynch) != wire.FlagNeg {
 		return fmt.Errorf("%w: it has flags %#x", ErrNotNegotiable, uint64(o.Flags))
@@ -88,16 +88,16 @@ func Check(o *wire.Objective) error {
 	return nil
 }
 
-// New returns a session that began with an M_REQ_NEG, or an M_DISCOVERY in its
-// stead (section 2.5.5.1), of the ID and with the objective, which has passed
-// Check. It does not matter which side sent it.
+// New returns a session that began with an M_REQ_NEG, or with an M_DISCOVERY in its
+// place (section 2.5.5.1). It is the same for both sides. The ID and the objective are
+// those of the message; the objective has passed Check.
 func New(limits Limits, id uint32, asked *wire.Objective) Session {
 	return Session{
 		limits: limits, id: id, name: asked.Name, dry: asked.Flags&wire.FlagNegDry != 0, loops: asked.LoopCount,
 	}
 }
 
-// Ended says that the session is over.
+// Ended reports whether the session is over.
 func (s *Session) Ended() bool { return s.state == ended }
 
 // Sending is a message to be sent.
@@ -124,9 +124,9 @@ func (s *Session) encode(m wire.Message) (Sending, error) {
 	return Sending{m, raw}, nil
 }
 
-// MayOffer returns why an offer cannot be made of an objective with a name and
-// the loop count last received, or nil. Section 2.8.7: the sender decrements the
-// loop count, and MUST NOT send 0.
+// MayOffer returns nil if an objective with this name, and the loop count that was
+// received last, can be offered, or an error that says why not. Section 2.8.7: the
+// sender decrements the loop count, and MUST NOT send 0.
 func (s *Session) MayOffer(name string, loops uint8) error {
 	switch {
 	case s.state == ended:
@@ -141,10 +141,10 @@ func (s *Session) MayOffer(name string, loops uint8) error {
 	return nil
 }
 
-// Offer returns the M_NEGOTIATE for a new offer, to be sent and then waited for
-// with Await. The loop count is the one last received, as for MayOffer. A session
-// is a dry run from its first message to its last, or not at all (section
-// 2.10.2), whatever the flags of the offer say.
+// Offer returns the M_NEGOTIATE for a new offer. Send it, then call Await. The loop
+// count is the one received last, as for MayOffer. A session is a dry run from its
+// first message to its last, or not at all (section 2.10.2), whatever the flags of
+// the offer say.
 func (s *Session) Offer(o wire.Objective) (Sending, error) {
 	if err := s.MayOffer(o.Name, o.LoopCount); err != nil {
 		return Sending{}, err
@@ -161,8 +161,8 @@ func (s *Session) Offer(o wire.Objective) (Sending, error) {
 	return out, err
 }
 
-// Await begins to wait for the peer, after the first message or an Offer was
-// sent. It returns when to call Expired unless something comes before.
+// Await begins to wait for the peer, after the first message or an Offer was sent.
+// It returns when to call Expired if nothing comes before.
 func (s *Session) Await(now time.Time, timeout time.Duration) (deadline time.Time, err error) {
 	switch s.state {
 	case ended:
@@ -203,15 +203,15 @@ func (s *Session) last(m wire.Message) (Sending, error) {
 	return out, err
 }
 
-// Close ends the session without a word: the connection is broken, or nobody is
-// interested any more. It returns false if it had ended.
+// Close ends the session without a message, because the connection is broken or
+// nobody is interested any more. It returns false if the session had ended before.
 func (s *Session) Close() bool {
 	was := s.state
 	s.state = ended
 	return was != ended
 }
 
-// Output is what follows from what came, or did not come.
+// Output is what follows from a message or from a timeout.
 type Output struct {
 	What      What
 	Objective *wire.Objective // Offered: what the peer offers
@@ -221,10 +221,10 @@ type Output struct {
 	Shortened bool            // Waiting: the peer asked for more than Limits.Wait
 }
 
-// What is what there is to do.
+// What says what to do next.
 type What uint8
 
-// After the last three the session has ended.
+// The values of What. After the last three the session has ended.
 const (
 	Waiting  What = iota // go on waiting for the peer
 	Offered              // it is the ASA's turn
@@ -233,7 +233,7 @@ const (
 	Failed
 )
 
-// Receive takes a message of the peer's, which was waited for.
+// Receive takes a message from the peer.
 func (s *Session) Receive(now time.Time, m wire.Message) Output {
 	switch {
 	case s.state == ended:
@@ -266,7 +266,7 @@ func (s *Session) fail(err error) Output {
 	return Output{What: Failed, Err: err}
 }
 
-// extend restarts the timer with the time that the peer asks for, which may be
+// extend restarts the timer with the time that the peer asks for, even if that is
 // less than what is left (section 2.8.9).
 func (s *Session) extend(now time.Time, m *wire.Wait) Output {
 	if s.waits++; s.waits > s.limits.Waits {
@@ -277,8 +277,8 @@ func (s *Session) extend(now time.Time, m *wire.Wait) Output {
 	return Output{Deadline: s.deadline, Shortened: asked > s.limits.Wait}
 }
 
-// take takes an offer. Section 2.8.7: it is about the objective of the session;
-// section 2.10.2: dry runs and others are not mixed.
+// take takes an offer. It must have the objective of the session (section 2.8.7), and
+// must be a dry run if the session is one, and only then (section 2.10.2).
 func (s *Session) take(o *wire.Objective) Output {
 	const mode = wire.FlagNeg | wire.FlagSynch | wire.FlagNegDry
 	want := wire.FlagNeg
@@ -290,13 +290,13 @@ func (s *Session) take(o *wire.Objective) Output {
 	}
 	s.state = idle
 	offer := *o
-	// A peer that never counts down must not go on for ever.
+	// A peer that never decrements the loop count must not go on for ever.
 	offer.LoopCount = min(offer.LoopCount, s.loops)
 	return Output{What: Offered, Objective: &offer}
 }
 
-// Expired says that nothing came until now. At the deadline the negotiation has
-// failed (sections 2.8.6 and 2.8.9); before, the wait goes on.
+// Expired notes that nothing has come until now. At the deadline the negotiation
+// fails (sections 2.8.6 and 2.8.9); before, the wait goes on.
 func (s *Session) Expired(now time.Time) Output {
 	switch {
 	case s.state == ended:
@@ -309,8 +309,8 @@ func (s *Session) Expired(now time.Time) Output {
 	return s.fail(ErrTimeout)
 }
 
-// Rest ends a wait by something that is no message of a negotiation: it is the
-// ASA's turn.
+// Rest ends the wait because of something that is not a message of a negotiation.
+// Then it is the ASA's turn.
 func (s *Session) Rest() {
 	if s.state == waiting {
 		s.state = idle

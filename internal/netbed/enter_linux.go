@@ -73,15 +73,15 @@ func Enter(t testing.TB) bool {
 	return false
 }
 
-// netnsPath is the namespace of the calling thread. The main thread is not to
-// be trusted: it may be one that was given up in another namespace.
+// netnsPath is the namespace of the calling thread. The main thread may be one that
+// was left in another namespace.
 const netnsPath = "/proc/thread-self/ns/net"
 
 // prepareOnce prepares the namespace of a child.
 var prepareOnce = sync.OnceValue(prepare)
 
-// settle prepares a new namespace. It fails the test rather than let it loose
-// on the machine's own links.
+// settle prepares a new namespace. If it cannot, it fails the test, which must not
+// run on the machine's own links.
 func settle(t testing.TB, outside string) {
 	t.Helper()
 	inside, err := os.Readlink(netnsPath)
@@ -130,7 +130,7 @@ func prepare() error {
 	return err
 }
 
-// setUp sets the flag by hand, so that it needs no program.
+// setUp sets the flag by a system call, so that no program is needed.
 func setUp(name string) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -162,7 +162,7 @@ func attr(userns bool) *syscall.SysProcAttr {
 	return a
 }
 
-// errNoNamespace means that no namespace is to be had.
+// errNoNamespace means that the system gives no namespace.
 var errNoNamespace = errors.New("cannot make a network namespace")
 
 // start starts a command in a new network namespace: one in a new user
@@ -251,8 +251,8 @@ func gorace() string {
 	return "GORACE=atexit_sleep_ms=20 " + os.Getenv("GORACE")
 }
 
-// deadline is when the test has to be over, if it tells. For a benchmark,
-// which does not, the child gets the flag.
+// deadline returns when the test has to be over, if it says so. A benchmark does
+// not: its child gets the flag.
 func deadline(t testing.TB) (time.Time, bool) {
 	if t, ok := t.(*testing.T); ok {
 		return t.Deadline()
@@ -260,7 +260,8 @@ func deadline(t testing.TB) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// testArgs selects the test and passes on what is set on how tests run.
+// testArgs returns the flags that select the test, and those of this process that say
+// how tests run.
 func testArgs(t testing.TB) []string {
 	parts := strings.Split(t.Name(), "/")
 	for i, p := range parts {

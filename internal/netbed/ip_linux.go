@@ -15,10 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// IP does in the node what the command ip of iproute2 does with these arguments,
-// and returns what that prints, as far as tests need either: it makes, sets,
-// deletes and shows links, addresses and routes. It speaks netlink itself: no
-// program need be installed.
+// IP does in the node what the command ip of iproute2 does with these arguments, and
+// returns what that prints, as far as tests need it: it makes, sets, deletes and
+// shows links, addresses and routes. It uses netlink, so no program need be
+// installed.
 func (n *Node) IP(t testing.TB, args ...string) string {
 	t.Helper()
 	out, err := n.ip(args...)
@@ -46,8 +46,8 @@ func (n *Node) ip(args ...string) (out string, err error) {
 	return out, err
 }
 
-// ip does a command in the namespace of this thread. What was looked up while
-// others changed it is looked up again.
+// ip does a command in the namespace of this thread. It repeats a lookup if somebody
+// changed the answer meanwhile.
 func ip(args []string) (out string, err error) {
 	for range 100 {
 		if out, err = command(args); !errors.Is(err, netlink.ErrDumpInterrupted) {

@@ -14,10 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// VethPair makes a link within the test's namespace and brings both ends up:
-// what is sent on one end arrives on the other. Two instances, each limited to
-// one end, are two nodes on a link, but for global addresses, by which the
-// host reaches itself.
+// VethPair makes a link within the test's namespace and brings both ends up: what is
+// sent on one end arrives on the other. Two instances, each limited to one end, are
+// like two nodes on a link, except that the host reaches its own global addresses
+// without the link.
 func VethPair(t testing.TB, a, b string) {
 	t.Helper()
 	IP(t, "link", "add", a, "type", "veth", "peer", "name", b)
@@ -84,7 +84,7 @@ func (n *Node) MoveLink(t testing.TB, name string) {
 // its ports, and brings it up: the other ends of the ports are on one link.
 func Bridge(t testing.TB, name string, ports ...string) {
 	t.Helper()
-	// No snooping: the group must pass before the first report is heard.
+	// No snooping: multicasts must pass before the first membership report is heard.
 	IP(t, "link", "add", name, "type", "bridge", "mcast_snooping", "0")
 	t.Cleanup(func() { _, _ = ip([]string{"link", "del", name}) })
 	for _, p := range ports {
@@ -93,9 +93,9 @@ func Bridge(t testing.TB, name string, ports ...string) {
 	Up(t, name)
 }
 
-// Netem makes an interface of the node slow and lossy: each packet it sends is
-// late by delay, and lost with the probability loss, of 1. Not every kernel
-// can: see unavailability in [Enter].
+// Netem makes an interface of the node slow and lossy: it delays each packet it
+// sends, and loses it with the probability loss, from 0 to 1. If the kernel has no
+// netem, the test is skipped.
 func (n *Node) Netem(t testing.TB, name string, delay time.Duration, loss float64) {
 	t.Helper()
 	var err error
@@ -115,7 +115,8 @@ func (n *Node) Netem(t testing.TB, name string, delay time.Duration, loss float6
 	}
 }
 
-// VRF makes a routing domain in the node, and brings it up. Not every kernel can.
+// VRF makes a routing domain in the node, and brings it up. If the kernel has no VRF,
+// the test is skipped.
 func (n *Node) VRF(t testing.TB, name string, table uint32) {
 	t.Helper()
 	attrs := netlink.NewLinkAttrs()

@@ -1,5 +1,5 @@
-// Package netbed helps tests to run on real links: in network namespaces that
-// the test makes for itself, and which nothing leaves.
+// Package netbed lets tests run on real links, in network namespaces that the test
+// makes for itself and that no packet leaves.
 //
 // [Enter] runs a test again, as root of a namespace of its own:
 //
@@ -43,8 +43,8 @@ func Eventually(t testing.TB, within time.Duration, what string, cond func() boo
 	}
 }
 
-// unavailable ends a test that cannot run here: it is skipped, or fails where
-// it must run.
+// unavailable ends a test that cannot run here: it skips the test, or fails it with
+// CI=true.
 func unavailable(t testing.TB, why string) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
@@ -53,8 +53,8 @@ func unavailable(t testing.TB, why string) {
 	t.Skipf("netbed: %s", why)
 }
 
-// prefixer puts a mark before each line, which tells the output of a child
-// from the parent's, for people and for tools that parse it.
+// prefixer puts a mark before each line, so that people and tools can tell the output
+// of a child from the parent's.
 type prefixer struct {
 	w    io.Writer
 	mark string

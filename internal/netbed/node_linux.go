@@ -49,8 +49,7 @@ func self(argv0 string, args ...string) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// hold keeps the namespace it was started in until its parent ends it, or is
-// gone itself.
+// hold keeps the namespace it was started in until its parent ends it or dies.
 func hold() error {
 	if err := prepare(); err != nil {
 		return err
@@ -159,9 +158,8 @@ func (n *Node) Exec(ctx context.Context, program string, args ...string) *exec.C
 	return cmd
 }
 
-// Do runs a function on a thread in the node and waits for it. What the
-// function opens by itself, and not in other goroutines, is in the node for
-// good: a socket goes on there.
+// Do runs a function on a thread in the node and waits for it. Sockets that the
+// function opens itself, not in other goroutines, stay in the node after it returns.
 func (n *Node) Do(t testing.TB, f func()) {
 	t.Helper()
 	if n == nil {

@@ -14,7 +14,7 @@ import (
 // Refusal is a system call that a kernel does not have or forbids.
 type Refusal struct {
 	Call  uint32
-	Args  map[int]uint32 // what it has for some of its arguments; 32 bits count
+	Args  map[int]uint32 // values of some of its arguments, of which 32 bits count
 	Errno syscall.Errno  // what it fails with
 }
 
@@ -33,14 +33,14 @@ func NoOption(level, option uint32, errno syscall.Errno) Refusal {
 	return Refusal{unix.SYS_SETSOCKOPT, map[int]uint32{1: level, 2: option}, errno}
 }
 
-// NoFile refuses to open files, as where /proc is not to be had.
+// NoFile refuses to open files, as on systems without /proc.
 func NoFile(errno syscall.Errno) Refusal { return Refusal{Call: unix.SYS_OPENAT, Errno: errno} }
 
 // errNoFilter says that this kernel does not filter system calls.
 var errNoFilter = errors.New("this kernel does not filter system calls")
 
-// Refuse has this process, and those it starts, live with refusals. There is no
-// way back.
+// Refuse makes system calls fail in this process and in those that it starts. It
+// cannot be undone.
 func Refuse(t testing.TB, all ...Refusal) {
 	t.Helper()
 	err := RefuseHere(all...)

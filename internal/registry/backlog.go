@@ -22,19 +22,18 @@ var (
 )
 
 // Backlog is the queue of requests for one objective, between the streams that
-// bring them and the calls that wait for them. A is who takes requests, from
-// Start until Stop; R is a request. A nil Backlog is one where nobody does.
+// bring them and the calls of Get that wait for them. A is a taker, which takes
+// requests from Start until Stop; R is a request. A nil Backlog has no takers.
 //
-// Peers are served by turns, each in the order of its requests, so that one who
-// asks for much does not keep others waiting. Its methods may be called
-// concurrently.
+// Peers are served by turns, each in the order of its requests, so that a peer with
+// many requests does not keep others waiting. The methods may be called concurrently.
 type Backlog[A comparable, R any] struct {
 	mu      sync.Mutex                            // guards all following fields
-	takers  map[A]struct{}                        // while there are none, it is closed
-	queue   *share.Shares[netip.Addr, *queued[R]] // nobody waits while it is not empty
+	takers  map[A]struct{}                        // if there are none, requests are refused
+	queue   *share.Shares[netip.Addr, *queued[R]] // if it is not empty, nobody waits
 	byAge   *list.List                            // of *queued, oldest first
 	waiting []listener[A, R]                      // oldest first
-	slots   []chan result[R]                      // empty ones, for those who will wait
+	slots   []chan result[R]                      // free ones, for the next listeners
 }
 
 // queued is a request in the queue.
@@ -82,7 +81,7 @@ func (b *Backlog[A, R]) removeLocked(q *queued[R]) R {
 	return q.request
 }
 
-// Listening says that requests are taken.
+// Listening reports whether anybody takes requests.
 func (b *Backlog[A, R]) Listening() bool {
 	if b == nil {
 		return false
@@ -102,7 +101,7 @@ func (b *Backlog[A, R]) Len() int {
 	return b.queue.Len()
 }
 
-// Start says that somebody takes requests.
+// Start adds a taker.
 func (b *Backlog[A, R]) Start(taker A) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -110,9 +109,9 @@ func (b *Backlog[A, R]) Start(taker A) {
 }
 
 // Put hands a request of a peer to the call of Get that has waited longest, or
-// queues it. If there is one to be refused it returns that, and true: the new
-// one if nobody takes requests; and if the queue is full, the youngest of the
-// peer that has most in it, which may be the new one, too.
+// queues it. If a request has to be refused, Put returns that request and true: the
+// new one if nobody takes requests, or, when full, the youngest request of the peer
+// with the most in the queue, which may be the new one.
 func (b *Backlog[A, R]) Put(peer netip.Addr, request R, now time.Time) (refused R, ok bool) {
 	if b == nil {
 		return request, true
@@ -139,8 +138,8 @@ func (b *Backlog[A, R]) Put(peer netip.Addr, request R, now time.Time) (refused 
 	return b.removeLocked(q), true
 }
 
-// Tell has the call of Get that has waited longest return an error. If nobody
-// waits, nobody is told.
+// Tell makes the call of Get that has waited longest return an error. If nobody
+// waits, it does nothing.
 func (b *Backlog[A, R]) Tell(err error) {
 	if b == nil {
 		return
@@ -158,7 +157,7 @@ func (b *Backlog[A, R]) wakeLocked(r result[R]) {
 	b.waiting = slices.Delete(b.waiting, 0, 1)
 }
 
-// Stale takes out of the queue what came before a time.
+// Stale removes from the queue the requests that came before a time and returns them.
 func (b *Backlog[A, R]) Stale(before time.Time) []R {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -214,12 +213,12 @@ func (b *Backlog[A, R]) Get(ctx context.Context, taker A, gone <-chan struct{}) 
 		b.waiting = slices.Delete(b.waiting, i, i+1)
 		return none, err
 	}
-	r := <-me.slot // was given one at the same moment
+	r := <-me.slot // a result came at the same moment
 	return r.request, goneFirst(r.err, gone)
 }
 
-// goneFirst returns ErrGone instead of another error if the taker is gone: that
-// stops it, too.
+// goneFirst returns ErrGone instead of another error if the taker is gone, which may
+// have caused the other one.
 func goneFirst(err error, gone <-chan struct{}) error {
 	if err == nil {
 		return nil
@@ -232,9 +231,8 @@ func goneFirst(err error, gone <-chan struct{}) error {
 	}
 }
 
-// Stop ends the taking of requests by those who match: their calls of Get
-// return err. When nobody else takes requests, what is queued is returned, to
-// be refused.
+// Stop removes the takers that match: their calls of Get return err. If no taker is
+// left, it returns the queued requests, which are to be refused.
 func (b *Backlog[A, R]) Stop(err error, match func(A) bool) (refused []R) {
 	if b == nil {
 		return nil

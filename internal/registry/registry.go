@@ -1,8 +1,8 @@
 // Package registry holds the objectives that are registered, with those who
 // registered them, and the requests that wait for a listener.
 //
-// Locks: a [Table] calls its functions under its lock, and they may call a
-// [Backlog], never the other way round.
+// Locks: a [Table] holds its lock when it calls the functions it was given, and they
+// may call a [Backlog]. A Backlog never calls a Table.
 package registry
 
 import (
@@ -18,9 +18,9 @@ var (
 	ErrNotOwner = errors.New("registered by others only")
 )
 
-// Table is a registry: of what is registered under a name, V, and who did so,
-// A. Its methods may be called concurrently. The functions that are given to
-// them run under its lock: they must not wait, and must not keep what they get.
+// Table is a registry of values V under names, each with its owners A. The methods
+// may be called concurrently. The functions that are given to them run under the
+// table's lock: they must not wait, and must not keep their arguments.
 type Table[A comparable, V any] struct {
 	limit int
 
@@ -38,10 +38,9 @@ func NewTable[A comparable, V any](limit int) *Table[A, V] {
 	return &Table[A, V]{limit: limit, byName: make(map[string]*entry[A, V])}
 }
 
-// Add registers a value under a name. If the name is taken by others, joins
-// says whether the owner may join them; the value that is there then stays. The
-// error is ErrFull or ErrTaken, the latter also for an owner that registers a
-// name twice.
+// Add registers a value under a name. If the name is taken by others, joins says
+// whether the owner may join them; then the value that is there stays. The error is
+// ErrFull or ErrTaken, the latter also if the owner has registered the name before.
 func (t *Table[A, V]) Add(owner A, name string, v V, joins func(there V) bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -59,8 +58,8 @@ func (t *Table[A, V]) Add(owner A, name string, v V, joins func(there V) bool) e
 	return nil
 }
 
-// Remove ends an owner's registration of a name, and returns what is registered
-// under it, maybe still by others. The error is ErrUnknown or ErrNotOwner.
+// Remove ends an owner's registration of a name, and returns the value, which others
+// may still have registered. The error is ErrUnknown or ErrNotOwner.
 func (t *Table[A, V]) Remove(owner A, name string) (v V, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

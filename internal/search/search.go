@@ -1,9 +1,9 @@
 // Package search holds the rules of one discovery (RFC 8990 sections 2.5.4.3 and
-// 2.8.4) as its initiator sees it: on which links the question is asked and when
-// again, what counts as an answer, and when the discovery is over.
+// 2.8.4) as its initiator sees it: on which links and how often the query is sent,
+// what counts as an answer, and when the discovery is over.
 //
-// There is no clock, lock, goroutine or socket here. Whoever owns a Search tells
-// it what came and what time it is, and does what it answers.
+// There is no clock, lock, goroutine or socket here. The owner of a Search tells it
+// what came and what time it is, and does what the Search returns.
 package search
 
 import (
@@ -18,13 +18,13 @@ import (
 type Mode uint8
 
 const (
-	// Collect keeps all answers until the deadline. After the first the question
+	// Collect keeps all answers until the deadline. After the first answer the query
 	// is not repeated.
 	Collect Mode = iota
 	// First ends with the first answer.
 	First
-	// Persist keeps all answers and goes on to ask until the deadline: whether
-	// they are any good is not known yet.
+	// Persist keeps all answers and repeats the query until the deadline, because it
+	// is not known yet whether the answers are any good.
 	Persist
 )
 
@@ -32,24 +32,24 @@ const (
 type Config struct {
 	Mode     Mode
 	Deadline time.Time
-	// Interval is how long the answers to the first question are waited for; then
-	// it is asked again, and after twice the interval each (section 2.5.4.3: with
-	// exponential backoff). 0 means that it is asked once.
+	// Interval is the time after which the query is first repeated; then each interval
+	// is twice the one before (section 2.5.4.3: exponential backoff). 0 means that the
+	// query is sent once.
 	Interval time.Duration
-	// Rapid says that the first question carries a value (section 2.5.5.1). Others
-	// do not: a relay drops rapid answers.
+	// Rapid says that the first query carries a value (section 2.5.5.1). Later ones
+	// do not, because a relay drops rapid answers.
 	Rapid bool
-	// Limit is how many results are kept. A quarter of them may be from one peer.
+	// Limit bounds the results. A quarter of them may be from one peer.
 	Limit int
 }
 
-// Search is one discovery. [New] makes one; its methods must not be called at
-// the same time.
+// Search is one discovery. [New] makes one; its methods must not be called
+// concurrently.
 type Search struct {
 	cfg      Config
-	interval time.Duration // until the question after the next
-	next     time.Time     // when it is asked again
-	asked    []int         // on these links
+	interval time.Duration // between the next query and the one after it
+	next     time.Time     // when the query is sent next
+	asked    []int         // the links it was sent on
 	begun    bool
 	done     bool
 
@@ -58,24 +58,24 @@ type Search struct {
 	perPeer map[netip.Addr]int
 }
 
-// New returns a search that has not begun: the first call of Wake asks.
+// New returns a search that has not begun: the first call of Wake sends the query.
 func New(cfg Config) *Search {
 	return &Search{cfg: cfg, byPlace: make(map[cache.Place]*cache.Locator), perPeer: make(map[netip.Addr]int)}
 }
 
-// Output is what follows from an input.
+// Output is what the owner has to do.
 type Output struct {
-	Ask     bool            // ask, with a new session ID (section 2.7)
-	Links   []int           // on these links
-	Rapid   bool            // with a value
-	New     []cache.Locator // that were not known before
-	Refused int             // how many were too many
+	Ask     bool            // send the query, with a new session ID (section 2.7)
+	Links   []int           // the links to send it on
+	Rapid   bool            // the query carries a value
+	New     []cache.Locator // results that were not known before
+	Refused int             // how many results exceeded the limit
 	Done    bool            // the search is over
 	Wake    time.Time       // when to call Wake unless it is done
 }
 
-// Wake is called to begin, at the time that the last output gave, and when the
-// links in use change. Links on which nothing was asked yet are asked at once,
+// Wake is called to begin, at the time that the last output gave, and when the links
+// in use change. On links that the query was not sent on yet it is sent at once,
 // unless there are answers.
 func (s *Search) Wake(now time.Time, links []int) Output {
 	switch {
@@ -106,8 +106,8 @@ func (s *Search) Wake(now time.Time, links []int) Output {
 	return Output{Wake: s.wake()}
 }
 
-// ask asks on all links. Those that are no longer in use are asked again when
-// they come back.
+// ask sends the query on all links. Links that are not in use now get it when they
+// come back.
 func (s *Search) ask(now time.Time, links []int) Output {
 	s.next = now.Add(s.interval)
 	s.interval *= 2
@@ -115,7 +115,7 @@ func (s *Search) ask(now time.Time, links []int) Output {
 	return Output{Ask: true, Links: links, Wake: s.wake()}
 }
 
-// answered says that the question is not repeated.
+// answered reports whether the query is no longer repeated.
 func (s *Search) answered() bool { return s.cfg.Mode != Persist && len(s.results) > 0 }
 
 func (s *Search) wake() time.Time {
@@ -125,7 +125,7 @@ func (s *Search) wake() time.Time {
 	return s.cfg.Deadline
 }
 
-// Respond takes what a response to the question gave.
+// Respond takes the locators of a response.
 func (s *Search) Respond(all []cache.Locator) Output {
 	if s.done {
 		return Output{Done: true}
@@ -152,15 +152,15 @@ func (s *Search) Respond(all []cache.Locator) Output {
 	return out
 }
 
-// End ends the search: nobody waits for it any more, or there will be no
-// further answers. It returns false if it had ended.
+// End ends the search, because nobody waits for it any more or no further answers
+// can come. It returns false if the search had ended before.
 func (s *Search) End() bool {
 	was := s.done
 	s.done = true
 	return !was
 }
 
-// Found says that there are results.
+// Found reports whether there are results.
 func (s *Search) Found() bool { return len(s.results) > 0 }
 
 // Results returns what was found, in the order of arrival.

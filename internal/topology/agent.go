@@ -43,17 +43,17 @@ type Request struct {
 	Peer      *grasp.Locator `json:",omitempty"`
 }
 
-// Reply is what came of it.
+// Reply is the result of a Request.
 type Reply struct {
 	Err      string          `json:",omitempty"`
 	Code     grasp.ErrorCode `json:",omitempty"`
-	Timeout  bool            `json:",omitempty"` // the error is one
+	Timeout  bool            `json:",omitempty"` // the error is a timeout
 	Value    int64           `json:",omitempty"`
 	Values   []int64         `json:",omitempty"`
 	Locators []grasp.Locator `json:",omitempty"`
 	Snapshot *grasp.Snapshot `json:",omitempty"`
 	Traffic  []Traffic       `json:",omitempty"`
-	// Goroutines are those of the node's process, with a snapshot.
+	// Goroutines is the number in the node's process; it comes with a snapshot.
 	Goroutines int           `json:",omitempty"`
 	Took       time.Duration `json:",omitempty"`
 }
@@ -68,7 +68,7 @@ type Traffic struct {
 	Times     int
 }
 
-// agent is an instance with an ASA that does as it is told.
+// agent is an instance with an ASA that does what a Request says.
 type agent struct {
 	g        *grasp.Instance
 	asa      *grasp.ASA
@@ -116,7 +116,7 @@ func (a *agent) trace(e grasp.Event) {
 	counts[n]++
 }
 
-// do does as it is told.
+// do does what a request says.
 func (a *agent) do(r Request) Reply {
 	start := time.Now()
 	out, err := a.try(context.Background(), r)
@@ -182,7 +182,7 @@ func (a *agent) try(ctx context.Context, r Request) (out Reply, err error) {
 	return out, err
 }
 
-// register registers an objective, if that was not done.
+// register registers an objective unless it is registered.
 func (a *agent) register(o grasp.Objective) error {
 	err := a.asa.RegisterObj(o, grasp.RegisterOptions{})
 	if grasp.Code(err) == grasp.ErrObjReg {
@@ -191,7 +191,7 @@ func (a *agent) register(o grasp.Objective) error {
 	return err
 }
 
-// listens says that an objective can be discovered.
+// listens reports whether the ASA waits for requests to negotiate an objective.
 func (a *agent) listens(name string) bool {
 	return slices.ContainsFunc(a.g.Snapshot().Objectives, func(o grasp.ObjectiveState) bool {
 		return o.Name == name && o.Negotiating
@@ -212,8 +212,8 @@ func (a *agent) serve(ctx context.Context, o grasp.Objective) {
 	}
 }
 
-// deal offers half and agrees to what is then asked for. What goes wrong shows
-// at the initiator.
+// deal offers half and agrees to what is then asked for. The initiator reports what
+// goes wrong.
 func deal(ctx context.Context, s *grasp.Session, o grasp.Objective) {
 	defer s.Close()
 	v, _ := o.Value.(int64)
@@ -223,7 +223,7 @@ func deal(ctx context.Context, s *grasp.Session, o grasp.Objective) {
 	}
 }
 
-// negotiate asks for a value, takes what is offered and returns it.
+// negotiate asks for a value, accepts what is offered and returns it.
 func (a *agent) negotiate(ctx context.Context, o grasp.Objective, r Request) (int64, error) {
 	s, offer, err := a.asa.ReqNegotiate(ctx, o, r.Peer, r.Timeout)
 	if err != nil {
@@ -245,8 +245,8 @@ func (a *agent) negotiate(ctx context.Context, o grasp.Objective, r Request) (in
 	return v, nil
 }
 
-// trafficOf returns what was counted about an objective, up to now: events and
-// lines are told in one order.
+// trafficOf returns what was counted about an objective until now. It can tell when
+// it is complete, because an observer gets events and lines in one order.
 func (a *agent) trafficOf(objective string) []Traffic {
 	a.asa.Tprint("so far")
 	<-a.caughtUp

@@ -1,10 +1,10 @@
 // Package topology runs the same scenario on a network in memory, in virtual
 // time, and on real links between processes in network namespaces.
 //
-// A [Topology] says which nodes are on which links. [Memory] and Namespaces,
-// the latter on Linux only, make a [Bed] of it: an instance with one ASA on
-// each [Node], and the ways to break things. What a node is told to do is the
-// same on both: in memory it is a call, in a namespace a line to a process.
+// A [Topology] says which nodes are on which links. [Memory] and, on Linux,
+// Namespaces make a [Bed] of it: an instance with one ASA on each [Node], and ways to
+// break things. Both beds send nodes the same requests: in memory by a call, in
+// namespaces as a line to a process.
 package topology
 
 import (
@@ -23,11 +23,11 @@ import (
 type Topology struct {
 	Name  string
 	Nodes int
-	// Links holds the nodes on each link. A node that is there twice has two
+	// Links holds the nodes on each link. A node that is listed twice has two
 	// interfaces on the link.
 	Links [][]int
-	// From and To are nodes far apart, between which scenarios go. Aside is
-	// another that is not on the way, or 0.
+	// From and To are nodes far apart, the two ends of a scenario. Aside is a node
+	// that is not on the way between them, or 0.
 	From, To, Aside int
 }
 
@@ -87,9 +87,8 @@ func (n Topology) Interfaces(node int) int {
 	return count
 }
 
-// FloodPackets is how many packets a flood takes that reaches all nodes: its
-// origin sends it by all its interfaces, everybody else by all but the one it
-// came by.
+// FloodPackets returns how many packets it takes to flood all nodes: the origin
+// sends by all its interfaces, every other node by all but the one it came by.
 func (n Topology) FloodPackets() int {
 	total := 1 - n.Nodes
 	for _, members := range n.Links {
@@ -98,12 +97,12 @@ func (n Topology) FloodPackets() int {
 	return total
 }
 
-// FewestPackets is how many packets would do if everybody knew the network:
-// on a tree, each link carries it once; else one for each node but the first.
+// FewestPackets returns how many packets would be enough if every node knew the
+// network: on a tree one for each link, else one for each node but the first.
 func (n Topology) FewestPackets() int { return min(len(n.Links), n.Nodes-1) }
 
-// nextHops returns, for each other node, the link and the node to go by from
-// a node, on a shortest path.
+// nextHops returns the next link and node on a shortest path from a node to each
+// other node.
 func (n Topology) nextHops(from int) map[int][2]int {
 	hops := make(map[int][2]int)
 	seen := []int{from}
@@ -163,10 +162,10 @@ func (b *Bed) SetLink(link int, up bool) { b.set(link, up) }
 // Renumber gives a node another address instead of the one it has.
 func (b *Bed) Renumber(node int) { b.renumber(node) }
 
-// Kill ends a node without a word.
+// Kill ends a node without letting it close anything.
 func (b *Bed) Kill(node int) { b.kill(node) }
 
-// Restart has a node that was killed start afresh.
+// Restart starts a node that was killed afresh.
 func (b *Bed) Restart(node int) { b.restart(node) }
 
 // Node is a node of a bed.
@@ -176,7 +175,7 @@ type Node struct {
 	do   func(Request) Reply
 }
 
-// Call has the node do something. It may block.
+// Call makes the node do something. It may block.
 func (n *Node) Call(r Request) Reply { return n.do(r) }
 
 // must is Call for what cannot fail.
@@ -189,14 +188,14 @@ func (n *Node) must(r Request) Reply {
 	return out
 }
 
-// Offer has the node negotiate an objective with all comers: it offers half
-// of what it is asked for, and agrees to that.
+// Offer makes the node negotiate an objective with all comers: it offers half of
+// what it is asked for, and agrees to that.
 func (n *Node) Offer(objective string) {
 	n.t.Helper()
 	n.must(Request{Op: OpOffer, Objective: objective})
 }
 
-// Provide has the node give a value to all who synchronize.
+// Provide makes the node give a value to all who synchronize.
 func (n *Node) Provide(objective string, value int64) {
 	n.t.Helper()
 	n.must(Request{Op: OpProvide, Objective: objective, Value: value})
@@ -220,8 +219,8 @@ func (n *Node) Discover(objective string) []grasp.Locator {
 	return n.must(Request{Op: OpDiscover, Objective: objective}).Locators
 }
 
-// Routed returns the locators that are of use beyond a link: on one, neighbours
-// give their link-local ones besides.
+// Routed returns the locators that are of use beyond a link. On a link, neighbours
+// also give link-local ones.
 func Routed(all []grasp.Locator) []grasp.Locator {
 	return slices.DeleteFunc(slices.Clone(all), func(l grasp.Locator) bool { return l.IP.IsLinkLocalUnicast() })
 }

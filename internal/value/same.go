@@ -37,8 +37,8 @@ const (
 	breakByte  = 0xff
 )
 
-// same says that two well-formed items mean the same: that they differ at most in
-// the lengths of heads and floats, in the order of maps, in what holds a number
+// same reports whether two well-formed items mean the same. They may differ in the
+// lengths of heads and floats, in the order of maps, in the type that holds a number
 // or a time, and in the payload of NaN.
 func same(a, b []byte) bool {
 	return bytes.Equal(a, b) || bytes.Equal(canonical(a), canonical(b))
@@ -71,8 +71,8 @@ func (r *reader) head() (major byte, info byte, arg uint64) {
 	return major, info, arg
 }
 
-// more says whether an item follows in one of an indefinite length, or of left
-// more items. It reads the break.
+// more reports whether another item follows in an item that has left more items, or
+// an indefinite length. It reads the break.
 func (r *reader) more(info byte, left *uint64) bool {
 	if info == indefinite {
 		if r.b[0] == breakByte {
@@ -120,7 +120,7 @@ func (r *reader) item(dst []byte) []byte {
 	return appendHead(dst, major, arg)
 }
 
-// chunks reads what a string holds.
+// chunks reads the content of a string.
 func (r *reader) chunks(info byte, arg uint64) []byte {
 	if info != indefinite {
 		s := r.b[:arg]
@@ -135,8 +135,8 @@ func (r *reader) chunks(info byte, arg uint64) []byte {
 	return all
 }
 
-// appendTagged appends the canonical form of a tag around content, that of which
-// is canonical.
+// appendTagged appends the canonical form of a tag around content, whose form is
+// canonical.
 func appendTagged(dst []byte, tag uint64, raw, content, whole []byte) []byte {
 	switch tag {
 	case tagPositive, tagNegative:

@@ -1,5 +1,6 @@
-// Package value turns the values of objectives into CBOR and back. Whatever a
-// program gives, it cannot stop it; and what came in goes out again as it was.
+// Package value turns the values of objectives into CBOR and back. No value that a
+// program gives makes it panic or run for ever, and a value that came in is sent on
+// with the same meaning.
 package value
 
 import (
@@ -44,8 +45,8 @@ func NewCodec(encoded reflect.Type) *Codec {
 	return &Codec{enc, dec, encoded}
 }
 
-// must stops a program whose constants contradict each other: no input and no
-// configuration can bring that about.
+// must panics if the constants here contradict each other. No input and no
+// configuration can cause that.
 func must(err error) {
 	if err != nil {
 		panic(err)
@@ -54,9 +55,9 @@ func must(err error) {
 
 var null = []byte{0xf6}
 
-// Encode returns the encoding of a value. It fails for one that CBOR cannot hold,
-// that holds itself, that is nested deeper than a message may be, whose text is
-// not UTF-8, or that needs more than limit bytes.
+// Encode returns the encoding of a value. It fails if CBOR cannot express the value,
+// or if the value contains itself, is nested deeper than a message may be, has text
+// that is not UTF-8, or needs more than limit bytes.
 func (c *Codec) Encode(v any, limit int) (raw []byte, err error) {
 	if v == nil {
 		return null, nil
@@ -95,7 +96,7 @@ func (c *Codec) Decode(raw []byte) any {
 	return v
 }
 
-// keeps says that what was decoded, encoded again, means the same.
+// keeps reports whether a decoded value, encoded again, means the same.
 func (c *Codec) keeps(raw []byte, v any) bool {
 	if !mayChange(raw) {
 		return true
@@ -104,8 +105,8 @@ func (c *Codec) keeps(raw []byte, v any) bool {
 	return err == nil && same(raw, again)
 }
 
-// mayChange says that an item may have something in it that Go's types do not
-// keep: a tag, or undefined. Strings may look like that.
+// mayChange reports whether an item may contain something that Go's types do not
+// keep: a tag, or undefined. It may be wrong about bytes of a string that look so.
 func mayChange(raw []byte) bool {
 	for _, b := range raw {
 		if b>>5 == majorTag || b == undefined {

@@ -12,14 +12,14 @@ import (
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
-// walk looks at all of a Go value before it is encoded, since the encoder follows
-// it wherever it leads.
+// walk checks a Go value before it is encoded, because the encoder itself would
+// follow a value that contains itself for ever.
 type walk struct {
 	encoded reflect.Type
 	room    int // bytes that are left
 }
 
-// How deep a value may be.
+// How deep a value may be nested.
 const (
 	maxNesting  = wire.DefaultDepth // arrays and maps: those of a message
 	maxIndirect = 1000              // pointers and interfaces from one of these to the next
@@ -33,8 +33,8 @@ var (
 	binaryMarshaler = reflect.TypeFor[encoding.BinaryMarshaler]()
 )
 
-// value looks at a value that is nested so deep, and that so many pointers and
-// interfaces lead to.
+// value checks a value at the given nesting, reached by the given number of pointers
+// and interfaces.
 func (w *walk) value(v reflect.Value, nesting, indirect int) error {
 	if !v.IsValid() {
 		return w.take(1)
@@ -72,7 +72,7 @@ func (w *walk) value(v reflect.Value, nesting, indirect int) error {
 	}
 }
 
-// inside looks at what an array, map or struct holds.
+// inside checks what an array, map or struct contains.
 func (w *walk) inside(v reflect.Value, kind reflect.Kind, nesting int) error {
 	switch kind {
 	case reflect.Map:
@@ -111,14 +111,14 @@ func (w *walk) take(n int) error {
 	return nil
 }
 
-// encodesItself says that a type has a method that encodes it.
+// encodesItself reports whether a type has a method that encodes it.
 func encodesItself(t reflect.Type) bool {
 	return t.Kind() != reflect.Interface &&
 		(t.Implements(marshaler) || t.Implements(binaryMarshaler) ||
 			reflect.PointerTo(t).Implements(marshaler) || reflect.PointerTo(t).Implements(binaryMarshaler))
 }
 
-// isEncoded says that the encoder looks at a field.
+// isEncoded reports whether the encoder looks at a field.
 func isEncoded(f reflect.StructField) bool {
 	tag := f.Tag.Get("cbor")
 	if tag == "" {

@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// writer writes items. After the first error what it wrote is not to be used.
+// writer writes items. After the first error, the bytes it wrote must not be used.
 type writer struct {
 	b   []byte
 	err error
@@ -23,7 +23,7 @@ func begin(b []byte, t Type, session uint32, items int) writer {
 	return w
 }
 
-// done returns what Append has to return, b being the slice it was given.
+// done returns the results of Append. b is the slice that Append was given.
 func (w *writer) done(b []byte, t Type, session uint32) ([]byte, error) {
 	if w.err != nil {
 		return b, &Error{Type: t, HasType: true, SessionID: session, HasSession: true, Err: w.err}
@@ -81,7 +81,7 @@ func (w *writer) addr(what string, addr netip.Addr) {
 	}
 }
 
-// raw writes an encoded item that is held by as many arrays as levels says.
+// raw writes an encoded item within levels arrays.
 func (w *writer) raw(what string, item []byte, levels int) {
 	lim := noLimits
 	lim.Depth = DefaultDepth - levels
@@ -204,8 +204,8 @@ func (m *Flood) Append(b []byte) ([]byte, error) {
 		f := &m.Objectives[i]
 		w.head(majorArray, 2)
 		w.objective(&f.Objective, 2)
-		// RFC 8990 section 2.8.11: beside an objective without locator stands the
-		// empty array.
+		// RFC 8990 section 2.8.11: an objective without locator has the empty array
+		// in its place.
 		if f.Locator == (Locator{}) {
 			w.head(majorArray, 0)
 		} else {

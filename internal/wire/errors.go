@@ -31,8 +31,8 @@ var (
 	ErrNoOption = fmt.Errorf("%w: neither accept nor decline", ErrInvalid)
 )
 
-// Error is the error of Parse, of AppendRelayed and of the Append methods: what is
-// wrong, and what is known of the message all the same.
+// Error is the error of Parse, of AppendRelayed and of the Append methods. It says
+// what is wrong, and what could be read of the message.
 type Error struct {
 	Type       Type
 	HasType    bool // Type could be read, known or not
@@ -66,8 +66,9 @@ func (f *fault) Error() string {
 
 func (f *fault) Unwrap() error { return f.class }
 
-// Offset returns where in its bytes a message is wrong, by the error of Parse or
-// Scan. It is false if the error does not say, as for ErrTruncated: that is at the end.
+// Offset returns where in its bytes a message is wrong, from the error of Parse or
+// Scan. It returns false if the error does not say, as for ErrTruncated, where that is
+// the end.
 func Offset(err error) (int, bool) {
 	f, ok := errors.AsType[*fault](err)
 	if !ok {
@@ -76,8 +77,8 @@ func Offset(err error) (int, bool) {
 	return f.at, true
 }
 
-// unreadable wraps err, which came up in reading b, with what can be read of type
-// and session ID, whatever comes after them.
+// unreadable wraps err, which reading b gave, with the type and the session ID if
+// these can be read.
 func unreadable(b []byte, err error) *Error {
 	e := &Error{Err: err}
 	h, i := readHead(b, 0)

@@ -38,8 +38,8 @@ type head struct {
 // open reports that the item is of indefinite length, or is a break.
 func (h head) open() bool { return h.info == infoOpen }
 
-// readHead reads the head at b[i:] and returns its length, or 0 if it is not there
-// or is a reserved one.
+// readHead reads the head at b[i:] and returns its length, or 0 if the head is
+// incomplete or reserved.
 func readHead(b []byte, i int) (head, int) {
 	if i >= len(b) {
 		return head{}, 0
@@ -70,7 +70,7 @@ func readHead(b []byte, i int) (head, int) {
 }
 
 // reader reads items of bytes that scan has found well-formed. After the first error
-// it reads nothing more; what it returned since is not to be used.
+// it reads nothing more, and its results must not be used.
 type reader struct {
 	b   []byte
 	i   int
@@ -79,7 +79,7 @@ type reader struct {
 
 // array is an array being read.
 type array struct {
-	left int // items to come, -1 if only a break will tell
+	left int // items to come, -1 if a break ends the array
 }
 
 // fail records the first error, which is that of the item at b[at:].
@@ -225,7 +225,7 @@ func (r *reader) raw() []byte {
 		h := r.head()
 		switch {
 		case h.open():
-			// Breaks have to be matched: scan knows how.
+			// scan finds the break that belongs to this item.
 			n, err := scan(r.b[start:], noLimits)
 			if err != nil {
 				r.err, n = err, 0
@@ -245,7 +245,7 @@ func (r *reader) raw() []byte {
 	return r.b[start:r.i]
 }
 
-// item returns a reader of the next item alone, and goes on behind it.
+// item returns a reader of the next item alone, and skips that item.
 func (r *reader) item() reader {
 	start := r.i
 	r.raw()

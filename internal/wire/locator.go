@@ -93,9 +93,9 @@ func (r *reader) locator() Locator {
 	return l
 }
 
-// numberOrNull reads an unsigned integer, or null, which the grammar allows in URI
-// locators and senders use in others as well (O-09). If hard, an integer out of range
-// is an error that is not to be tolerated.
+// numberOrNull reads an unsigned integer or null. The grammar allows null in URI
+// locators; senders use it in others as well (O-09). With hard, an integer out of
+// range makes the whole message invalid.
 func (r *reader) numberOrNull(a *array, what string, limit uint64, hard bool) int {
 	if !r.need(a, what) {
 		return 0

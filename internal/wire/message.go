@@ -3,8 +3,8 @@
 //
 // # What is accepted
 //
-// Parse is strict to the grammar of RFC 8990 section 4 in ranges and shapes, and
-// lenient in what the grammar does not rule or what peers are known to send:
+// Parse is strict about the ranges and shapes of the grammar in RFC 8990 section 4. It
+// is lenient about what the grammar leaves open or peers are known to send:
 //
 //   - Any well-formed CBOR encoding: integers and lengths that are not in their
 //     shortest form, arrays and strings of indefinite length. Text must be valid
@@ -17,11 +17,10 @@
 //   - A known option in M_RESPONSE that has the wrong shape, such as a URI locator
 //     without protocol and port, is dropped and the rest used. A port above 65535
 //     makes the message invalid.
-//   - An objective of M_FLOOD is left out of the result if its locator is an option
-//     that is no locator known here, because the tag under which it would have to
-//     be kept is unknown, and if it or its locator has the wrong shape. Its name,
-//     flags and loop count must be right. AppendRelayed still passes it on, and
-//     LoopCounts counts it.
+//   - An objective of M_FLOOD is left out of the result if it or its locator has the
+//     wrong shape, or if its locator is an unknown option: then the tag under which to
+//     cache it is unknown. Its name, flags and loop count must be valid all the same.
+//     AppendRelayed still passes it on, and LoopCounts counts it.
 //   - A locator of any kind may have null for protocol and port, and a protocol
 //     that is neither TCP nor UDP.
 //
@@ -170,8 +169,8 @@ type Flooded struct {
 // least; a received one may have none, see the package comment.
 //
 // An initiator is an IPv4 or an IPv6 address without zone: a zone is not sent. An
-// IPv4-mapped IPv6 address is sent in the 16 bytes it has, because the initiator of
-// a received message, whatever it is, has to be repeated as it came (section 2.8.5).
+// IPv4-mapped IPv6 address is sent in its 16 bytes, because the initiator of a
+// received message has to be repeated exactly as it came (section 2.8.5).
 type Flood struct {
 	SessionID  uint32
 	Initiator  netip.Addr

@@ -51,8 +51,8 @@ func (r *reader) toObjective(a *array) bool {
 //
 //	objective = [objective-name, objective-flags, loop-count, ?objective-value]
 //
-// The RFC allows its value to be absent in some messages only, and senders leave it
-// out in others too; so the value is optional everywhere (O-12).
+// The RFC allows the value to be absent in some messages only, but senders also leave
+// it out in others, so it is optional everywhere (O-12).
 func (r *reader) objectiveItem() Objective {
 	a := r.open("objective")
 	o := r.objectiveHead(&a)

@@ -7,7 +7,7 @@ const (
 	optDecline = 102
 )
 
-// shape is what an item of a message looks like from outside.
+// shape is what an item of a message looks like by its first bytes.
 type shape uint8
 
 const (
@@ -66,7 +66,7 @@ func (r *reader) responseOptions(a *array, m *Response) {
 	}
 }
 
-// appendDivert reads a divert option. What is no locator in it is ignored.
+// appendDivert reads a divert option. It ignores items in it that are not locators.
 func (r *reader) appendDivert(to []Locator) []Locator {
 	d := r.open("divert")
 	r.uint(&d, "option number", optDivert)
@@ -80,8 +80,8 @@ func (r *reader) appendDivert(to []Locator) []Locator {
 	return to
 }
 
-// appendLocator reads a locator option. One that has not the layout is dropped
-// (O-07), unless it is a number in it that is out of range (C-02).
+// appendLocator reads a locator option. It drops one of another layout (O-07), but
+// fails if a number is out of range (C-02).
 func (r *reader) appendLocator(to []Locator) []Locator {
 	opt := r.item()
 	loc := opt.locator()

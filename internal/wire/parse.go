@@ -26,8 +26,8 @@ func ParseScanned(b []byte) (Message, error) {
 	return m, nil
 }
 
-// anyMessage reads a message, which is of no use if r.err is set then. Items left
-// over at its end are not looked at, RFC 8990 section 2.8.2.
+// anyMessage reads a message. If r.err is set afterwards, the message must not be
+// used. Items left over at the end are ignored, RFC 8990 section 2.8.2.
 func (r *reader) anyMessage() Message {
 	a := r.open("message")
 	at := r.i
@@ -106,8 +106,8 @@ func (r *reader) uint32(a *array, what string) uint32 {
 // it came by (C-03).
 func (r *reader) initiator(a *array) netip.Addr { return r.addr(a, "initiator") }
 
-// toFlooded goes to the next item of a that is an objective with its locator. What is
-// none, by its first item, is an option that has no place there, or meaningless.
+// toFlooded goes to the next item of a whose first item shows that it is an objective
+// with its locator. It skips options, which have no place there, and other items.
 func (r *reader) toFlooded(a *array) bool {
 	for r.more(a) {
 		if s, _ := r.peek(); s == shapePair {
@@ -145,10 +145,10 @@ func (r *reader) flooded(a *array, m *Flood) {
 	}
 }
 
-// pair reads an objective of m with its locator. It reports false, and goes on
-// behind it, if this one cannot be used: if the locator is unknown, or if there is
-// something wrong with it that leaves the others as they are. Name, flags and loop
-// count have to be right, since the rules for the whole message need them.
+// pair reads an objective of m with its locator. If it cannot be used, because the
+// locator is unknown or something is wrong that does not concern the others, pair
+// skips it and returns false. Name, flags and loop count have to be valid, because the
+// rules for the whole message need them.
 func (r *reader) pair(m *Flood) (f Flooded, usable bool) {
 	start := r.i
 	pair := r.open("objective with locator")
@@ -172,10 +172,10 @@ func (r *reader) pair(m *Flood) (f Flooded, usable bool) {
 	return f, usable
 }
 
-// LoopCounts returns the loop counts of the objectives of an M_FLOOD that Parse
-// accepts, of those, too, that Parse leaves out: the rules for the whole message
-// hold before any objective is passed over (RFC 8990 sections 2.5.2 and 2.5.6.2).
-// The first is the one that a relay decrements.
+// LoopCounts returns the loop counts of all objectives of an M_FLOOD that Parse
+// accepts, including those that Parse leaves out: the rules for the whole message
+// apply to them as well (RFC 8990 sections 2.5.2 and 2.5.6.2). The first is the one
+// that a relay decrements.
 func LoopCounts(flood []byte) []uint8 {
 	r := reader{b: flood}
 	a := r.open("message")
@@ -195,9 +195,9 @@ func LoopCounts(flood []byte) []uint8 {
 	return counts
 }
 
-// floodedLocator reads the tag of a flooded objective. It reports false if that is an
-// option which is no locator known here: then the objective cannot be told from others
-// of its name, and must not stand for one without locator.
+// floodedLocator reads the tag of a flooded objective. It returns false if the tag is
+// an unknown option: then the objective cannot be told from others of its name, and
+// must not be taken for one without locator.
 func (r *reader) floodedLocator(pair *array, l *Locator) bool {
 	if !r.need(pair, "locator") {
 		return false

@@ -6,12 +6,13 @@ import (
 )
 
 // AppendRelayed appends to dst the form in which a relay passes on msg, a whole
-// M_DISCOVERY or M_FLOOD that Parse accepts. All of it stays bit for bit as it is,
-// unusual encodings, unknown flags and surplus items included, but for the loop count
-// of its objective, which is one less, in its shortest encoding. Of an M_FLOOD that is
-// its first objective, also if Parse leaves that one out (RFC 8990 section 2.5.6.2).
-// The error, an *Error, is ErrLoopExhausted if the loop count is 0 or would be it; dst
-// is then returned as it was. The capacity of dst must not be a part of msg.
+// M_DISCOVERY or M_FLOOD that Parse accepts. It decrements the loop count of the
+// objective, and writes that in its shortest encoding. All other bytes stay the same:
+// unusual encodings, unknown flags and surplus items, too. In an M_FLOOD it is the
+// loop count of the first objective, even if Parse leaves that one out (RFC 8990
+// section 2.5.6.2). If the loop count is or would become 0, the error, an *Error, is
+// ErrLoopExhausted, and dst is returned as it was. msg must not overlap the capacity
+// of dst.
 func AppendRelayed(dst, msg []byte) ([]byte, error) {
 	at, end, count, err := findLoopCount(msg)
 	if err != nil {

@@ -12,8 +12,8 @@ const (
 	// DefaultDepth is how deep arrays, maps, tags and strings of indefinite length
 	// may nest, counted from the message itself.
 	DefaultDepth = 32
-	// DefaultElements is how many items a message may have, those in its values, the
-	// message itself and the pieces of its strings included.
+	// DefaultElements is how many items a message may have. The message itself, the
+	// items in its values and the pieces of its strings count.
 	DefaultElements = 2048
 )
 
@@ -45,19 +45,19 @@ func (l Limits) withDefaults() Limits {
 }
 
 // Scan returns the length of the first CBOR item in b, which may be followed by
-// anything. It is how messages are told apart in a stream: RFC 8990 section 2.5.3
-// has no framing but CBOR's own. The error is ErrTruncated if b has only a part of
-// the item yet; n is then a length, more than that of b, which the item has at least:
-// there is no need to scan again before that much has come. It is ErrTooLong, ErrTooDeep, ErrTooMany or ErrMalformed as soon as
-// that is clear, without the rest: an item that declares more than fits is not waited
-// for.
+// anything. It tells messages in a stream apart: RFC 8990 section 2.5.3 has no
+// framing but CBOR's own. If b has only a part of the item, the error is ErrTruncated
+// and n, which is more than the length of b, is the least length of the item: there is
+// no need to scan again before that much has come. The error is ErrTooLong,
+// ErrTooDeep, ErrTooMany or ErrMalformed as soon as that is clear, even if the rest is
+// missing: nobody needs to wait for an item that declares more than is allowed.
 func Scan(b []byte, lim Limits) (n int, err error) {
 	return scan(b, lim.withDefaults())
 }
 
-// WellFormed returns an error unless item is exactly one CBOR item, well-formed and
-// within the limits, its text being UTF-8. What the item means is not looked at: it
-// may have equal keys in a map, and any tag or simple value.
+// WellFormed returns an error unless item is exactly one CBOR item, well-formed,
+// within the limits, and with text that is UTF-8. It does not look at the meaning: a
+// map may have equal keys, and any tag or simple value may occur.
 func WellFormed(item []byte, lim Limits) error {
 	return wellFormed(item, lim.withDefaults())
 }
@@ -93,9 +93,9 @@ const (
 	openText
 )
 
-// scan is Scan with all limits set, and n of no meaning with an error but
-// ErrTruncated. It allocates nothing unless it fails, or the
-// nesting is both above DefaultDepth and allowed.
+// scan is Scan with all limits set. With an error other than ErrTruncated, n has no
+// meaning. It allocates nothing unless it fails, or the nesting is both above
+// DefaultDepth and allowed.
 func scan(b []byte, lim Limits) (int, error) {
 	var room [DefaultDepth]frame
 	stack := room[:0]         // the frames around top
@@ -238,8 +238,8 @@ func scan(b []byte, lim Limits) (int, error) {
 	}
 }
 
-// scanFault returns an error about numbers. It is apart from scan, which would
-// need far more stack with the formatting in it.
+// scanFault returns an error about numbers. It is a function of its own because scan
+// would need far more stack with the formatting in it.
 //
 //go:noinline
 func scanFault(class error, at int, format string, numbers ...uint64) error {
