@@ -164,7 +164,9 @@ func TestF08F10F12FloodOfAThousandNodes(t *testing.T) {
 		assert.LessOrEqual(t, most, 2)
 		t.Logf("%d nodes, %d links, diameter %d: %d packets; the fewest possible are %d, for nodes that know a tree, and %d with each link used once",
 			nodes, len(links), diameterFrom(ends, nodes, 0), packets, nodes-1, len(links))
+		mu.Lock()
 		t.Logf("%d copies heard, the last after %v", len(heard), slices.MaxFunc(heard, time.Time.Compare).Sub(start))
+		mu.Unlock()
 
 		within := flood("EX2", 6)
 		t.Logf("with a loop count of 6 it reaches %d nodes", within)
