@@ -176,7 +176,7 @@ type Flood struct {
 	Initiator  netip.Addr
 	TTL        uint32 // milliseconds
 	Objectives []Flooded
-	LeftOut    int // malformed objectives that a received message had besides, see the package comment
+	LeftOut    int // how many objectives were left out, see the package comment
 }
 
 // Invalid is M_INVALID, RFC 8990 section 2.8.12.
