@@ -56,8 +56,8 @@ type Request struct {
 	Objective Objective
 }
 
-// wanted returns what the first message of a stream asks for; 0 for messages that
-// ask for nothing.
+// wanted returns what the first message of a stream asks for, 0 if it asks for
+// nothing.
 func wanted(m wire.Message) (Want, *wire.Objective) {
 	switch m := m.(type) {
 	case *wire.ReqNeg:

@@ -14,8 +14,8 @@ import (
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
-// discoveryStep is the time a discovery is given for each count of its loop
-// count (RFC 8990 section 2.5.4.3 suggests 100 ms).
+// discoveryStep is the time that a discovery waits for answers, for each unit of its
+// loop count (RFC 8990 section 2.5.4.3 suggests 100 ms).
 const discoveryStep = 100 * time.Millisecond
 
 // discoveryTime is how long the answers to one M_DISCOVERY are waited for.
@@ -32,9 +32,9 @@ type DiscoverOptions struct {
 	// First returns as soon as anything is found, instead of collecting
 	// until the timeout.
 	First bool
-	// Refresh asks the network although something is known already, and returns
-	// that, too, as far as it lives: discover of RFC 8991 with a timeout and a
-	// minimum_TTL above 0. With First it waits for the first answer.
+	// Refresh asks the network even if locators are known, and returns known and new
+	// ones. It is discover of RFC 8991 with a timeout and a minimum_TTL above 0. With
+	// First, Discover waits for the first answer.
 	Refresh bool
 	// CacheOnly returns what is known without asking the network.
 	CacheOnly bool
@@ -44,29 +44,30 @@ type DiscoverOptions struct {
 
 // Discover finds ASAs that support an objective (RFC 8991 section 2.3.4,
 // M_DISCOVERY). It returns their locators in the order of arrival, without
-// duplicates; that there are none is not an error. The objective need not be
-// registered.
+// duplicates. If there are none, it returns an empty list and no error. The objective
+// need not be registered.
 //
-// What is known is returned at once, without a message: objectives of other
-// ASAs in this instance and cached locators. Else, or with Refresh, the network
-// is asked, on every link and with a new session ID each time, after 100 ms
-// times the loop count and then at twice the interval each, until something is
-// found; a link that comes into use is asked at once. Results are collected
-// until the timeout. Timeout 0 means 100 ms times the loop count. It blocks
-// until then, until the first result with First, or until the context ends.
+// If locators are known, Discover returns them at once and sends nothing: those of
+// other ASAs in this instance, and cached ones. Otherwise, or with Refresh, it sends a
+// query on every link. If nothing is found it repeats the query, with a new session
+// ID: first after 100 ms times the loop count, then after twice the time each. A link
+// that comes into use gets the query at once. Discover collects results until the
+// timeout, where 0 means 100 ms times the loop count. It blocks until then, with First
+// until the first result, or until the context ends.
 //
-// With Peer that node alone is asked, always, for what it has itself, has cached
-// or finds behind it as a relay (RFC 8990 sections 2.5.4.2 and 2.8.4). What
-// this node knows is not returned. Without a port the question goes to
-// [acp.Port], where of several instances on a node one listens; another is asked
-// by the port of a locator of its own. By TCP it is sent once, the answers come
-// by the same connection, and when the peer closes it the call returns, most
-// often before the timeout. It is sent as a datagram if the Protocol is UDP, and
-// repeated like a multicast; only neighbours get it, and that there is nobody is
-// not noticed. A name is resolved. By TCP its addresses are raced: see
-// [ASA.ReqNegotiate]. What makes no sense ends the connection: it is an error if
-// nothing was found before. A relay keeps it open while something may yet be found, this library's
-// for 60 s: mostly, then, the call ends with the timeout.
+// With Peer, Discover asks that node alone, for what it has itself, has cached or
+// finds behind it as a relay (RFC 8990 sections 2.5.4.2 and 2.8.4). It does not
+// return what this node knows. A name is resolved. A locator without a port means
+// [acp.Port], where one of the instances on the peer's node listens; to ask another
+// one, give its port.
+//
+//   - By TCP, the query is sent once, and the answers come by the same connection.
+//     The addresses of a name are raced: see [ASA.ReqNegotiate]. The call returns when
+//     the peer closes the connection. A relay keeps it open while it may find more,
+//     this library's for 60 s, so that the call ends with the timeout. A message that
+//     makes no sense ends the connection, and is an error if nothing was found before.
+//   - By UDP, if that is the Protocol of the Peer, the query is repeated like a
+//     multicast. Only neighbours get it, and nobody notices if there is no such node.
 //
 // Errors: [ErrNoASA], [ErrNotBoth], [ErrNoSecurity] (also of a DULL instance
 // with a Peer), [ErrTooLong] (the name does not fit a multicast), [ErrUnspec] (a
@@ -115,8 +116,8 @@ type query struct {
 	opt       DiscoverOptions
 	rapid     []byte // value of the first message if a rapid answer is welcome, or nil
 
-	// found, if not nil, is told of locators as they come. Then the network is
-	// asked until the timeout, whatever comes.
+	// found, if not nil, is called with locators as they come. Then the query is
+	// repeated until the timeout, whatever comes.
 	found func([]Locator)
 }
 
@@ -130,10 +131,10 @@ func (q *query) mode() search.Mode {
 	return search.Collect
 }
 
-// results are what a discovery led to.
+// results are what a discovery found.
 type results struct {
 	locators []Locator
-	rapid    *stream // a peer's answer to a rapid request is there to be read
+	rapid    *stream // a stream with a peer's answer to a rapid request, or nil
 }
 
 // discover does the work of Discover.
@@ -167,8 +168,8 @@ func (g *Instance) knownLocators(name string, asking *ASA) []Locator {
 	return append(g.localLocators(name, asking), g.locators.get(name)...)
 }
 
-// united returns what was known before and still lives, and what was found,
-// each locator once and as it was told last.
+// united returns the known locators that still live, and the found ones. A locator
+// that is in both is returned once, as it was found.
 func united(known, found []Locator) []Locator {
 	if len(known) == 0 {
 		return found
@@ -212,8 +213,8 @@ func (g *Instance) search(ctx context.Context, q *query) (results, error) {
 	return results{locators: s.locators(), rapid: s.taken}, nil
 }
 
-// askAll asks on every link. A link that fails is no reason to give up: others
-// may answer. That all fail is an error if nobody does.
+// askAll asks on every link. It goes on if a link fails, because others may answer.
+// If all links fail and nobody answers, it returns an error.
 func (g *Instance) askAll(ctx context.Context, q *query, s *searching) error {
 	var failed error
 	err := g.ask(ctx, q, s, func(o wire.Objective, links []int) error {
@@ -387,8 +388,8 @@ func (g *Instance) sendQuestion(s *searching, o wire.Objective, targets []netip.
 	return &withCode{ErrSockErr, errors.Join(errs...)}
 }
 
-// askByStream connects to the first address that answers, sends M_DISCOVERY and
-// takes the responses that come by the same connection.
+// askByStream connects to the first address that accepts, sends M_DISCOVERY and takes
+// the responses that come by the same connection.
 func (g *Instance) askByStream(ctx context.Context, q *query, s *searching, targets []netip.AddrPort) error {
 	m := g.question(s, q.objective.inDiscovery())
 	raw, err := g.encodeMulticast(m)
@@ -421,9 +422,9 @@ func (g *Instance) askByStream(ctx context.Context, q *query, s *searching, targ
 	}
 }
 
-// takeResponses takes responses to a search from a connection until it ends, by
-// whatever means: then that was all (RFC 8990 section 2.8.5). A peer need not
-// send more than would be kept. It returns what was wrong with what came.
+// takeResponses takes responses to a search from a connection until it ends, in
+// whatever way (RFC 8990 section 2.8.5), or until as many have come as are kept. Its
+// error says what was wrong with a message.
 func (g *Instance) takeResponses(ctx context.Context, q *query, s *searching, conn *stream) error {
 	for n := 0; ; n++ {
 		m, err := conn.message(ctx, time.Time{})

@@ -18,27 +18,27 @@ import (
 // (RFC 8991 section 2.3.2.5).
 type TaggedObjective struct {
 	Objective Objective
-	// Source tells floods of one objective apart. To Flood it may be nil. From
-	// GetFlood it never is: it carries the expiry, and no address if the flood
-	// gave none.
+	// Source tells floods of one objective apart. In a call of Flood it may be nil.
+	// In what GetFlood returns it never is: it has the expiry, and no address if the
+	// flood gave none.
 	Source *Locator
 }
 
 // Flood sends synchronization objectives with their values to every node
-// (RFC 8991 section 2.3.6, M_FLOOD): one message, on every link. They live
-// there for ttl, rounded up to milliseconds; 0 means for ever. The flood also
-// goes to this instance's own cache. Until it expires, or StopSynchronize, peers
-// that ask for the objective (M_REQ_SYN) are answered with the last value that
-// was flooded, unless there is ListenSynchronize. It does not block.
+// (RFC 8991 section 2.3.6, M_FLOOD): one message, on every link. Nodes, this one
+// included, cache them for ttl, rounded up to milliseconds; 0 means for ever. Until
+// then, or until StopSynchronize, the instance answers requests for the objective
+// (M_REQ_SYN) with the value flooded last, unless ListenSynchronize gave another. It
+// does not block.
 //
-// Every objective must be registered by the ASA, with Synch. A Source with
-// the address :: stands for this node's link-local address on each link, and
-// makes all loop counts 1. So does any other link-local address, and an
-// instance without an address of more than link-local scope: such floods may
-// not be relayed (RFC 8990 section 2.5.6.2).
+// The ASA must have registered every objective, with Synch. A Source with the address
+// :: stands for this node's link-local address on each link. All loop counts become 1
+// if a Source has a link-local address or ::, or if the instance has no address of
+// more than link-local scope, because such floods must not be relayed (RFC 8990
+// section 2.5.6.2).
 //
-// All of it must fit one packet: 1232 bytes over IPv6. Without a link the
-// flood reaches this instance only, which is no error.
+// The message must fit one packet: 1232 bytes over IPv6. Without a link the
+// flood reaches this instance only, which is not an error.
 //
 // Errors: [ErrNoSecurity], [ErrUnspec] (no objectives, a ttl out of range),
 // [ErrNotBoth], [ErrNotSynch], [ErrNoASA], [ErrNotYourObj], [ErrInvalidLoc],
@@ -116,7 +116,7 @@ func (g *Instance) flood(m *wire.Flood) error {
 	perLink := g.cfg.DULL || slices.ContainsFunc(m.Objectives, func(f wire.Flooded) bool {
 		return f.Locator.Addr == netip6Unspecified
 	})
-	// Who relays or gets it further away could do nothing with the address.
+	// Nodes beyond the link could not use the address.
 	linkLocal := m.Initiator.IsLinkLocalUnicast() || slices.ContainsFunc(m.Objectives, func(f wire.Flooded) bool {
 		return isLinkLocal(f.Locator)
 	})
@@ -173,8 +173,8 @@ func (g *Instance) handleFlood(m *wire.Flood, raw []byte, from acp.Origin) {
 	}
 }
 
-// cacheFlood puts the objectives of a flood into the cache, whoever may want
-// them (RFC 8990 section 2.8.11).
+// cacheFlood puts the objectives of a flood into the cache, even if no ASA has asked
+// for them (RFC 8990 section 2.8.11).
 func (g *Instance) cacheFlood(m *wire.Flood, from acp.Origin) {
 	expire := g.floodExpiry(m, from)
 	own := !from.Addr.IsValid() // then its locators were checked before it was sent
@@ -239,10 +239,10 @@ func decodeFlood(f *cache.Flood) TaggedObjective {
 	return TaggedObjective{Objective: decodeObjective(&f.Objective), Source: &source}
 }
 
-// ExpireFlood marks a flooded value, as GetFlood gave it, as expired: GetFlood
-// and Synchronize no longer see it until it is flooded again. If one flood gave
-// several values with this source, the one that is equal is meant, or if none is,
-// all of them. That there is none is not an error. It does not block.
+// ExpireFlood marks a flooded value, as GetFlood returned it, as expired: GetFlood and
+// Synchronize no longer see it until it is flooded again. If one flood gave several
+// values with this source, ExpireFlood expires the equal one, or all of them if none
+// is equal. If there is no such value it does nothing. It does not block.
 //
 // Errors: [ErrNoASA], [ErrInvalidLoc].
 func (a *ASA) ExpireFlood(t TaggedObjective) error {
@@ -322,7 +322,7 @@ func (g *Instance) initiator() netip.Addr {
 	if links := g.ep.Links(); len(links) > 0 {
 		return links[0].Addr.WithZone("")
 	}
-	return netip6Unspecified // nothing leaves: there is no link
+	return netip6Unspecified // there is no link, so nothing is sent
 }
 
 // encodeMulticast returns a message as it is sent. RFC 8990 section 2.5.3: one
@@ -338,9 +338,9 @@ func (g *Instance) encodeMulticast(m wire.Message) ([]byte, error) {
 	return raw, nil
 }
 
-// multicast sends a message of this instance on every link: the one that on
-// returns for it, if any. The error says that it failed on all of them, or that
-// the plane cannot know any.
+// multicast sends a message of this instance on every link; on returns the bytes for
+// a link, if any. It fails if sending fails on all links, or if the plane cannot know
+// its links.
 func (g *Instance) multicast(on func(acp.Link) wire.Message) error {
 	var errs []error
 	var last wire.Message

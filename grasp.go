@@ -4,17 +4,16 @@
 //
 // In an autonomic network, nodes configure themselves: small programs called
 // Autonomic Service Agents (ASAs) find each other, agree on parameters and
-// share state. What they talk about are objectives: named values that are
-// negotiated between two ASAs, synchronized from one to others, or flooded to
-// all.
+// share state. They talk about objectives: named values that are negotiated
+// between two ASAs, synchronized from one to others, or flooded to all.
 //
 // # Instances and ASAs
 //
 // An [Instance] is a GRASP node: it owns the sockets, the registries and the
 // caches, and any number of ASAs share it. [New] makes one from a [Config],
 // whose zero value is ready to use; the package-level functions serve a
-// default one. [Instance.RegisterASA] gives an [*ASA], the handle with which
-// all else is done.
+// default one. [Instance.RegisterASA] returns an [*ASA], the handle for all other
+// calls.
 //
 // # Calls, times and errors
 //
@@ -30,7 +29,7 @@
 //
 // GRASP demands a substrate that admits only members of the network and
 // protects their messages (RFC 8990 section 2.5.1): the [acp.Plane] in Config.
-// While it is not secure, calls return [ErrNoSecurity], and what comes in is
+// While it is not secure, calls return [ErrNoSecurity], and incoming messages are
 // dropped. The default, [acp.Layer2], assumes that the link layer is protected.
 package grasp
 
@@ -65,10 +64,10 @@ type Instance struct {
 	ep     acp.Endpoint
 	ctx    context.Context // ends with the instance
 
-	// Each of these has a lock of its own, so have a Session and an ASA. No lock is
-	// held over anything that can wait: a socket, a channel without room, a callback,
-	// a line of a log. While one is held no other is taken, but in this order: the
-	// registry of objectives, then the backlog of one of them.
+	// Each of these has a lock of its own, as have a Session and an ASA. No lock is
+	// held over anything that can wait: a socket, a full channel, a callback, a line
+	// of a log. No two locks are held at once, except that of the registry of
+	// objectives and then that of one objective's backlog.
 
 	objectives objectiveTable
 	sessions   *session.Table[*Session]
@@ -166,9 +165,9 @@ func (g *Instance) spawn(f func()) bool {
 	return true
 }
 
-// WaitForLink waits until the plane has a link in use, or the context ends.
-// Nothing need wait for that: what is done before reaches this node only. The
-// error says what keeps each interface from being a link.
+// WaitForLink waits until the plane has a link in use, or the context ends. Other
+// calls do not require a link; without one they reach this node only. The error says
+// what keeps each interface from being a link.
 //
 // Errors: [ErrNoASA] (the instance is closed), [ErrCancelled].
 func (g *Instance) WaitForLink(ctx context.Context) error {
@@ -188,14 +187,14 @@ func (g *Instance) WaitForLink(ctx context.Context) error {
 	}
 }
 
-// guarded is a value with the lock that keeps its users apart.
+// guarded is a value with the lock that guards it.
 type guarded[T any] struct {
 	mu    sync.Mutex // guards value
 	value T
 }
 
-// do calls f with the value, which f must not keep. f must not wait for
-// anything, nor take another lock.
+// do calls f with the value. f must not keep the value, wait for anything, or take
+// another lock.
 func (g *guarded[T]) do(f func(T)) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -227,12 +226,11 @@ func (b *broadcaster) broadcast() {
 	}
 }
 
-// Close ends the instance: its sessions, its listeners and every call that
-// blocks, which return [ErrNoASA] or [ErrNoSession]. It waits until all
-// goroutines are gone, and until what happened is told to observers, printed and
-// logged, in a second at most: who has not taken it by then gets no more. It may
-// be called more than once, and at any moment; every call returns when all is
-// over.
+// Close ends the instance, with its sessions, its listeners and every call that
+// blocks; these return [ErrNoASA] or [ErrNoSession]. It waits until all goroutines
+// have ended, and for at most a second until observers, the printer and the logger
+// have got all that happened; what is left then is lost. Close may be called more
+// than once, and concurrently; every call returns when the instance is closed.
 func (g *Instance) Close() error {
 	g.mu.Lock()
 	if g.closed {
@@ -267,12 +265,12 @@ func (g *Instance) Close() error {
 	return nil
 }
 
-// Done returns a channel that is closed when the instance is, and all its
-// goroutines are gone.
+// Done returns a channel that is closed when the instance is closed and all its
+// goroutines have ended.
 func (g *Instance) Done() <-chan struct{} { return g.done }
 
 // ASA is an Autonomic Service Agent in an instance: the asa_handle of RFC
-// 8991. It belongs to whoever registered it: there is no other way to get it.
+// 8991. Only RegisterASA returns one, so only its caller can use it.
 type ASA struct {
 	g    *Instance
 	name string
@@ -316,9 +314,10 @@ func (a *ASA) Name() string { return a.name }
 // Instance returns the instance the ASA is registered with.
 func (a *ASA) Instance() *Instance { return a.g }
 
-// Deregister ends the ASA: its objectives, its sessions, and calls that wait,
-// which return [ErrNoASA] or [ErrNoSession]. Objectives shared by overlap stay
-// with the others. It does not block. A second call returns [ErrNoASA].
+// Deregister ends the ASA, with its objectives, its sessions and its calls that wait;
+// these return [ErrNoASA] or [ErrNoSession]. Objectives that other ASAs registered
+// with Overlap stay registered by those. It does not block. A second call returns
+// [ErrNoASA].
 func (a *ASA) Deregister() error {
 	if err := a.check(); err != nil {
 		return fail("deregister ASA", a.name, ErrNoASA, err)
@@ -339,7 +338,7 @@ func (g *Instance) sessionsOf(a *ASA) []*Session {
 	return slices.DeleteFunc(g.sessions.All(), func(s *Session) bool { return s.owner() != a })
 }
 
-// leave ends all that the ASA has. It returns false if that was done before.
+// leave ends the ASA and all that it has. It returns false if that was done before.
 func (a *ASA) leave() bool {
 	a.mu.Lock()
 	if a.left {
@@ -360,12 +359,12 @@ func (a *ASA) leave() bool {
 	return true
 }
 
-// Drain takes the ASA out of service in good order. From now on discovery no
-// longer finds its objectives, unless other ASAs share them, what it listens for
-// is refused, and listening returns [ErrStopped]. What it has flooded is flooded
-// once more with a lifetime of 1 ms, so that other nodes forget it. Its own calls
-// go on as before. Drain blocks until all sessions of the ASA are over, or the
-// context ends. Call Deregister or Close next; there is no way back.
+// Drain takes the ASA out of service in good order. From now on discovery does not
+// find its objectives, unless other ASAs share them; requests to it are refused, and
+// its calls that listen return [ErrStopped]. It floods its flooded values once more
+// with a lifetime of 1 ms, so that other nodes forget them. Its other calls work as
+// before. Drain blocks until all sessions of the ASA are over, or the context ends.
+// Call Deregister or Close next: an ASA that was drained cannot go back into service.
 //
 // Errors: [ErrNoASA], [ErrCancelled] (sessions go on).
 func (a *ASA) Drain(ctx context.Context) error {
@@ -418,7 +417,7 @@ func (g *Instance) Drain(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// withdrawFloods has other nodes forget what the ASA flooded, but for objectives
+// withdrawFloods makes other nodes forget what the ASA flooded, except for objectives
 // that it shares with others.
 func (a *ASA) withdrawFloods() {
 	for _, f := range a.g.floods.all() {
@@ -455,7 +454,7 @@ var (
 	errDraining     = errors.New("the ASA is draining")
 )
 
-// check returns the reason why the ASA is no more, or nil.
+// check returns why the ASA has ended, or nil.
 func (a *ASA) check() error {
 	select {
 	case <-a.gone:

@@ -22,20 +22,19 @@ const (
 )
 
 // Locator says where an ASA can be reached: asa_locator of RFC 8991 section
-// 2.3.2.4. Exactly one of IP, FQDN and URI is set; none of them in the source
-// of a flooded objective that came without a locator.
+// 2.3.2.4. Exactly one of IP, FQDN and URI is set; in the source of a flooded
+// objective that came without a locator, none is.
 //
-// An IP address that came from discovery is that of a node in the secure
-// domain. The host behind an FQDN or URI must not be taken for one (RFC 8990
-// section 3).
+// An IP address that came from discovery belongs to a node in the secure domain. The
+// host of an FQDN or URI may be outside of it (RFC 8990 section 3).
 type Locator struct {
 	// IP is an address; a link-local one has the decimal interface index as
 	// its zone.
 	IP netip.Addr
 	// FQDN is a domain name, URI a uniform resource identifier.
 	FQDN, URI string
-	// Protocol is TCP, UDP or another number, which is kept but cannot be
-	// connected to. 0 means TCP, and in a URI nothing (null).
+	// Protocol is TCP, UDP or another number. Locators with other numbers are kept,
+	// but no call can connect to them. 0 means TCP, and in a URI no protocol (null).
 	Protocol int
 	// Port is 0 in a URI that gives none.
 	Port int
@@ -43,8 +42,8 @@ type Locator struct {
 	IfIndex int
 	// Expire is when the locator ceases to be valid; zero means never.
 	Expire time.Time
-	// Diverted says that it came in a Divert option: from a node that had it
-	// from another.
+	// Diverted says that the locator came in a Divert option, from a node other than
+	// the one that it leads to.
 	Diverted bool
 }
 
@@ -53,7 +52,7 @@ func NewLocator(at netip.AddrPort) Locator {
 	return Locator{IP: at.Addr(), Protocol: TCP, Port: int(at.Port())}
 }
 
-// IsZero says that the locator has no address of any kind.
+// IsZero reports whether the locator has neither IP nor FQDN nor URI.
 func (l Locator) IsZero() bool { return !l.IP.IsValid() && l.FQDN == "" && l.URI == "" }
 
 // String returns address, port and protocol for people, such as
@@ -154,8 +153,8 @@ type ownLocator struct {
 	zone string
 }
 
-// isFor says that a locator may be given on a link (RFC 8990 section 2.9.5.1):
-// a link-local address is for its own only.
+// isFor reports whether a locator may be given on a link (RFC 8990 section 2.9.5.1):
+// a link-local address is for its own link only.
 func (l ownLocator) isFor(link acp.Link) bool {
 	switch {
 	case !l.Addr.IsLinkLocalUnicast():
@@ -212,11 +211,11 @@ func onLink(a netip.Addr, link int) netip.Addr {
 	return a
 }
 
-// origin is where a locator came from. It decides which addresses are fit.
+// origin is where a locator came from. It decides which addresses may be used.
 type origin struct {
-	onLink   bool // by a link, which a link-local address goes with
-	local    bool // from this host: a loopback address leads to where it did there
-	diverted bool // in a Divert option
+	onLink   bool // it came by a link, to which a link-local address belongs
+	local    bool // it came from this host, so a loopback address leads to the sender
+	diverted bool // it came in a Divert option
 }
 
 // fit returns the address of a locator in the form in which it is used, or an
@@ -263,7 +262,7 @@ func (from origin) check(w wire.Locator) error {
 	return err
 }
 
-// isLinkLocal says that a locator is of use on one link only.
+// isLinkLocal reports whether a locator is of use on one link only.
 func isLinkLocal(w wire.Locator) bool { return cache.OnLinkOnly(w.Addr) }
 
 // ownLocators returns the locators of this instance for a peer on a link (0:
@@ -288,7 +287,7 @@ func (g *Instance) ownLocators(link int, local bool) []wire.Locator {
 	return out
 }
 
-// isOwn says that an address and port are this instance's own.
+// isOwn reports whether an address and port are this instance's own.
 func (g *Instance) isOwn(at netip.AddrPort) bool {
 	if at.Port() != g.ep.Port() {
 		return false
@@ -303,8 +302,8 @@ type Resolver interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
-// resolve returns where a locator of an ASA leads to, or why one cannot connect
-// there. It may block until the context ends, for a name.
+// resolve returns the addresses to connect to for a locator, or why there are none.
+// For a name it may block until the context ends.
 func (g *Instance) resolve(ctx context.Context, l Locator) ([]netip.AddrPort, error) {
 	if l.Protocol != 0 && l.Protocol != TCP {
 		return nil, fmt.Errorf("%v: not TCP", l)
@@ -312,9 +311,9 @@ func (g *Instance) resolve(ctx context.Context, l Locator) ([]netip.AddrPort, er
 	return g.placesOf(ctx, l, 0)
 }
 
-// placesOf returns where a locator leads to, whatever its protocol. It has to
-// give a port unless there is a usual one. It may block until the context ends,
-// for a name.
+// placesOf returns the addresses of a locator, whatever its protocol. The locator must
+// have a port unless there is a usual one. For a name it may block until the context
+// ends.
 func (g *Instance) placesOf(ctx context.Context, l Locator, usual int) ([]netip.AddrPort, error) {
 	host, port := l.FQDN, l.Port
 	if l.URI != "" {
@@ -330,7 +329,7 @@ func (g *Instance) placesOf(ctx context.Context, l Locator, usual int) ([]netip.
 		return nil, fmt.Errorf("%v: no port", l)
 	}
 	addrs := []netip.Addr{l.IP}
-	// A peer that gives a name must not make us talk to ourselves.
+	// A peer must not make this host connect to itself by giving a name.
 	from := origin{onLink: l.IfIndex != 0, local: l.IP.IsValid()}
 	if !l.IP.IsValid() {
 		var err error
@@ -386,11 +385,11 @@ func (g *Instance) lookUp(ctx context.Context, host string) ([]netip.Addr, error
 	return addrs, nil
 }
 
-// Addr returns the address by which others reach the instance, and the port of
-// all its ASAs: what an ASA says to others by means other than GRASP. It is the
-// one that nodes beyond the link use, if there is one, else that of the first
-// link, with the decimal interface index as its zone, else ::1. It changes as
-// the network does.
+// Addr returns the address by which others reach the instance, and the port of all
+// its ASAs, for an ASA that announces itself by other means than GRASP. It is the
+// address for nodes beyond the link, if there is one, else that of the first link,
+// with the decimal interface index as its zone, else ::1. It changes when the network
+// does.
 func (g *Instance) Addr() netip.AddrPort {
 	addr := g.ep.Addr()
 	if links := g.ep.Links(); !addr.IsValid() || g.cfg.DULL {
@@ -423,7 +422,7 @@ type linkLog struct {
 	amiss string
 }
 
-// log logs what is not as it was: a line for each interface.
+// log logs what has changed, a line for each interface.
 func (l *linkLog) log(g *Instance) {
 	all, err := acp.Interfaces(g.ep)
 	amiss := ""
@@ -460,7 +459,7 @@ func (l *linkLog) log(g *Instance) {
 	l.all, l.amiss = all, amiss
 }
 
-// errUnsent says that a multicast left by no link, and why.
+// errUnsent returns the error for a multicast that could not be sent on any link.
 func (g *Instance) errUnsent(errs []error) error {
 	if len(errs) == 0 { // there is no link, which is an error only if none can be known
 		_, amiss := acp.Interfaces(g.ep)

@@ -21,10 +21,9 @@ const DefaultTimeout = 60 * time.Second
 const opNegotiate = "negotiate"
 
 // ReqNegotiate asks a peer to agree to the value of an objective
-// (request_negotiate of RFC 8991 section 2.3.5, M_REQ_NEG). The objective must
-// be registered by the ASA, with Neg. If peer is nil one is discovered: the
-// first that answers, which takes a round trip or two, or one known already,
-// at once.
+// (request_negotiate of RFC 8991 section 2.3.5, M_REQ_NEG). The ASA must have
+// registered the objective, with Neg. If peer is nil, ReqNegotiate takes a known
+// peer, or discovers one in a round trip or two.
 //
 // It returns
 //   - nil, the objective, nil: the peer accepted, the session is over;
@@ -33,16 +32,16 @@ const opNegotiate = "negotiate"
 //   - nil, the zero Objective and an error: [*DeclinedError] if the peer
 //     declined.
 //
-// The addresses of a name, and the locators of all peers that are known or found,
-// are raced (RFC 8305 section 5): one is tried after the other, 250 ms apart or
-// less if there are many, and the first that connects gets the request. If none
-// of those that are known does within 250 ms the network is asked. Who was of no
-// use lately is tried last.
+// The addresses of a name are raced (RFC 8305 section 5), and so are the locators of
+// all peers that are known or found: they are tried one after the other, 250 ms apart
+// or less if there are many, and the first that connects gets the request. If no known
+// peer connects within 250 ms, the network is asked. Peers that were of no use lately
+// are tried last.
 //
-// It blocks until the context ends, or else for at most the timeout until the
-// request is sent (0: 5 s with a peer, without one 700 ms per loop count for the
-// discovery and 5 s), and for at most the timeout until the peer answers (0: 60 s),
-// which an M_WAIT from the peer replaces.
+// It blocks for at most the timeout until the request is sent, and again for at most
+// the timeout until the peer answers, or until the context ends. For sending, 0 means
+// 5 s, and without a peer 700 ms per loop count more for the discovery. For the
+// answer, 0 means 60 s, and an M_WAIT from the peer replaces the timeout.
 //
 // Errors: [ErrNotBoth], [ErrNoASA], [ErrNotYourObj], [ErrNotNeg],
 // [ErrNoSecurity], [ErrCBORFail], [ErrTooLong], [ErrNoDiscReply],
@@ -62,9 +61,9 @@ func (a *ASA) ReqNegotiate(ctx context.Context, o Objective, peer *Locator, time
 
 // OpenSession is ReqNegotiate without waiting for the answer: the Python
 // API's req_negotiate with noloop=True. The session is meant for Send and
-// Recv; the peer gets it from ListenNegotiate, with the objective's value as a
-// first message. It blocks and fails like ReqNegotiate up to the sending of
-// the request.
+// Recv. The peer gets the session from ListenNegotiate, with the objective's value as
+// a first message. OpenSession blocks and fails like ReqNegotiate until the request is
+// sent.
 func (a *ASA) OpenSession(ctx context.Context, o Objective, peer *Locator, timeout time.Duration) (*Session, error) {
 	c := &outgoing{asa: a, objective: o, peer: peer, timeout: timeout}
 	s, _, err := c.openSession(ctx, false)
@@ -147,11 +146,11 @@ func (a *ASA) checkOwned(op string, o Objective) error {
 	}))
 }
 
-// ListenNegotiate waits for a request to negotiate an objective that the ASA
-// has registered with Neg, and returns a session with what is asked for. From
-// the first call on the objective can be discovered. Call it again for the
-// next request: those that come meanwhile are queued, up to Config.Backlog,
-// then refused by closing. Several goroutines may wait for one objective.
+// ListenNegotiate waits for a request to negotiate an objective that the ASA has
+// registered with Neg, and returns a session and the objective that the peer sent.
+// From the first call on the objective can be discovered. Call it again for the next
+// request. Requests that come meanwhile are queued, up to Config.Backlog; further ones
+// are refused by closing. Several goroutines may wait for one objective.
 //
 // It blocks until a request comes, the context ends, StopNegotiate or
 // DeregisterObj is called ([ErrStopped]) or the ASA is gone ([ErrNoASA]).
@@ -193,11 +192,11 @@ func (a *ASA) ListenNegotiate(ctx context.Context, o Objective) (*Session, Objec
 	return r.session, decodeObjective(&r.objective), nil
 }
 
-// StopNegotiate ends listening for negotiation requests (stop_listen_negotiate
-// of RFC 8991): the ASA's calls that wait return [ErrStopped], requests are
-// refused by closing, unless another ASA listens, and sessions go on. It does
-// not block. The next ListenNegotiate starts it again: to end a loop of such
-// calls, cancel their context.
+// StopNegotiate ends listening for negotiation requests (stop_listen_negotiate of RFC
+// 8991): the ASA's calls that wait return [ErrStopped], and requests are refused by
+// closing, unless another ASA listens. Sessions go on. It does not block. The next
+// ListenNegotiate starts listening again; to end a loop of such calls, cancel their
+// context.
 //
 // Errors: [ErrNotBoth], [ErrNoASA], [ErrNotYourObj].
 func (a *ASA) StopNegotiate(o Objective) error {
@@ -269,8 +268,7 @@ func (g *Instance) handleRequest(st *stream, m *wire.ReqNeg) {
 	}
 }
 
-// linger keeps a stream open, without heeding what comes, until the peer has
-// given up.
+// linger keeps a stream open, and ignores what comes, until the peer gives up.
 func (g *Instance) linger(st *stream) {
 	defer st.close()
 	_ = st.SetReadDeadline(time.Now().Add(DefaultTimeout))

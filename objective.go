@@ -32,26 +32,26 @@ type Objective struct {
 	// Name tells objectives apart, byte by byte. A private name has a colon
 	// after a string that is globally unique, such as a domain name.
 	Name string
-	// Neg says that the objective is for negotiation, Dry that what is
-	// negotiated is a dry run, Synch that it is for synchronization. Synch
-	// goes with neither of the others, Dry only with Neg.
+	// Neg says that the objective is for negotiation, Dry that the negotiation is a
+	// dry run, Synch that the objective is for synchronization. Dry requires Neg;
+	// Synch excludes both.
 	Neg, Dry, Synch bool
 	// NoDisc has the objective sent without F_DISC: it is not for discovery, as RFC
 	// 8995 wants those that it floods. Where it is registered so, discovery of it is
 	// not answered. Discover takes no notice, and in received objectives it is false.
 	NoDisc bool
-	// LoopCount limits the relays a discovery or flood passes, and the steps
-	// of a negotiation. Where one of these begins, 0 means 6.
+	// LoopCount limits the relays that a discovery or flood passes, and the steps
+	// of a negotiation. In a call that begins one of these, 0 means 6.
 	LoopCount uint8
-	// Value is any value that CBOR can hold, to no more depth than a message may
-	// have. Calls return [ErrCBORFail] for others: channels, functions, text that
-	// is not UTF-8, values that hold themselves.
+	// Value is any value that CBOR can express, nested no deeper than a message may
+	// be. Calls return [ErrCBORFail] for other values: channels, functions, text that
+	// is not UTF-8, values that contain themselves.
 	//
 	// Received values are of Go's plain types: nil, bool, int64, float64, string,
 	// []byte, []any, map[any]any, time.Time (tags 0 and 1), *big.Int,
 	// [EncodedCBOR] (tag 24), cbor.Tag (other tags), or cbor.RawMessage for what
 	// none of these can hold, such as a map with an array as key or a time that is
-	// not a number. What was received can be sent on and means the same.
+	// not a number. A received value can be sent on and means the same.
 	Value any
 }
 
@@ -62,8 +62,9 @@ func NewObjective(name string) Objective {
 }
 
 // Decode puts the value into the variable that v points to, by way of CBOR
-// and with the rules of fxamacker/cbor. An [EncodedCBOR] value is decoded
-// itself unless v is one. The error matches [ErrCBORFail].
+// and with the rules of fxamacker/cbor. If the value is an [EncodedCBOR], Decode
+// decodes its content, unless v points to an EncodedCBOR. The error matches
+// [ErrCBORFail].
 func (o Objective) Decode(v any) error {
 	raw, err := encodeValue(o.Value)
 	if err == nil {
@@ -153,15 +154,14 @@ type RegisterOptions struct {
 	// TTL is the lifetime that discovery responses announce; 0 means
 	// [DefaultTTL]. It is sent in milliseconds, 32 bits.
 	TTL time.Duration
-	// Discoverable has discovery answered from now on. Else it is answered
-	// while an ASA listens for the objective.
+	// Discoverable makes the objective discoverable at once. Otherwise it is
+	// discoverable while an ASA listens for it.
 	Discoverable bool
-	// Overlap lets other ASAs of the instance register the objective too, if
-	// all of them say so. The first registration's settings hold, each
-	// request goes to one of those who listen, and the last value given to
-	// ListenSynchronize counts.
+	// Overlap lets other ASAs of the instance register the objective too, if all of
+	// them set it. The settings of the first registration apply. Each request goes to
+	// one of the ASAs that listen. The value last given to ListenSynchronize counts.
 	Overlap bool
-	// Local has responses give the link-local address of the link that the
+	// Local makes responses give the link-local address of the link that the
 	// discovery came by.
 	Local bool
 	// Rapid turns on rapid mode; so does Config.Rapid for all objectives.
@@ -176,10 +176,10 @@ type RegisterOptions struct {
 	// every discovery and do not understand rapid answers: their discovery of
 	// an objective with Rapid fails.
 	Rapid bool
-	// Locators are sent in responses, all of them and in order, instead of
-	// the instance's own. One with a link-local address is sent on its link
-	// only (RFC 8990 section 2.9.5.1): that of its zone, the link's name or
-	// index; without a zone that on which the address is this node's.
+	// Locators are sent in responses, all of them and in order, instead of the
+	// instance's own. A locator with a link-local address is sent on its link only (RFC
+	// 8990 section 2.9.5.1). The zone of the address, a name or an index, says which
+	// link that is; without a zone it is the link on which this node has the address.
 	Locators []Locator
 }
 
@@ -199,16 +199,17 @@ type registration struct {
 // backlog is the queue of requests for one objective.
 type backlog = registry.Backlog[*ASA, request]
 
-// request is what a listener gets: a session, and what its initiator asked for.
+// request is what a listener gets: a session, and the objective that its initiator
+// sent.
 type request struct {
 	session   *Session
 	objective wire.Objective
 }
 
-// synchronizing says that requests for synchronization are answered.
+// synchronizing reports whether requests for synchronization are answered.
 func (r *registration) synchronizing() bool { return r.value != nil || r.answer != nil }
 
-// drained says that all ASAs that have registered an objective are draining.
+// drained reports whether all ASAs that have registered an objective are draining.
 func drained(owners map[*ASA]bool) bool {
 	for a := range owners {
 		if !a.draining.Load() {
@@ -270,9 +271,8 @@ func (t objectiveTable) owned(asa *ASA, name string, f func(*registration) error
 	return registryError(t.Owned(asa, name, f))
 }
 
-// stopListening ends the taking of requests by an ASA: its listeners wake up
-// with ErrStopped. When nobody else takes them, what is queued is refused by
-// closing.
+// stopListening makes an ASA take no more requests: its listeners wake up with
+// ErrStopped. If no other ASA takes requests, the queued ones are refused by closing.
 func stopListening(b *backlog, asa *ASA) {
 	refuseAll(b.Stop(ErrStopped, func(other *ASA) bool { return other == asa }))
 }
@@ -283,7 +283,7 @@ func refuseAll(requests []request) {
 	}
 }
 
-// offer is what discovery may say of an objective.
+// offer is what a discovery response may say of an objective.
 type offer struct {
 	objective wire.Objective // with the value, if it is rapid
 	ttl       uint32
@@ -292,8 +292,8 @@ type offer struct {
 	locators  []ownLocator
 }
 
-// offered returns what discovery may say of an objective: that of ASAs other
-// than the one given, which may be nil. RFC 8990 section 2.5.4.3: a node
+// offered returns what a discovery response may say of an objective that an ASA other
+// than asking, which may be nil, has registered. RFC 8990 section 2.5.4.3: a node
 // answers if an ASA supports the objective.
 func (t objectiveTable) offered(name string, but *ASA) (o offer, ok bool) {
 	t.Look(name, func(r *registration, owners map[*ASA]bool) {
@@ -313,14 +313,14 @@ func (t objectiveTable) offered(name string, but *ASA) (o offer, ok bool) {
 	return o, ok
 }
 
-// isDrained says that all ASAs that have registered an objective are draining.
+// isDrained reports whether all ASAs that have registered an objective are draining.
 func (t objectiveTable) isDrained(name string) bool {
 	is := true
 	t.Look(name, func(_ *registration, owners map[*ASA]bool) { is = drained(owners) })
 	return is
 }
 
-// isRapid says that an objective is registered for rapid mode.
+// isRapid reports whether an objective is registered for rapid mode.
 func (t objectiveTable) isRapid(name string) (rapid bool) {
 	t.Look(name, func(r *registration, _ map[*ASA]bool) { rapid = r.opt.Rapid })
 	return rapid
@@ -342,9 +342,9 @@ func (t objectiveTable) stopAll(err error) {
 	}
 }
 
-// RegisterObj registers an objective: what the ASA negotiates, answers or
-// floods (RFC 8991 section 2.3.3). Reading a flooded or synchronized value
-// and discovery need no registration. It does not block.
+// RegisterObj registers an objective that the ASA negotiates, gives to others or
+// floods (RFC 8991 section 2.3.3). Discover, Synchronize and GetFlood need no
+// registration. It does not block.
 //
 // Errors: [ErrNoASA], [ErrNotBoth], [ErrNotDry], [ErrUnspec] (a name that is
 // not UTF-8, a TTL out of range), [ErrInvalidLoc] (also for locators that do
@@ -390,17 +390,16 @@ func (a *ASA) RegisterObj(o Objective, opt RegisterOptions) error {
 		return wrap(op, o.Name, err)
 	}
 	if err := a.own(o.Name); err != nil {
-		// The ASA was deregistered meanwhile: nothing of it may stay.
+		// The ASA was deregistered meanwhile: it must not leave a registration behind.
 		_ = a.g.objectives.remove(a, o.Name)
 		return fail(op, o.Name, ErrNoASA, err)
 	}
 	return nil
 }
 
-// DeregisterObj ends the registration of the objective with o's name. With
-// overlap only this ASA's share ends. Its listeners wake up with [ErrStopped];
-// once nobody is left, discovery no longer finds the objective. Sessions go on.
-// It does not block.
+// DeregisterObj ends the ASA's registration of the objective with o's name. Its
+// listeners wake up with [ErrStopped]. If no other ASA has registered the objective
+// with Overlap, discovery no longer finds it. Sessions go on. It does not block.
 //
 // Errors: [ErrNoASA], [ErrNotYourObj], [ErrNotObj].
 func (a *ASA) DeregisterObj(o Objective) error {
@@ -416,8 +415,8 @@ func (a *ASA) DeregisterObj(o Objective) error {
 }
 
 // EncodedCBOR is a value that is sent and received as encoded CBOR: Tag 24
-// around a byte string that holds one CBOR item. A []byte is a byte string,
-// whatever is in it.
+// around a byte string that holds one CBOR item. A []byte is always sent as a byte
+// string.
 type EncodedCBOR []byte
 
 // Encode returns the encoding of a value, to be sent as Tag 24. It must not need

@@ -16,9 +16,9 @@ import (
 
 const opSynchronize = "synchronize"
 
-// Synchronize returns an objective with its value (RFC 8991 section 2.3.6). It
-// need not be registered by the ASA; Synch must be set. The value comes from
-// the first of these that has one:
+// Synchronize returns an objective with its value (RFC 8991 section 2.3.6). The
+// objective must have Synch, and need not be registered. The value comes from the
+// first of these that has one:
 //
 //  1. without a peer, the flooded values that are cached;
 //  2. without a peer, discovery: the first locator that is known or found;
@@ -26,9 +26,9 @@ const opSynchronize = "synchronize"
 //     mode), while it lives;
 //  4. a request to the peer (M_REQ_SYN).
 //
-// The first and third do not block; the others do, for at most the timeout
-// each (0: 60 s, for discovery 700 ms per loop count), or until the context
-// ends. A flooded value needs no secure plane.
+// Discovery and the request block, each for at most the timeout (0: 700 ms per loop
+// count for discovery, 60 s for the request), or until the context ends. A flooded
+// value needs no secure plane.
 //
 // Errors: [ErrNoASA], [ErrNotBoth], [ErrNotSynch], [ErrNoSecurity],
 // [ErrNotFloodDisc], [ErrUnusableLocator], [ErrSockErrSynRq],
@@ -151,10 +151,10 @@ func (a *ASA) checkListen(op string, o Objective) error {
 	return a.checkOwned(op, o)
 }
 
-// ListenSynchronize answers requests for the objective with its value from
-// now on (RFC 8991 section 2.3.6). Called again it replaces the value. From
-// the first call on the objective can be discovered. The objective must be
-// registered by the ASA, with Synch. It does not block.
+// ListenSynchronize makes the instance answer requests for the objective with its
+// value from now on (RFC 8991 section 2.3.6). Another call replaces the value. From
+// the first call on the objective can be discovered. The ASA must have registered the
+// objective, with Synch. It does not block.
 //
 // Errors: [ErrNotBoth], [ErrNotSynch], [ErrNoASA], [ErrNotYourObj],
 // [ErrNoSecurity], [ErrCBORFail], [ErrTooLong].
@@ -223,10 +223,9 @@ func (a *ASA) AnswerSynchronize(o Objective, answer SynchAnswer) error {
 	}))
 }
 
-// StopSynchronize ends the answering of requests for the objective
-// (stop_listen_synchronize of RFC 8991), be it with what was given to
-// ListenSynchronize or with what was flooded: they are refused by closing.
-// ListenSynchronize starts it again. It does not block.
+// StopSynchronize ends the answers of ListenSynchronize, and those with flooded
+// values (stop_listen_synchronize of RFC 8991): from now on requests for the objective
+// are refused by closing. ListenSynchronize starts them again. It does not block.
 //
 // Errors: [ErrNotBoth], [ErrNotSynch], [ErrNoASA], [ErrNotYourObj].
 func (a *ASA) StopSynchronize(o Objective) error {
@@ -246,7 +245,7 @@ type flooded struct {
 	expire    time.Time // zero: never
 }
 
-// lives says that there is something, which has not expired.
+// lives reports whether there is a value that has not expired.
 func (f *flooded) lives(now time.Time) bool {
 	return f.objective.Value != nil && (f.expire.IsZero() || f.expire.After(now))
 }
@@ -267,8 +266,8 @@ func (a *ASA) rememberFlooded(m *wire.Flood) {
 	}
 }
 
-// answer returns the answer to M_REQ_SYN: what somebody who listens gives, with
-// a function that the value is to come from, or what was flooded last.
+// answer returns the answer to M_REQ_SYN: what an ASA that listens gives, perhaps
+// with a function that makes the value, or else what was flooded last.
 func (t objectiveTable) answer(name string) (o wire.Objective, f SynchAnswer, ok bool) {
 	t.Look(name, func(r *registration, owners map[*ASA]bool) {
 		switch {
