@@ -28,22 +28,22 @@ type Config struct {
 	// with link-local addresses and relays nothing. Calls for anything else
 	// return ErrNoSecurity, but for reading floods.
 	//
-	// It serves one link: New refuses a plane that has several, and of those that
-	// come later none is used while the first one is there. Other links need
-	// instances of their own.
+	// It serves one link. New refuses a plane that has several; a link that comes later
+	// is not used while the first one is there. Each further link needs an instance of
+	// its own.
 	DULL bool
 	// DULLObjectives are the names that a DULL instance deals with; empty
 	// means AN_ACP and AN_Proxy.
 	DULLObjectives []string
 	// Rapid turns on rapid mode for all objectives: see RegisterOptions.
 	Rapid bool
-	// Authorize says whether a peer may have what it asks this instance for:
-	// nil, or an error that says why not. Then the connection is closed without
-	// an answer, or the datagram dropped, which is counted under
-	// ReasonUnauthorized, traced and logged with the error. Multicast discoveries
-	// and floods are not asked about, nor what this instance's own ASAs want of
-	// each other. It is called concurrently, and may block: the context ends
-	// after a minute, or with the instance. nil: members may have everything.
+	// Authorize decides whether a peer may have what it asks this instance for: it
+	// returns nil, or an error that says why not. After an error the connection is
+	// closed without an answer, or the datagram dropped, and that is counted under
+	// ReasonUnauthorized, traced, and logged with the error. Authorize is not called for
+	// multicast discoveries, for floods, or for requests between ASAs of this instance.
+	// It is called concurrently, and may block: the context ends after a minute, or with
+	// the instance. If Authorize is nil, members may have everything.
 	Authorize func(ctx context.Context, r Request) error
 	// Resolver finds the addresses of locators that give a name; nil means
 	// that of the system.
@@ -52,12 +52,12 @@ type Config struct {
 	// domain: they are then not passed on in Diverts (RFC 8990 section
 	// 2.9.5.2).
 	TranslatedIPv4 bool
-	// Logger gets what an operator must know; nil means silence. Its Handler may
-	// block, but for Enabled: it holds up nobody, and records that it is too slow
-	// for are counted under ReasonSlowReceiver.
+	// Logger gets what an operator must know; nil means that nothing is logged. Its
+	// Handler holds up nobody if it blocks, except in Enabled; records that it is too
+	// slow for are counted under ReasonSlowReceiver.
 	Logger *slog.Logger
-	// Trace is told of every message sent, received, relayed or dropped, as by
-	// Instance.Observe, which does the same for an instance that runs. nil: none.
+	// Trace is called for every message sent, received, relayed or dropped, as by
+	// Instance.Observe, which can be called later; nil means that it is not.
 	Trace func(Event)
 	// Dialogue is how Tprint and its like behave.
 	Dialogue Dialogue
@@ -89,14 +89,13 @@ func (c Config) withDefaults() (Config, error) {
 	return c, err
 }
 
-// Limits bounds what peers, and the ASAs of the program, can make an instance
-// hold or do. A field of zero has the default. What is beyond a limit is
-// dropped and counted in Snapshot.Dropped, under the reason that the field
-// gives.
+// Limits bounds what peers, and the ASAs of the program, can make an instance hold or
+// do. A field that is 0 has the default. What exceeds a limit is dropped and counted in
+// Snapshot.Dropped, under the reason that the field names.
 //
-// A peer is told from others by its IP address. Where one peer or neighbour
-// could crowd out others there is a bound for each, beside that in all; and
-// when all is full, the oldest entry of the largest holder is evicted.
+// Peers are told apart by their IP addresses. Where one peer or neighbour could crowd
+// out others, there is a bound for each beside the one for all. A table or cache that is
+// full evicts the oldest entry of the largest holder.
 type Limits struct {
 	// MaxMessage is the longest message in bytes that is received ([ReasonTooLong]),
 	// or sent by unicast; 0 means 2048 (GRASP_DEF_MAX_SIZE), which is also the
@@ -164,27 +163,27 @@ type Limits struct {
 	// Set it where ASAs wait without a context that ends.
 	MaxWait time.Duration
 
-	// MaxIdle bounds the connections that have not said what they want, or wait
-	// for what others answer to a discovery that is relayed; 0 means 16,384. A
-	// new one evicts the oldest of the peer that has most
-	// ([ReasonTooManyIdle]). The process needs a file descriptor for each.
+	// MaxIdle bounds the connections that have not said what they want, or that wait
+	// for the results of a relayed discovery; 0 means 16,384. When full, a new one
+	// evicts the oldest of the peer that has most ([ReasonTooManyIdle]). The process
+	// needs a file descriptor for each.
 	MaxIdle int
 	// IdlePerPeer bounds those of one peer ([ReasonTooManyIdle]); 0 means 12,288.
 	IdlePerPeer int
-	// IdleMemory bounds the bytes of memory that such connections take, about,
-	// which are most over TLS ([ReasonTooManyIdle]); 0 means 96 MiB. The garbage
-	// that the runtime has not collected yet comes on top.
+	// IdleMemory bounds the bytes of memory that such connections take, approximately;
+	// over TLS they take most ([ReasonTooManyIdle]). 0 means 96 MiB. Garbage that the
+	// runtime has not collected yet is not counted.
 	IdleMemory int
 	// IdleTimeout is how long a connection may take to say what it wants
 	// ([ReasonIdle]); 0 means 10 s.
 	IdleTimeout time.Duration
 
-	// RelayRate bounds the discoveries, and apart from that the floods, that
-	// are relayed to each link in a second ([ReasonRate]); 0 means 200. The
-	// neighbours heard on a link share it, down to an eighth for each.
+	// RelayRate bounds the discoveries, and likewise the floods, that are relayed to
+	// each link in a second ([ReasonRate]); 0 means 200. The neighbours heard on a link
+	// share it, and each gets an eighth at least.
 	RelayRate int
-	// LogRate bounds the lines in a second that go to Config.Logger, and apart
-	// from that those of Dialogue.Diagnosing ([ReasonLogRate]); 0 means 100.
+	// LogRate bounds the lines that go to Config.Logger in a second, and likewise
+	// those of Dialogue.Diagnosing ([ReasonLogRate]); 0 means 100.
 	LogRate int
 }
 

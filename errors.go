@@ -131,9 +131,9 @@ func Code(err error) ErrorCode {
 	return ErrUnspec
 }
 
-// Error is the error of a call that failed: what was tried, on which objective,
-// with whom, how it ended and why. It matches Code and whatever Err matches, in
-// the sense of errors.Is.
+// Error is the error of a call that failed: the call, the objective, the peer, the
+// code and the cause. In the sense of errors.Is it matches Code and whatever Err
+// matches.
 type Error struct {
 	Op        string         // what was tried, such as "negotiate" or "register"
 	Objective string         // the objective's name; for RegisterASA and Deregister the ASA's
@@ -169,10 +169,10 @@ func (e *Error) Unwrap() []error {
 	return []error{e.Code, e.Err}
 }
 
-// Timeout says that time ran out: that of the call, be it for an answer, for a
-// connection or for anybody to be found, or that of its context. Only the last
-// matches [context.DeadlineExceeded], with the code [ErrCancelled]: GRASP's own
-// timers leave the context as it is.
+// Timeout reports whether time ran out: the timeout of the call, for an answer, for a
+// connection or for a peer to be found, or the deadline of its context. Only an error
+// of the latter kind, with the code [ErrCancelled], matches
+// [context.DeadlineExceeded].
 func (e *Error) Timeout() bool {
 	switch {
 	case e.Err == nil:

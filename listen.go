@@ -125,8 +125,8 @@ func (g *Instance) acceptStreams() {
 	}
 }
 
-// serve does what a stream asks for with its first message. If that is nil it waits
-// for it, for a bounded time. With an M_REQ_NEG it waits for nothing, but for
+// serve does what the first message of a stream asks for. If the message is nil, serve
+// waits for it, for a bounded time. After an M_REQ_NEG it waits only for
 // Config.Authorize.
 func (g *Instance) serve(s *stream, m wire.Message) {
 	evicted, ok := g.streams.add(s, true)
@@ -189,13 +189,14 @@ func (g *Instance) awaitFirst(s *stream) wire.Message {
 	return m
 }
 
-// isOutOfDescriptors says that the process, or the system, may open no more files.
+// isOutOfDescriptors reports whether the process, or the system, may open no more
+// files.
 func isOutOfDescriptors(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
-// giveWay closes the oldest pending stream of the peer that has most. It returns
-// false if there is none.
+// giveWay closes the oldest pending stream of the peer that has most. It returns false
+// if no stream is pending.
 func (g *Instance) giveWay() bool {
 	s := g.streams.evict()
 	if s != nil {
@@ -284,8 +285,8 @@ func (g *Instance) mayMulticast(name string) error {
 	return nil
 }
 
-// mayServe says that a stream's first message may be heeded: in a DULL
-// instance only an answer to its own discovery.
+// mayServe reports whether a stream's first message may be handled. A DULL instance
+// handles only answers to its own discovery.
 func (g *Instance) mayServe(m wire.Message, s *stream) bool {
 	if !g.cfg.DULL {
 		return g.secure() == nil
@@ -338,8 +339,8 @@ type oneLink struct {
 	index atomic.Int64 // of the link, 0 before there was one
 }
 
-// newOneLink refuses an endpoint that has several links already: nobody could
-// tell which one is meant. If others come later, the first one stays.
+// newOneLink refuses an endpoint that has several links already, because it is unclear
+// which one is meant. If others come later, the first one stays in use.
 func newOneLink(ep acp.Endpoint) (acp.Endpoint, error) {
 	links := ep.Links()
 	if len(links) > 1 {

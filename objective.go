@@ -293,8 +293,8 @@ type offer struct {
 }
 
 // offered returns what a discovery response may say of an objective that an ASA other
-// than asking, which may be nil, has registered. RFC 8990 section 2.5.4.3: a node
-// answers if an ASA supports the objective.
+// than but, which may be nil, has registered. RFC 8990 section 2.5.4.3: a node answers
+// if an ASA supports the objective.
 func (t objectiveTable) offered(name string, but *ASA) (o offer, ok bool) {
 	t.Look(name, func(r *registration, owners map[*ASA]bool) {
 		if r.flags&wire.FlagDisc == 0 ||

@@ -187,31 +187,29 @@ func (e Event) MarshalJSON() ([]byte, error) {
 	return json.Marshal(text)
 }
 
-// Observer is told what happens in an instance: see [Instance.Observe]. A nil
-// function is told nothing.
+// Observer has functions that [Instance.Observe] calls with what happens in an
+// instance. A nil function is not called.
 type Observer struct {
-	// Trace is told of every message sent, received, relayed or dropped, like
+	// Trace is called for every message sent, received, relayed or dropped, like
 	// Config.Trace.
 	Trace func(Event)
-	// Words is told every line of Tprint, and in test mode of Ttprint, whether
-	// it is printed or not: the ASA's name, which is empty for those of the
-	// package, and the line without it, made fit to be printed.
+	// Words is called for every line of Tprint, and in test mode of Ttprint, whether
+	// it is printed or not. asa is the ASA's name, empty for the functions of the
+	// package; text is the line without the name, safe to print.
 	Words func(asa, text string)
 }
 
-// Observe has an observer told what happens from now on, until the returned
-// function is called or the instance is closed.
+// Observe makes the instance report what happens to an observer from now on, until
+// stop is called or the instance is closed.
 //
-// Each observer has a goroutine of its own, which calls its functions one at a
-// time, in order, soon after what they tell of has happened: a received flood,
-// for one, is in the cache by then. The functions may call the instance, and may
-// take their time. But no more than 8192 events, or 2 MiB of messages, wait for
-// one observer: what is beyond that it is not told, and [Snapshot].Dropped
-// counts it under [ReasonSlowReceiver].
+// Each observer has a goroutine of its own, which calls its functions one at a time and
+// in order, soon after an event: a received flood, for one, is in the cache by then. The
+// functions may call the instance, and may take their time. At most 8192 events, or
+// 2 MiB of messages, wait for one observer. It misses further events, and
+// [Snapshot].Dropped counts them under [ReasonSlowReceiver].
 //
-// The returned function, which the observer must not call itself, waits until
-// all is told that happened before, for half a second at most; [Instance.Close]
-// does so, too.
+// stop waits, for half a second at most, until the observer has got all that happened
+// before; [Instance.Close] does so, too. The observer itself must not call stop.
 func (g *Instance) Observe(o Observer) (stop func()) {
 	told := g.observers.add(o, g.countLost)
 	return func() {
@@ -306,8 +304,8 @@ type counters struct {
 	dropped                 [reasonCount]atomic.Uint64
 }
 
-// drop counts and traces something that was dropped. A drop without this is a
-// bug.
+// drop counts and traces something that was dropped. Whatever is dropped must be
+// passed to it.
 func (g *Instance) drop(e Event) {
 	g.dropUnprinted(e)
 	if !g.print.diagnose(e) {
@@ -326,8 +324,8 @@ func (g *Instance) dropUnprinted(e Event) {
 // logRefused counts a line that LogRate forbids to print or log.
 func (g *Instance) logRefused() { g.dropUnprinted(Event{Reason: ReasonLogRate}) }
 
-// countLost counts what a receiver was too slow for. To tell of that would only
-// add to it.
+// countLost counts what a receiver was too slow for. It does not trace that, which
+// would only add to the queue.
 func (g *Instance) countLost() { g.counters.dropped[ReasonSlowReceiver].Add(1) }
 
 // trace counts and traces a message that was sent, received or relayed.
@@ -345,8 +343,8 @@ func (g *Instance) trace(kind EventKind, m wire.Message, raw []byte, peer netip.
 	}
 }
 
-// tell is apart from trace to keep events off the stacks of those who do
-// without.
+// tell is a function of its own so that trace needs no stack for an event when there
+// is no observer.
 func (g *Instance) tell(m wire.Message, kind EventKind, raw []byte, peer netip.AddrPort, link int) {
 	g.observers.trace(eventOf(m, Event{Kind: kind, Raw: raw, Peer: peer, Link: link}))
 }
@@ -361,8 +359,8 @@ func flushTime() (<-chan struct{}, context.CancelFunc) {
 // flushTimeout is how long receivers outside are waited for when all is over.
 const flushTimeout = 500 * time.Millisecond
 
-// flush waits until observers have been told, and what is to be printed and
-// logged is, or it is time to give up.
+// flush waits until observers, the printer and the logger have got everything, or it
+// is time to give up.
 func (g *Instance) flush() {
 	until, cancel := flushTime()
 	defer cancel()
@@ -373,7 +371,7 @@ func (g *Instance) flush() {
 	g.logged.Flush(until)
 }
 
-// closeOutlets has nothing more told, printed or logged.
+// closeOutlets ends what goes to observers, the printer and the logger.
 func (g *Instance) closeOutlets() {
 	for _, o := range g.observers.list() {
 		o.out.Close()

@@ -22,25 +22,24 @@ import (
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
-// Dialogue is how an instance talks to people: what the Python prototype asks
-// on the terminal when it starts. A library does not read standard input
-// unasked; a program may call [AskDialogue].
+// Dialogue says what an instance prints. The Python prototype asks for these settings
+// on the terminal when it starts; here a program may call [AskDialogue].
 type Dialogue struct {
 	// Testing turns on test mode: Ttprint prints.
 	Testing bool
 	// Diagnosing prints why messages were dropped.
 	Diagnosing bool
-	// Silent has nothing printed, whatever else is set.
+	// Silent prints nothing, whatever else is set.
 	Silent bool
-	// Output is where to print; nil means standard output. Calls that print wait
-	// for it. What Diagnosing prints waits in a queue of 8192 lines, so that it
-	// holds up nobody; what is beyond is counted under ReasonSlowReceiver.
+	// Output is where to print; nil means standard output. Calls that print wait for
+	// it. What Diagnosing prints waits in a queue of 8192 lines, so that it holds up
+	// nobody; further lines are lost and counted under ReasonSlowReceiver.
 	Output io.Writer
 }
 
-// AskDialogue asks the questions of the Python prototype on out and reads the
-// answers, a line each, from in. Only an answer that begins with y means yes;
-// at the end of the input the rest is no. It blocks while in does.
+// AskDialogue asks the questions of the Python prototype on out and reads the answers,
+// a line each, from in. An answer that begins with y means yes, any other answer and
+// the end of the input mean no. It blocks while reading from in does.
 func AskDialogue(in io.Reader, out io.Writer) (Dialogue, error) {
 	var d Dialogue
 	lines := bufio.NewScanner(in)
@@ -123,9 +122,9 @@ func (p *printer) test(who string, things []any) {
 	}
 }
 
-// diagnose prints why something was dropped, if that is wanted. Our own
-// multicasts come back all the time. It returns false if that was one line too
-// many in a second.
+// diagnose prints why something was dropped if Diagnosing is set, except for this
+// instance's own multicasts, which come back all the time. It returns false if that was
+// one line too many in a second.
 func (p *printer) diagnose(e Event) bool {
 	if !p.dialogue.Diagnosing || p.dialogue.Silent || e.Reason == ReasonOwn {
 		return true
@@ -151,8 +150,8 @@ func (p *printer) diagnose(e Event) bool {
 	return true
 }
 
-// printable returns text that no terminal takes for a command, and no reader
-// for another line: it may hold what a peer said.
+// printable makes text that may come from a peer safe to print: it has no command for
+// the terminal, and no line breaks.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) && r != '\t' {
@@ -162,11 +161,10 @@ func printable(s string) string {
 	}, strings.ToValidUTF8(s, string(unicode.ReplacementChar)))
 }
 
-// Tprint prints things, separated by spaces, on a line of their own that
-// begins with the ASA's name. It is safe for concurrent use, and for whatever a
-// peer said: control characters and what is not UTF-8 are replaced. Where it
-// prints, and whether, is set by Config.Dialogue; [Instance.Observe] has it told
-// elsewhere.
+// Tprint prints things, separated by spaces, on a line that begins with the ASA's
+// name. It may be called concurrently. Text from a peer is safe to print: control
+// characters and what is not UTF-8 are replaced. Config.Dialogue says whether and where
+// it prints; observers get the line, too, see [Instance.Observe].
 func (a *ASA) Tprint(things ...any) { a.g.print.say(a.name, things) }
 
 // Ttprint prints like Tprint, in test mode only.
@@ -185,7 +183,7 @@ type Snapshot struct {
 	Port       uint16
 	Address    netip.Addr // given to others; the zero Addr if there is none
 	Links      []acp.Link
-	Interfaces []acp.Interface // which are links, and why the others are not
+	Interfaces []acp.Interface // which interfaces are links, and why others are not
 	// LinkTrouble is what keeps the plane from using or knowing some links, ""
 	// if nothing does.
 	LinkTrouble string

@@ -23,9 +23,8 @@ type asker struct {
 	stream *stream // by which it came; nil: as a datagram
 }
 
-// handleDiscovery takes an M_DISCOVERY that came as a datagram, be it a multicast
-// or not: it is answered if this node can, else relayed (RFC 8990 sections
-// 2.5.4.2 and 2.5.4.4).
+// handleDiscovery answers an M_DISCOVERY that came as a datagram, multicast or not, or
+// relays it if this node has no answer (RFC 8990 sections 2.5.4.2 and 2.5.4.4).
 func (g *Instance) handleDiscovery(m *wire.Discovery, raw []byte, from asker) {
 	if g.rapidRequest(m, from) {
 		return
@@ -118,9 +117,9 @@ func (g *Instance) callBack(m wire.Message, to asker, answer func(*stream)) {
 	}
 }
 
-// answer returns the answer to a discovery, nil if there is none, and whether the
-// question has to be passed on. That is so without an answer, and with one from
-// the cache if the initiator had one before: it was no good.
+// answer returns the answer to a discovery, nil if there is none, and whether to relay
+// the discovery. That is so if there is no answer, or if the answer is from the cache
+// and the initiator had one from there before, which was no good.
 func (g *Instance) answer(m *wire.Discovery, from asker) (response *wire.Response, pass bool) {
 	response = g.response(m, from.Link)
 	switch {
@@ -194,10 +193,9 @@ func (g *Instance) registeredLocators(o offer, link int) []wire.Locator {
 	return out
 }
 
-// relay passes a discovery or flood on to all links but the one it came by,
-// bit for bit but for the loop count. It returns why it did not.
-//
-// What came by a stream from beyond the links goes to all of them.
+// relay passes a discovery or flood on to all links but the one it came by; only its
+// loop count changes. A message that came by a stream from beyond the links goes to all
+// links. If it is not relayed, the result says why.
 func (g *Instance) relay(m wire.Message, key session.Key, raw []byte, from asker) (Reason, bool) {
 	if g.cfg.DULL {
 		return ReasonNoOtherLink, false // RFC 8990 section 2.5.2: it relays nothing
@@ -243,13 +241,13 @@ func (g *Instance) linkIndexes() []int {
 	return indexes
 }
 
-// rememberOwn remembers a multicast that this instance sends, so as to know it
+// rememberOwn remembers a multicast that this instance sends, so that it is recognized
 // when it comes back.
 func (g *Instance) rememberOwn(m wire.Message) {
 	g.relays.do(func(r *loop.Relay[asker]) { r.RememberOwn(keyOf(m), time.Now()) })
 }
 
-// isOwnMulticast says that a multicast was sent by this instance.
+// isOwnMulticast reports whether a multicast was sent by this instance.
 func (g *Instance) isOwnMulticast(key session.Key) (own bool) {
 	g.relays.do(func(r *loop.Relay[asker]) { own = r.IsOwn(key, time.Now()) })
 	return own
@@ -312,11 +310,10 @@ const (
 	respondersPerNeighbour = 64
 )
 
-// responderTable holds what is answering a discovery, which means connecting to
-// where it came from. When full, the oldest of the neighbour that has most is
-// cancelled. A discovery can be sent in anybody's name: an address where nobody
-// answers must not keep the others waiting, who are connected to in a round
-// trip.
+// responderTable holds the answers to discoveries that are under way: each connects to
+// where its discovery came from. When full, it cancels the oldest answer of the largest
+// neighbour. A discovery can be sent in anybody's name, and addresses where nobody
+// accepts must not hold up the answers to others, which take a round trip.
 type responderTable struct {
 	mu      sync.Mutex // guards all following fields
 	all     *share.Shares[netip.Addr, context.CancelFunc]
@@ -347,8 +344,8 @@ func (t *responderTable) add(neighbour netip.Addr, cancel context.CancelFunc) (d
 	}
 }
 
-// mayConnect says whether a neighbour may be connected to because of a discovery,
-// which may have been sent in its name by somebody else.
+// mayConnect reports whether this node may connect to a neighbour because of a
+// discovery, which somebody else may have sent in the neighbour's name.
 func (t *responderTable) mayConnect(neighbour netip.Addr) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -64,7 +64,7 @@ func (s *searching) locators() []Locator {
 	return decodeLocators(s.state.Results())
 }
 
-// isAnswered says that something was found.
+// isAnswered reports whether something was found.
 func (s *searching) isAnswered() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -250,7 +250,7 @@ func (g *Instance) locatorsIn(name string, m *wire.Response, link int, peer neti
 	return all
 }
 
-// isNull says that an encoded value is null or absent.
+// isNull reports whether an encoded value is null or absent.
 func isNull(value []byte) bool { return len(value) == 0 || len(value) == 1 && value[0] == null[0] }
 
 // locatorCache is the discovery cache, which may be used concurrently. It wakes
@@ -296,7 +296,7 @@ func (c *locatorCache) divert(name string, link int) (out []wire.Locator, life t
 	return out, life
 }
 
-// mayDivert says that a locator may be told on a link.
+// mayDivert reports whether a locator may be told on a link.
 func (c *locatorCache) mayDivert(l *cache.Locator, link int) (may bool) {
 	c.do(func(c *cache.Locators) { may = c.MayDivert(l, link, time.Now()) })
 	return may

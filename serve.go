@@ -9,13 +9,14 @@ import (
 	"time"
 )
 
-// Handler handles one negotiation that a peer began: s is the session, asked
-// what the peer asks for. With asked.Dry it is a dry run, in which nothing may
-// be committed. The context lives as long as Serve lets handlers run.
+// Handler handles one negotiation that a peer began: s is the session, asked the
+// objective that the peer sent. If asked.Dry is set it is a dry run, in which the
+// handler must not commit to anything. The context ends when Serve no longer lets
+// handlers run.
 //
-// The session ends with the handler: one that is still open then is declined,
-// with the reason of a [*DeclinedError] if the handler returned one. Any other
-// error is logged and the peer learns only that there was one.
+// If the session is still open when the handler returns, it is declined. If the
+// handler returned a [*DeclinedError], the peer gets its reason. Any other error is
+// logged, and the peer learns only that there was one.
 type Handler func(ctx context.Context, s *Session, asked Objective) error
 
 // ServeOptions are the settings of Serve. The zero value is the default.
@@ -35,14 +36,14 @@ const (
 
 // Serve listens for negotiation of an objective, as ListenNegotiate does, and
 // calls the handler for each request in a goroutine of its own, until the
-// context ends. Then it stops listening, as StopNegotiate does, waits for the
-// handlers that run, for at most the Grace, and returns nil, or an error that
-// wraps [ErrCancelled] if handlers had to be cut short; it waits for those,
-// too. An ASA serves an objective once at a time.
+// context ends. Then it stops listening, as StopNegotiate does, and waits for the
+// handlers that run. If any of them runs for longer than the Grace, Serve ends its
+// context, waits for it, and returns an error that wraps [ErrCancelled]; otherwise it
+// returns nil. Only one Serve of an objective may run in an ASA at a time.
 //
-// A request whose session ID is in use is passed over. While the plane is not
-// secure, Serve waits. A handler that panics ends its session with a decline;
-// the panic is logged, with its stack, to Config.Logger.
+// Serve ignores a request whose session ID is in use. While the plane is not secure,
+// Serve waits. If a handler panics, its session is declined, and the panic is logged
+// with its stack to Config.Logger.
 //
 // Errors: [ErrUnspec] (options that make no sense), and those of
 // ListenNegotiate but [ErrIDClash]: [ErrNotBoth], [ErrNoASA],
@@ -79,8 +80,8 @@ func (a *ASA) Serve(ctx context.Context, o Objective, handle Handler, opt ServeO
 
 var errGrace = errors.New("handlers still ran at the end of the grace time")
 
-// serve takes requests until the context ends, and nil is returned, or an error
-// that does not pass. It starts no more than a number of sessions at once.
+// serve takes requests until the context ends, and then returns nil, or until an error
+// that does not pass. It bounds the number of sessions at the same time.
 func (a *ASA) serve(ctx context.Context, o Objective, most int, start func(s *Session, asked Objective, done func())) error {
 	slots := make(chan struct{}, most)
 	for {
@@ -162,8 +163,8 @@ func Accept[T any]() Decision[T] { return Decision[T]{kind: accepted} }
 // Counter answers the peer's offer with another.
 func Counter[T any](offer T) Decision[T] { return Decision[T]{kind: countered, offer: offer} }
 
-// Wait asks the peer for patience for a time (M_WAIT; 0 means 60 s), while
-// decide comes to another decision. It may ask for more time again.
+// Wait asks the peer to wait for a time (M_WAIT; 0 means 60 s), while decide comes to
+// another decision, which may be to Wait again.
 func Wait[T any](d time.Duration, decide func(ctx context.Context) (Decision[T], error)) Decision[T] {
 	return Decision[T]{kind: waiting, wait: d, decide: decide}
 }
@@ -186,9 +187,9 @@ type Policy[T any] struct {
 	Timeout time.Duration
 }
 
-// Handle is a [Handler]. An offer that is not of type T is declined and the
-// reason says what came. When the loop count is exhausted, a counter-offer is
-// declined.
+// Handle is a [Handler]. It declines an offer that is not of type T, with a reason
+// that says what came. If the loop count is exhausted, it declines instead of making a
+// counter-offer.
 func (p Policy[T]) Handle(ctx context.Context, s *Session, asked Objective) error {
 	dry := asked.Dry
 	var last T

@@ -17,16 +17,15 @@ import (
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
-// Session is one negotiation with one peer: what RFC 8991 calls a
-// session_handle. ReqNegotiate gives one to the initiator, ListenNegotiate to
-// the responder; then each side in turn calls NegotiateStep, NegotiateWait or
-// EndNegotiate.
+// Session is one negotiation with one peer: what RFC 8991 calls a session_handle. The
+// initiator gets one from ReqNegotiate, the responder from ListenNegotiate; then the
+// two sides call NegotiateStep, NegotiateWait or EndNegotiate in turn.
 //
 // A session ends with EndNegotiate, SendInvalid or Close, with the peer's M_END or
-// M_INVALID, with a broken connection, a timeout or a cancelled context. Every
-// call after that returns [ErrNoSession], which a second EndNegotiate may well
-// get and ignore. The methods may be called from any goroutine, but only one
-// of NegotiateStep and Recv at a time.
+// M_INVALID, with a broken connection, a timeout or a cancelled context. Every call
+// after that returns [ErrNoSession], which can be ignored if it comes from
+// EndNegotiate. The methods may be called from any goroutine, but only one of
+// NegotiateStep and Recv at a time.
 type Session struct {
 	g      *Instance
 	key    session.Key
@@ -165,7 +164,7 @@ func (s *Session) received(m wire.Message) negotiation.Output {
 	return s.state.Receive(time.Now(), m)
 }
 
-// expired returns what follows from an error of reading: the wait goes on if the
+// expired returns what follows from a timeout of reading. The wait goes on if the
 // timer was early.
 func (s *Session) expired(err error) negotiation.Output {
 	if readCode(err) != ErrNoNegReply || !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -238,9 +237,9 @@ func readCode(err error) ErrorCode {
 }
 
 // NegotiateStep sends the next offer (M_NEGOTIATE) and waits for the peer's
-// answer, like [ASA.ReqNegotiate] and with the same results. The objective
-// must be the one last received, with a new value: its loop count is sent less
-// one. Timeout 0 means 60 s.
+// answer, like [ASA.ReqNegotiate] and with the same results. The objective must be
+// the one received last, with a new value; NegotiateStep decrements its loop count.
+// Timeout 0 means 60 s.
 //
 // [ErrLoopExhausted] says that the loop count would be 0: nothing is sent, and
 // the session goes on until EndNegotiate or the peer's timeout. This and every
@@ -258,7 +257,7 @@ func (s *Session) NegotiateStep(ctx context.Context, o Objective, timeout time.D
 	return next, answer, err
 }
 
-// lives says that the session has not ended on this side.
+// lives reports whether the session has not ended on this side.
 func (s *Session) lives() bool {
 	if s == nil {
 		return false
@@ -299,7 +298,7 @@ func (s *Session) step(ctx context.Context, o Objective, timeout time.Duration) 
 	return s.await(ctx, op, timeout, m.(*wire.Negotiate).Objective)
 }
 
-// say sends what the negotiation says. If it cannot be sent the session is over.
+// say sends a message of the negotiation. If it cannot be sent, the session is over.
 func (s *Session) say(op string, sockErr ErrorCode, what func(*negotiation.Session) (negotiation.Sending, error)) (wire.Message, error) {
 	s.mu.Lock()
 	out, err := what(&s.state)
@@ -317,8 +316,8 @@ func (s *Session) say(op string, sockErr ErrorCode, what func(*negotiation.Sessi
 	return out.Message, nil
 }
 
-// refused names the call that the state of the negotiation does not allow. It
-// returns nil for nil.
+// refused returns the error for a call that the state of the negotiation does not
+// allow. It returns nil for nil.
 func (s *Session) refused(op string, err error) error {
 	switch {
 	case err == nil:
@@ -336,8 +335,9 @@ func (s *Session) refused(op string, err error) error {
 	}
 }
 
-// NegotiateWait asks the peer for more time (M_WAIT): its call that waits for
-// us will wait for this long from now (0: 60 s). It does not wait itself.
+// NegotiateWait asks the peer for more time (M_WAIT): the peer's call that waits for
+// this side goes on waiting for this long from now (0: 60 s). NegotiateWait itself does
+// not wait.
 //
 // Errors: [ErrNoASA], [ErrNoSecurity], [ErrNoSession], [ErrUnspec] (a time
 // that 32 bits of milliseconds cannot hold), [ErrSockErrWait].
@@ -357,11 +357,11 @@ func (s *Session) NegotiateWait(timeout time.Duration) error {
 	return err
 }
 
-// EndNegotiate ends the negotiation: the peer's last offer is accepted, or
-// declined with a reason, which may be empty and is ignored with accept
-// (M_END). It does not wait for the peer.
+// EndNegotiate ends the negotiation (M_END): with accept it accepts the peer's last
+// offer; otherwise it declines it with a reason, which may be empty. It does not wait
+// for the peer.
 //
-// A redundant call returns [ErrNoSession], which means no harm. Other errors:
+// A redundant call returns [ErrNoSession], which is harmless. Other errors:
 // [ErrNoASA], [ErrNoSecurity], [ErrTooLong], [ErrUnspec] (a reason that is not
 // UTF-8), [ErrSockErrEnd].
 func (s *Session) EndNegotiate(accept bool, reason string) error {
@@ -372,9 +372,9 @@ func (s *Session) EndNegotiate(accept bool, reason string) error {
 	return s.sayLast(op, func(n *negotiation.Session) (negotiation.Sending, error) { return n.End(accept, reason) })
 }
 
-// SendInvalid tells the peer that its last message made no sense, with info
-// for its diagnosis (M_INVALID), and ends the session. The peer's call fails
-// with [ErrNoValidStep].
+// SendInvalid tells the peer that its last message made no sense (M_INVALID), with
+// info that helps to find out why, and ends the session. The peer's call fails with
+// [ErrNoValidStep].
 //
 // Errors: [ErrNoASA], [ErrNoSecurity], [ErrNoSession], [ErrCBORFail],
 // [ErrTooLong], [ErrSockErrEnd].
@@ -400,9 +400,9 @@ func (s *Session) sayLast(op string, what func(*negotiation.Session) (negotiatio
 	return nil
 }
 
-// Close ends the session on this side without a word: the peer's call fails
-// with [ErrNoPeer]. It is for sessions that use Send and Recv, and for giving
-// up. It may be called more than once and returns nil.
+// Close ends the session on this side without a message: the peer's call fails with
+// [ErrNoPeer]. It is for sessions that use Send and Recv, and for giving up. It may be
+// called more than once, and always returns nil.
 func (s *Session) Close() error {
 	if s != nil {
 		s.finish()

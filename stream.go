@@ -20,8 +20,8 @@ import (
 // sendTimeout is how long a peer may take to read what it is sent.
 const sendTimeout = 10 * time.Second
 
-// stream is a connection on which messages are read by CBOR's own
-// boundaries, whatever the segmentation (RFC 8990 section 2.5.3).
+// stream is a connection. Messages on it end where their CBOR item ends, whatever the
+// segmentation (RFC 8990 section 2.5.3).
 type stream struct {
 	*acp.Stream
 	reader  framing.Reader
@@ -72,8 +72,8 @@ func (s *stream) message(ctx context.Context, deadline time.Time) (wire.Message,
 	}
 }
 
-// arrived returns the first message if it has come already and is valid. If
-// not, message tells.
+// arrived returns the first message if it has come already and is valid. Otherwise
+// call message, which waits for it or returns the error.
 func (s *stream) arrived() wire.Message {
 	raw, err := s.reader.Arrived()
 	if err != nil {
@@ -107,9 +107,9 @@ func (s *stream) close() {
 // for: its goroutine, and its places in tables.
 const streamMemory = 5 << 10
 
-// streamTable holds the open streams of an instance. Those that have not said yet
-// what they want are pending: they are bounded, in all, for each peer, and in
-// bytes. When full, the oldest of the peer that has most is evicted.
+// streamTable holds the open streams of an instance. Streams that have not said yet
+// what they want are pending. Their number is bounded, in all and for each peer, and so
+// is their memory. When full, it evicts the oldest stream of the peer that has most.
 type streamTable struct {
 	mostMemory int // of pending ones
 	each       int // that one takes, besides what the plane keeps
@@ -171,8 +171,8 @@ func (t *streamTable) evictLocked(elem *share.Elem[netip.Addr, *stream]) *stream
 	return s
 }
 
-// claim says that a stream is no longer pending. It returns false if it was not,
-// because it was evicted.
+// claim notes that a stream is no longer pending. It returns false if the stream was
+// evicted before.
 func (t *streamTable) claim(s *stream) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -189,7 +189,7 @@ func (t *streamTable) claimLocked(s *stream) {
 	t.memory -= s.memory
 }
 
-// isPending says that a stream is pending, and was not evicted.
+// isPending reports whether a stream is pending, and was not evicted.
 func (t *streamTable) isPending(s *stream) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

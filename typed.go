@@ -8,15 +8,14 @@ import (
 )
 
 // Typed is an objective whose values are of the Go type T, which may be a
-// struct with cbor tags: see package fxamacker/cbor. It is a thin layer over
-// the calls of [ASA] and [Session] that encodes what goes out and decodes what
-// comes in; all else is said there. The Value of the Objective within is not
-// used.
+// struct with cbor tags: see package fxamacker/cbor. Its methods call those of [ASA]
+// and [Session] with the same names, which are documented there, and encode and decode
+// the values. The Value of the Objective within is not used.
 //
 //	var mtu = grasp.Typed[int]{Objective: grasp.Objective{Name: "example.com:mtu", Neg: true}}
 //
-// What comes in and is not of type T gives an error that matches [ErrCBORFail]
-// and says what came.
+// If a received value is not of type T, the error matches [ErrCBORFail] and says what
+// came.
 type Typed[T any] struct{ Objective }
 
 // With returns the objective with a value: for RegisterObj, ListenSynchronize
@@ -75,8 +74,8 @@ func (t Typed[T]) flood(f TaggedObjective) TypedFlood[T] {
 	return TypedFlood[T]{Value: v, Source: f.Source, Err: err}
 }
 
-// GetFlood is [ASA.GetFlood]. A value of another type has its own Err and does
-// not hide the others.
+// GetFlood is [ASA.GetFlood]. For a value of another type, Err of that TypedFlood is
+// set; the others are returned all the same.
 func (t Typed[T]) GetFlood(a *ASA) ([]TypedFlood[T], error) {
 	floods, err := a.GetFlood(t.Objective)
 	if err != nil {
@@ -98,8 +97,8 @@ type TypedFloodEvent[T any] struct {
 	Err    error // as in FloodEvent: the last event
 }
 
-// WatchFloods is [ASA.WatchFloods]. A value of another type has its own
-// Flood.Err and does not end the watching.
+// WatchFloods is [ASA.WatchFloods]. For a value of another type, Flood.Err is set, and
+// the loop goes on.
 func (t Typed[T]) WatchFloods(ctx context.Context, a *ASA) iter.Seq[TypedFloodEvent[T]] {
 	return func(yield func(TypedFloodEvent[T]) bool) {
 		for e := range a.WatchFloods(ctx, t.Objective) {

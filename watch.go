@@ -17,7 +17,7 @@ type Change uint8
 
 // The changes.
 const (
-	Added   Change = iota + 1 // it is new, or was there when the watching began
+	Added   Change = iota + 1 // it is new, or was there when the loop began
 	Changed                   // it has another value
 	Gone                      // it is no longer there
 )
@@ -40,7 +40,7 @@ type GoneReason uint8
 // The reasons. A flood expires or is removed; a peer may be gone for any of them.
 const (
 	GoneExpired     GoneReason = iota + 1 // its time to live has ended
-	GoneRemoved                           // it was flushed or expired by a call, or gave way to others in a full cache
+	GoneRemoved                           // a call flushed or expired it, or a full cache evicted it
 	GoneUnreachable                       // a call to the peer failed
 	GoneReplaced                          // the peer has another port now
 )
@@ -66,23 +66,23 @@ type FloodEvent struct {
 	Flood TaggedObjective
 	// Reason says why it is Gone.
 	Reason GoneReason
-	// Err is the error that ends the watching; then all else is zero.
+	// Err is the error that ends the loop; then all other fields are zero.
 	Err error
 }
 
-// WatchFloods returns the changes of an objective's flooded values: first those
-// that are cached as Added, then what changes, as it changes. A value that is
-// flooded again unchanged is no change. Values of different sources are told
-// apart, as in GetFlood.
+// WatchFloods returns the changes of an objective's flooded values: first the cached
+// values as Added, then each change when it happens. If a value is flooded again
+// unchanged, that is not a change. Values of different sources are told apart, as in
+// GetFlood.
 //
 //	for e := range asa.WatchFloods(ctx, o) {
 //		...
 //	}
 //
-// The loop blocks between changes. It ends with the context, without an event. A
-// loop that is slower than the changes holds nobody up: it gets the latest value
-// of each source and misses those in between. The objective need not be
-// registered; Synch must be set. It works without security, as GetFlood does.
+// The loop blocks between changes. It ends with the context, without an event. A slow
+// loop holds up nobody: it gets the latest value of each source and misses those in
+// between. The objective must have Synch, and need not be registered. Like GetFlood,
+// WatchFloods works without security.
 //
 // An event with Err is the last: [ErrNoASA], [ErrNotBoth], [ErrNotSynch].
 func (a *ASA) WatchFloods(ctx context.Context, o Objective) iter.Seq[FloodEvent] {
@@ -163,9 +163,9 @@ func (c *floodChange) apply(known map[cache.Place][]cache.Flood) {
 
 func sameValue(a, b *cache.Flood) bool { return bytes.Equal(a.Objective.Value, b.Objective.Value) }
 
-// floodChanges returns what leads from the values known to those of now, and
-// when the first of these expires: the zero time if none does. The expiry of
-// what is known is brought up to date.
+// floodChanges returns the changes that lead from the known values to the current
+// ones, and when the first of these expires, or the zero time if none does. It updates
+// the expiry of the known values.
 func floodChanges(known map[cache.Place][]cache.Flood, all []cache.Flood, now time.Time) (changes []floodChange, next time.Time) {
 	current := make(map[cache.Place][]cache.Flood, len(all))
 	for _, f := range all {

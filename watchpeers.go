@@ -10,21 +10,21 @@ import (
 	"time"
 )
 
-// PeerEvent is a change of where an objective is supported.
+// PeerEvent is a change of the peers that support an objective.
 type PeerEvent struct {
 	Change Change
 	// Peer is the locator as it is now; for Gone, as it was last.
 	Peer Locator
 	// Reason says why it is Gone.
 	Reason GoneReason
-	// Err is the error that ends the watching; then all else is zero.
+	// Err is the error that ends the loop; then all other fields are zero.
 	Err error
 }
 
 // WatchPeersOptions are the settings of WatchPeers. The zero value is the default.
 type WatchPeersOptions struct {
-	// Interval is the longest time between questions to the network while no
-	// peer is known; 0 means a minute.
+	// Interval is the longest time between two discoveries while no peer is known; 0
+	// means a minute.
 	Interval time.Duration
 }
 
@@ -33,23 +33,21 @@ const (
 	shortestWatch        = time.Second // between questions
 )
 
-// WatchPeers returns the ASAs that support an objective as they come and go:
-// those that are known when the loop begins as Added, then what changes. It
-// discovers them, as Discover does: at once, and then, while none is known, after
-// a second and twice as long each time up to the Interval, or when a link comes
-// into use. Known peers are asked for again when four fifths of their lifetime
-// have passed, twice more if one does not answer, and are Gone when it ends. All
-// times are varied at random by up to a quarter, so that many watchers do not ask
-// together. With the default lifetime of 60 s that is one M_DISCOVERY on each link
-// in 40 to 48 s.
+// WatchPeers returns the ASAs that support an objective as they come and go: first the
+// known ones as Added, then each change. It discovers them, as Discover does, at once.
+// While none is known, it repeats that after a second, then after twice as long each
+// time up to the Interval, and when a link comes into use. When four fifths of a
+// peer's lifetime have passed, it discovers again, and twice more if the peer does not
+// answer; the peer is Gone when its lifetime ends. All times are varied at random by up
+// to a quarter, so that many watchers do not ask at the same time. With the default
+// lifetime of 60 s that is one M_DISCOVERY on each link in 40 to 48 s.
 //
-// A peer is Gone earlier if a call to it fails. One that restarts on another port
-// is Added there. Other ASAs of this instance are noticed when the network is
-// asked.
+// A peer is Gone earlier if a call to it fails. A peer that restarts on another port
+// is Added there. Changes of other ASAs of this instance show at the next discovery.
 //
-// The loop blocks between changes, ends with the context, and holds nobody up,
-// like that of WatchFloods. The objective need not be registered. While there is
-// no security, nobody is found.
+// Like that of WatchFloods, the loop blocks between changes, ends with the context, and
+// holds up nobody. The objective need not be registered. While the plane is not secure,
+// nobody is found.
 //
 // An event with Err is the last: [ErrNoASA], [ErrNotBoth], [ErrNoSecurity] (only
 // of a DULL instance that the objective is not for), [ErrUnspec] (a negative
@@ -130,8 +128,8 @@ func (w *peerWatch) check(op string) error {
 	return nil
 }
 
-// changes returns what leads from the peers known to those of now. What is known
-// of their lifetime is brought up to date.
+// changes returns the changes that lead from the known peers to the current ones. It
+// updates the lifetime of the known peers.
 func (w *peerWatch) changes(all []Locator, now time.Time) (events []PeerEvent) {
 	current := make(map[peerKey]bool, len(all))
 	addrs := make(map[netip.Addr]bool, len(all))
@@ -176,8 +174,8 @@ func (w *peerWatch) apply(e PeerEvent) {
 	w.known[keyOfPeer(e.Peer)] = e.Peer
 }
 
-// askIfDue asks the network in the background when it is time to. If somebody
-// else had the same peers found meanwhile, there is more time.
+// askIfDue asks the network in the background when it is time to. If another call
+// has found the same peers meanwhile, it asks later.
 func (w *peerWatch) askIfDue(ctx context.Context, now time.Time) {
 	if w.asking || now.Before(w.next) {
 		return

@@ -1,13 +1,13 @@
 // Package acp is the security and transport substrate on which GRASP runs
-// (RFC 8990, section 2.5.1): it says whether the network is protected, which
-// links there are, which address to give to others, and it opens the sockets.
+// (RFC 8990, section 2.5.1). It says whether the network is protected, which links
+// there are, and which address to give to others, and it opens the sockets.
 //
-// The core of package grasp asks a [Plane] for everything it knows of the
-// network and never learns which plane it runs on. The plane here is
-// [Layer2], for networks whose link layer is protected by other means. Package
-// tlsplane has one that protects by TLS, package quads one that encrypts under
-// a password in the Python prototype's way, and package memory a network of
-// many nodes in memory for tests, and a plane that never is secure.
+// Package grasp asks a [Plane] for everything it knows of the network, and does not
+// know which plane it runs on. The plane here is [Layer2], for networks whose link layer
+// is protected by other means. Package tlsplane has one that protects by TLS, package
+// quads one that encrypts with a password as the Python prototype does, and package
+// memory a network of many nodes in memory, for tests, and a plane that is never
+// secure.
 package acp
 
 import (
@@ -79,20 +79,19 @@ type Plane interface {
 // to [Port], shared with every other instance on the node; a sender of
 // multicasts; and a listener for streams, whose port is the sender's.
 //
-// What is sent to the node alone at [Port] is for one of its endpoints: the
-// first that was opened listens for streams there besides its own port, another
-// once that is closed, soon if not at once; and one endpoint, no matter which,
-// gets a datagram.
+// One of the node's endpoints also listens for streams on [Port]: the one that was
+// opened first, and soon after it is closed another one. A datagram to that port of
+// this node alone goes to one of the endpoints, no matter which.
 //
 // Its methods may be called concurrently. A failure of one link or peer
 // concerns that link or peer only. After Close every call returns an error
 // that wraps [net.ErrClosed].
 //
-// These methods are all that a plane needs, and there will be no others. What an
-// endpoint can do besides it says by the interfaces [DatagramSender],
-// [Addresser] and [InterfaceLister], or one that a later release adds; those who
-// use an endpoint call the functions [SendTo], [Addrs] and [Interfaces], which
-// do without where it has none. An endpoint on top of another is an [Overlay].
+// These methods are all that a plane needs, and there will be no others. An endpoint
+// that can do more implements the interfaces [DatagramSender], [Addresser] and
+// [InterfaceLister], or one that a later release adds. To use an endpoint, call the
+// functions [SendTo], [Addrs] and [Interfaces], which also work without these. An
+// endpoint on top of another is an [Overlay].
 type Endpoint interface {
 	// Port is the port that multicasts come from and streams are accepted on.
 	Port() uint16
@@ -136,9 +135,9 @@ type Origin struct {
 	Unicast bool
 }
 
-// Stream is a reliable connection to a peer. Who uses it writes each message,
-// one CBOR item, with one Write, and calls Read from one goroutine at a time.
-// An error of Read that wraps ErrForeign is there to stay.
+// Stream is a reliable connection to a peer. Its user writes each message, one CBOR
+// item, with one Write, and calls Read from one goroutine at a time. After an error
+// that wraps ErrForeign, Read returns it again.
 type Stream struct {
 	net.Conn
 	// Peer is the peer's address; an IPv6 link-local one has the decimal index of
@@ -161,10 +160,10 @@ func (s *Stream) Memory() int {
 	return 0
 }
 
-// SetMaxMessage says how long a message, in bytes, may be that is read from now
-// on; 2048 if it is not called. It is for planes that have to keep a message
-// until it is whole, whose Conn has a method of this name. Others have no use
-// for it. It must not be called during Read.
+// SetMaxMessage sets the longest message, in bytes, that is read from now on; without
+// a call it is 2048. It is for planes that have to keep a message until it is whole,
+// whose Conn has a method of this name. For others it does nothing. It must not be
+// called during Read.
 func (s *Stream) SetMaxMessage(bytes int) {
 	if c, ok := s.Conn.(interface{ SetMaxMessage(int) }); ok {
 		c.SetMaxMessage(bytes)

@@ -23,22 +23,22 @@ import (
 // it is free. A datagram to that port goes to the endpoint, or other program on
 // it, that the system picks.
 //
-// Links that come, go or change are noticed within tens of milliseconds on
-// Linux, where the kernel tells of them, and within about a second elsewhere.
-// Why an interface is no link is what [Interfaces] says of an endpoint.
+// Links that come, go or change are noticed within tens of milliseconds on Linux, where
+// the kernel reports them, and within about a second elsewhere. [Interfaces] says why an
+// interface of an endpoint is not a link.
 //
-// What the system refuses costs what it is for and no more, and is told by
-// Interfaces, too. Without netlink, Linux is asked for interfaces and addresses
-// by other means every second. A socket that may join the group on no more links
-// is helped by another; a join that fails all the same is tried again after a
-// second, and then after up to a minute.
+// If the system refuses something, only what depends on it does not work, and
+// Interfaces says so, too. Without netlink, Layer2 looks for interfaces and addresses by
+// other means, once a second. If a socket may not join the group on more links, Layer2
+// opens another one; a join that fails all the same is tried again after a second, and
+// then after up to a minute.
 //
 // The zero value is ready for use. Fields must not be changed after Open.
 type Layer2 struct {
-	// Links holds the names of the interfaces to use. A name need not exist
-	// yet. Empty means every interface that is up, capable of multicast by its
-	// flags, neither a loopback nor a port of a bridge. What is named is used
-	// whatever it is: tunnels often carry multicast and do not say so.
+	// Links holds the names of the interfaces to use. A name need not exist yet. Empty
+	// means every interface that is up, has the flag for multicast, and is neither a
+	// loopback nor a port of a bridge. A named interface is used whatever it is:
+	// tunnels often carry multicast without having the flag.
 	//
 	// A loopback interface is used only if it is named here. Linux has no
 	// route for IPv6 multicast on it by default, so that Send fails with
@@ -71,17 +71,17 @@ type Layer2 struct {
 	// It works on Linux and macOS, and is ignored elsewhere.
 	IPv4 bool
 
-	// Addr is the address that is given to others, or a prefix that it is in
-	// (an address alone is a prefix of all its bits). Others of the node are not
-	// given then. While no interface has one, neighbours are given link-local
-	// addresses, and nobody else any; Interfaces of the endpoint says so. Zero
-	// means that the best ones are chosen.
+	// Addr is the address that is given to others, or a prefix that it is in (an
+	// address alone is a prefix of all its bits). Other addresses of the node are then
+	// not given. While no interface has such an address, neighbours are given link-local
+	// addresses, and nobody else gets any; Interfaces of the endpoint says so. Zero means
+	// that the best addresses are chosen.
 	Addr netip.Prefix
 
-	// Port is the port of the endpoint, for a firewall that has to know it, and so
-	// that what others know of the node outlives a restart. Open fails if another
-	// endpoint or program has it. 0 means that the system chooses one. It can't be
-	// 7017, which all share.
+	// Port is the port of the endpoint. Set it if a firewall has to know it, or so that
+	// locators of the node stay valid after a restart. Open fails if another endpoint or
+	// program has it. 0 means that the system chooses one. It must not be 7017, which
+	// all share.
 	Port uint16
 
 	// Accept holds the prefixes from which peers are taken: streams, and datagrams

@@ -43,9 +43,9 @@ type Addresser interface {
 	Addrs(link int) []netip.Addr
 }
 
-// Addrs returns what the endpoint's own Addrs returns, or that of the nearest
-// endpoint below which has one, [MaxAddrs] at most. Without any it returns Addr,
-// or else the address on the link. It may be empty.
+// Addrs returns at most [MaxAddrs] addresses: those of the endpoint's own Addrs, or of
+// the nearest endpoint below that has one. If there is none it returns Addr, or else the
+// address on the link. It may be empty.
 func Addrs(e Endpoint, link int) []netip.Addr {
 	if a, ok := find[Addresser](e); ok {
 		addrs := a.Addrs(link)
@@ -142,9 +142,9 @@ func OnLink(e Endpoint, addr netip.Addr) bool {
 	return ok && o.OnLink(addr)
 }
 
-// Overlay is an [Endpoint] on top of another, such as one that encrypts. What
-// an Overlay does not say of the network itself is asked of the endpoint below.
-// Messages are never given to that, nor taken from it.
+// Overlay is an [Endpoint] on top of another, such as one that encrypts. If an Overlay
+// lacks an optional interface about the network, the endpoint below is asked. Messages
+// are never given to the endpoint below directly, nor taken from it.
 type Overlay interface {
 	Under() Endpoint
 }
