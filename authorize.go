@@ -91,7 +91,7 @@ func (g *Instance) refusal(ctx context.Context, r Request) (err error) {
 	return g.cfg.Authorize(ctx, r)
 }
 
-// mayHave says whether the peer of a stream may have what it asks for. If not the
+// mayHave reports whether the peer of a stream may have what it asks for. If not the
 // stream is closed. What the ASAs of this instance want of each other they may
 // have.
 func (g *Instance) mayHave(s *stream, m wire.Message, want Want, o *wire.Objective) bool {
@@ -113,7 +113,7 @@ func (g *Instance) mayHaveRapidly(s *stream, m *wire.Discovery, o *wire.Objectiv
 	return g.cfg.Authorize == nil || s.local || !g.isRefused(s, m, wantOf(o), o)
 }
 
-// isRefused says that the peer of a stream must not have what it asks for. The
+// isRefused reports whether the peer of a stream must not have what it asks for. The
 // stream is closed then.
 func (g *Instance) isRefused(s *stream, m wire.Message, want Want, o *wire.Objective) bool {
 	err := g.refusal(g.ctx, Request{Identity: s.Identity, Peer: s.Peer, Link: s.Link, Want: want, Objective: decodeObjective(o)})

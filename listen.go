@@ -369,7 +369,7 @@ func (e *oneLink) Links() []acp.Link {
 	return links[i : i+1]
 }
 
-// uses says that a link is the one in use.
+// uses reports whether a link is the one in use.
 func (e *oneLink) uses(link int) bool {
 	return slices.ContainsFunc(e.Links(), func(l acp.Link) bool { return l.Index == link })
 }

@@ -352,7 +352,7 @@ func (t *responderTable) mayConnect(neighbour netip.Addr) bool {
 	return t.targets.Allow(neighbour, time.Now())
 }
 
-// connected says that this succeeded.
+// connected notes that a connection to the neighbour succeeded.
 func (t *responderTable) connected(neighbour netip.Addr) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -43,7 +43,8 @@ func (c *outgoing) patience() time.Duration {
 	return 7 * discoveryTime(c.objective)
 }
 
-// suffices says that nothing need be asked at a locator: the value came with it.
+// suffices reports whether nothing need be asked at a locator, because the value came
+// with it.
 func (c *outgoing) suffices(l Locator) bool {
 	if c.rapidValue {
 		c.value = c.asa.g.locators.rapidValue(c.objective.Name, l)

@@ -56,7 +56,7 @@ func sockaddrOf(to netip.AddrPort) (family int, sa syscall.Sockaddr) {
 	return syscall.AF_INET6, &syscall.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16(), ZoneId: uint32(link)}
 }
 
-// isConnecting says that a connection is not there yet.
+// isConnecting reports whether a connection is not there yet.
 func isConnecting(err error) bool {
 	return err == syscall.EINPROGRESS || err == syscall.EALREADY || err == syscall.EINTR
 }

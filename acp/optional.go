@@ -62,7 +62,7 @@ func Addrs(e Endpoint, link int) []netip.Addr {
 	return nil
 }
 
-// LinkState says whether an interface is a link, or why it is not.
+// LinkState says that an interface is a link, or why it is not.
 type LinkState string
 
 // The states of an interface. A plane may have others.

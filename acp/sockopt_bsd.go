@@ -5,5 +5,5 @@ package acp
 // limitGroups: these systems deliver to the sockets that joined only.
 func limitGroups(int, string) {}
 
-// reusePort says whether SO_REUSEPORT is set on the shared socket.
+// reusePort reports whether SO_REUSEPORT is set on the shared socket.
 func reusePort(string) bool { return true }

@@ -18,7 +18,7 @@ func limitGroups(fd int, network string) {
 	}
 }
 
-// reusePort says whether SO_REUSEPORT is set on the shared socket. It is not
+// reusePort reports whether SO_REUSEPORT is set on the shared socket. It is not
 // for IPv4. There the kernel looks for the receivers of a multicast early, and
 // if it finds one alone it takes any socket that shares the port with it by
 // this option instead (udp_v4_early_demux and inet_steal_sock, seen in Linux

@@ -93,8 +93,8 @@ func (l *Link) Name() string { return l.cfg.Name }
 // String returns the link's name.
 func (l *Link) String() string { return l.cfg.Name }
 
-// SetDelay changes the delay. What is under way arrives as it would have, so
-// it can be overtaken by later multicasts; data on streams stays in order.
+// SetDelay changes the delay. Messages under way keep the old delay, so later
+// multicasts can overtake them; data on streams stays in order.
 func (l *Link) SetDelay(d time.Duration) {
 	l.n.mu.Lock()
 	defer l.n.mu.Unlock()
@@ -140,9 +140,8 @@ func (l *Link) setDown(down bool) {
 	l.n.changeLocked()
 }
 
-// Cut cuts two nodes on the link off from each other, both ways. They do not
-// notice but by what they miss, and others on the link miss nothing. Streams
-// can find a way around.
+// Cut cuts two nodes on the link off from each other, both ways. They are not told, and
+// others on the link miss nothing. Streams can find a way around.
 func (l *Link) Cut(a, b *Node) {
 	l.n.mu.Lock()
 	defer l.n.mu.Unlock()
@@ -172,9 +171,9 @@ func (l *Link) Stats() LinkStats {
 	return l.stats
 }
 
-// Tap has f called for every multicast sent on the link, before any endpoint
-// hears it, until remove is called. It is called by the goroutine that sends,
-// so possibly by several at once, and may call anything but should not block.
+// Tap calls f for every multicast sent on the link, before any endpoint hears it, until
+// remove is called. The goroutine that sends calls f, so several may do so at once. f may
+// call anything but should not block.
 func (l *Link) Tap(f func(Packet)) (remove func()) {
 	l.n.mu.Lock()
 	defer l.n.mu.Unlock()

@@ -46,9 +46,9 @@ type Network struct {
 }
 
 // NewNetwork returns a network without links and nodes. The seed decides which
-// multicasts are lost and how late the others are: of what a node sends on a
-// link one after the other, the same ones are lost in every network that was
-// built in the same order with the same seed, whatever goes on elsewhere.
+// multicasts are lost and how late the others are. Networks that were built in the same
+// order with the same seed lose the same ones in the sequence that a node sends on a
+// link, whatever happens elsewhere.
 func NewNetwork(seed uint64) *Network {
 	return &Network{
 		seed:    seed,

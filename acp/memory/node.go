@@ -24,8 +24,8 @@ const (
 // has a global address of its own, a unique local one, and a link-local
 // address on each of its links.
 //
-// The same link has another index on each node: no two interfaces on a network
-// ever have the same one, so that an index taken to the wrong node is an error.
+// No two interfaces on a network ever have the same index, so the same link has another
+// index on each node, and an index that is used on the wrong node gives an error.
 type Node struct {
 	n    *Network
 	id   int // in n.nodes
@@ -238,10 +238,9 @@ func (h *Node) Link(l *Link) (acp.Link, bool) {
 	return acp.Link{}, false
 }
 
-// Kill is the sudden death of the node: its endpoints and streams end, peers
-// find their streams reset at once, whatever the delay, and it is taken off
-// its links. Attach and Open bring it back to life. For a node that falls
-// silent and lets its peers wait, see Detach.
+// Kill ends the node suddenly: its endpoints and streams end, its peers' streams are
+// reset at once, whatever the delay, and it is taken off its links. Attach and Open bring
+// it back. For a node that falls silent and lets its peers wait, see Detach.
 func (h *Node) Kill() {
 	h.n.mu.Lock()
 	defer h.n.mu.Unlock()

@@ -196,8 +196,8 @@ func (c *conn) sendLocked(s segment) {
 	c.launchLocked(delay)
 }
 
-// launchLocked has all segments in flight arrive after a delay, but those that
-// have a time to arrive already.
+// launchLocked makes all segments in flight that have no time of arrival yet arrive
+// after a delay.
 func (c *conn) launchLocked(delay time.Duration) {
 	if due := time.Now().Add(delay); due.After(c.due) {
 		c.due = due

@@ -36,7 +36,7 @@ type sender struct {
 	link int
 }
 
-// listens says whether to listen to the sender at all.
+// listens reports whether to listen to the sender at all.
 func (s *sender) listens() bool { return s.wary.listens(s.addr, s.link, time.Now()) }
 
 // judge notes whether a message made sense, which begins with plain.

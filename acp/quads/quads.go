@@ -179,7 +179,7 @@ func limits(bytes int) wire.Limits {
 	return wire.Limits{Bytes: bytes, Elements: max(bytes, wire.DefaultElements)}
 }
 
-// isPadding says that b is PKCS#7 padding.
+// isPadding reports whether b is PKCS#7 padding.
 func isPadding(b []byte) bool {
 	for _, c := range b {
 		if int(c) != len(b) {

@@ -72,7 +72,7 @@ func (s *suspicion) add(each int, now time.Time) {
 	}
 }
 
-// listens says whether to listen to an address at all.
+// listens reports whether to listen to an address at all.
 func (w *wary) listens(addr netip.Addr, link int, now time.Time) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -132,7 +132,7 @@ func (w *wary) forgetLocked(now time.Time) bool {
 	return false
 }
 
-// beginsRightly says that a decrypted message begins as those of GRASP do: an
+// beginsRightly reports whether a decrypted message begins as those of GRASP do: an
 // array, a message type and the beginning of a session ID. One under another key
 // does so in one of two thousand cases. M_NOOP has no session ID, and nothing can
 // be learned by what follows it.

@@ -94,7 +94,7 @@ const (
 	acpDomainBits = 48
 )
 
-// isAt says whether a node may be found at an address: it must be one of its own,
+// isAt reports whether a node may be found at an address: it must be one of its own,
 // if it is one of its domain's.
 func (n *acpName) isAt(addr netip.Addr) bool {
 	if !n.addr.IsValid() || !addr.Is6() || !samePrefix(n.addr, addr, acpDomainBits) {

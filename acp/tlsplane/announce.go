@@ -182,7 +182,7 @@ func (e *endpoint) hearOf(index int, a announced) bool {
 	return e.considerProven(index, a, identity, at, now)
 }
 
-// isOwn says that an address is this endpoint's, on any link: of two on one
+// isOwn reports whether an address is this endpoint's, on any link: of two on one
 // link, each hears the other.
 func (e *endpoint) isOwn(to netip.AddrPort) bool {
 	return to.Port() == e.Port() && slices.ContainsFunc(e.Links(), func(l acp.Link) bool {

@@ -59,7 +59,7 @@ func (c *candidate) failed(now time.Time, answered bool) {
 	c.next = now.Add(d + rand.N(d/4)) // or all would dial at the same time
 }
 
-// isOver says that nobody knows of a candidate any longer.
+// isOver reports whether nobody knows of a candidate any longer.
 func (c *candidate) isOver(now time.Time) bool {
 	return !c.expires.After(now) && (c.trust < known || c.failures >= maxFailures)
 }
@@ -151,7 +151,7 @@ func (cs *candidates) makeRoom(addr netip.Addr, evictable func(*candidate) bool)
 	return true
 }
 
-// goesBefore says that a candidate is evicted rather than another.
+// goesBefore reports whether a candidate is evicted rather than another.
 func (c *candidate) goesBefore(other *candidate) bool {
 	return other == nil || c.failures > other.failures || c.failures == other.failures && c.added.Before(other.added)
 }

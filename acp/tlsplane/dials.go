@@ -55,7 +55,7 @@ func newDials() *dials {
 	}
 }
 
-// hasRoom says that a dial to a candidate need not wait. One that failed, or has
+// hasRoom reports whether a dial to a candidate need not wait. One that failed, or has
 // stayed silent, never takes another's place.
 func (ds *dials) hasRoom(c *candidate, l *link, now time.Time) bool {
 	if c.trust > unproven {
@@ -107,7 +107,7 @@ func (e *endpoint) shareRatesLocked() {
 	}
 }
 
-// isWorthChecking says whether to check the proof of an announcement: not if it
+// isWorthChecking reports whether to check the proof of an announcement: not if it
 // tells nothing new, nor if too many of those on the link were none.
 func (e *endpoint) isWorthChecking(index int, to netip.AddrPort, claim proof, now time.Time) bool {
 	e.mu.Lock()
@@ -176,12 +176,12 @@ func (e *endpoint) considerProven(index int, a announced, identity string, signe
 	return e.isDueLocked(l, c, now)
 }
 
-// isFreeLocked says that a candidate is no neighbour.
+// isFreeLocked reports whether a candidate is no neighbour.
 func (l *link) isFreeLocked(c *candidate) bool {
 	return l.at[c.addr] == 0 && l.peers[c.key] == nil
 }
 
-// isDueLocked says that a candidate is to be dialed now.
+// isDueLocked reports whether a candidate is to be dialed now.
 func (e *endpoint) isDueLocked(l *link, c *candidate, now time.Time) bool {
 	return c.dial == nil && !c.next.After(now) && l.isFreeLocked(c)
 }

@@ -28,7 +28,7 @@ func floorPort(port uint16) grasp.Objective {
 	return o
 }
 
-// bare says that package net makes the floor's connections.
+// bare reports whether package net makes the floor's connections.
 func bare(p *cli.Program) bool { return p.PlaneName == "layer2" }
 
 // openPlane opens what the floor uses instead of package net.

@@ -133,7 +133,7 @@ func progress(w io.Writer) func(conform.Result) {
 	}
 }
 
-// isTerminal says whether a person reads what is written.
+// isTerminal reports whether a person reads what is written.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok || os.Getenv("NO_COLOR") != "" {

@@ -131,7 +131,7 @@ func (c *conversations) know(at netip.AddrPort) {
 	}
 }
 
-// isKnown says that GRASP is spoken by one side of a connection.
+// isKnown reports whether GRASP is spoken by one side of a connection.
 func (c *conversations) isKnown(f capture.Flow) bool {
 	for _, at := range []netip.AddrPort{f.Src, f.Dst} {
 		if _, ok := c.known[at]; ok || at.Port() == acp.Port {

@@ -40,7 +40,7 @@ func (d *decoder) text(all []byte) error {
 	return nil
 }
 
-// isWords says that a text is for people. No message is, since it begins with a byte that
+// isWords reports whether a text is for people. No message is, since it begins with a byte that
 // is no character.
 func isWords(text []byte) bool {
 	return len(text) > 0 && utf8.Valid(text) && !bytes.ContainsFunc(text, func(r rune) bool {

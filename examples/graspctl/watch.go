@@ -123,7 +123,7 @@ func linkOf(ep acp.Endpoint, index int) string {
 	return linkName(index)
 }
 
-// wants says that a message is to be shown.
+// wants reports whether a message is to be shown.
 func (w *watcher) wants(s *seen) bool {
 	if len(w.messages) > 0 && !slices.Contains(w.messages, s.Message) {
 		return false

@@ -167,7 +167,7 @@ func CachedIn(g *grasp.Instance, name string) []grasp.Locator {
 	return out
 }
 
-// Listens says that an ASA of the instance listens for an objective.
+// Listens reports whether an ASA of the instance listens for an objective.
 func Listens(g *grasp.Instance, name string) bool {
 	for _, o := range g.Snapshot().Objectives {
 		if o.Name == name {

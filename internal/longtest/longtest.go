@@ -10,7 +10,7 @@ import (
 // Env is the environment variable that has all tests run at their full length.
 const Env = "GRASP_LONG"
 
-// On says that tests are to run at their full length.
+// On reports whether tests are to run at their full length.
 func On() bool { return os.Getenv(Env) != "" }
 
 // Need skips a test that takes long, unless tests are to run at their full length.

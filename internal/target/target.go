@@ -34,7 +34,7 @@ func (b *bucket) fill(now time.Time) {
 	b.at = now
 }
 
-// Allow says whether a target may be connected to once more.
+// Allow reports whether a target may be connected to once more.
 func (l *Limiter) Allow(to netip.Addr, now time.Time) bool {
 	b := l.nodes[to]
 	if b == nil {

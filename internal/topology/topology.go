@@ -141,7 +141,7 @@ type Bed struct {
 	restart  func(node int)
 }
 
-// Ready says that all nodes use all their links.
+// Ready reports whether all nodes use all their links.
 func (b *Bed) Ready() bool {
 	for i := range b.On {
 		if !b.uses(i) {

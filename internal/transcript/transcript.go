@@ -158,7 +158,7 @@ func parseValue(s string) (value, rest string, err error) {
 	return value, rest, nil
 }
 
-// Has says that an argument is given.
+// Has reports whether an argument is given.
 func (c *Command) Has(name string) bool {
 	_, ok := c.args[name]
 	c.used[name] = true

@@ -115,7 +115,7 @@ func (p *Peer) key(l *link, m message) key {
 	return k
 }
 
-// remember says whether a discovery or flood is new, and remembers it.
+// remember reports whether a discovery or flood is new, and remembers it.
 func (p *Peer) remember(l *link, from netip.AddrPort, m message) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -270,7 +270,7 @@ func first(b []byte) []byte {
 	return nil
 }
 
-// global says whether a locator may be passed on.
+// global reports whether a locator may be passed on.
 func (p *Peer) global(b []byte) bool {
 	items := parts(b)
 	kind, _ := number(items[0])

@@ -176,7 +176,7 @@ func (p *Peer) Close() {
 	p.ended.Wait()
 }
 
-// is says whether this is what is wrong.
+// is reports whether this is what is wrong.
 func (p *Peer) is(f Flaw) bool { return p.cfg.Wrong == f }
 
 // die ends all serving, if that is what is wrong.
@@ -292,7 +292,7 @@ func (p *Peer) keep(c net.Conn) bool {
 	return !p.over
 }
 
-// name says whether a name is that of an objective that the peer has.
+// name reports whether a name is that of an objective that the peer has.
 func (p *Peer) name(own, got string) bool {
 	switch {
 	case own == "":

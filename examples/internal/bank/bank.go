@@ -9,9 +9,9 @@
 //   - EX2, a value that never changes, which Briggs gives to whoever asks;
 //   - EX3, a sum of money, which is negotiated.
 //
-// Much of what they do is left to chance, so that in time everything happens
-// that can happen: sums are given at once, after bargaining or not at all,
-// answers are late, or too late.
+// Much of what they do is random, so that everything that can happen does happen in
+// time: sums are given at once, after bargaining or not at all, and answers are late,
+// or too late.
 package bank
 
 import (
@@ -25,11 +25,11 @@ import (
 
 // Settings are what an ASA needs to know.
 type Settings struct {
-	// N is how many negotiations there are to be; 0 means no end.
+	// N is the number of negotiations; 0 means no end.
 	N int
-	// Seed decides what is left to chance: with the same seed an ASA makes
-	// the same choices. Which of several that run at the same time gets
-	// which is not determined.
+	// Seed seeds the random choices: with the same seed an ASA makes the same
+	// choices. If several negotiations run at the same time, it is not determined
+	// which of them gets which choice.
 	Seed uint64
 	// Wait is the longest delay that an ASA makes: how long Briggs makes a
 	// client wait, now and then. Grays rest half of it between negotiations.

@@ -91,9 +91,9 @@ func (b *Briggs) register() error {
 	return nil
 }
 
-// Run has Briggs negotiate until he had as many negotiations as the settings
-// say, Stop is called or the context ends; then it deregisters him. Only the
-// end of the context breaks off what is under way. It is called once.
+// Run makes Briggs negotiate until he has had as many negotiations as the settings
+// say, Stop is called or the context ends; then it deregisters him. Only the end of
+// the context breaks off negotiations that are under way. It is called once.
 func (b *Briggs) Run(ctx context.Context) error {
 	defer b.leave()
 	flooding, stopFlooding := context.WithCancel(ctx)
@@ -104,8 +104,8 @@ func (b *Briggs) Run(ctx context.Context) error {
 	return b.negotiateForEver(ctx)
 }
 
-// Stop has Run return once the negotiations under way are over. It does not
-// wait for that, and may be called more than once.
+// Stop makes Run return after the negotiations under way are over. It does not wait
+// for that, and may be called more than once.
 func (b *Briggs) Stop() { b.stop() }
 
 func (b *Briggs) leave() {

@@ -61,10 +61,10 @@ func NewGrays(g *grasp.Instance, count int, set Settings) (*Grays, error) {
 	return all, nil
 }
 
-// Run has the clients negotiate until they had as many negotiations together
-// as the settings say, or the context ends; then it deregisters them. With a
-// number in the settings it returns [ErrNoPeer] if nobody is found in 30
-// seconds. It is called once.
+// Run makes the clients negotiate until together they have had as many negotiations
+// as the settings say, or the context ends; then it deregisters them. With a number in
+// the settings it returns [ErrNoPeer] if nobody is found in 30 seconds. It is called
+// once.
 func (all *Grays) Run(ctx context.Context) error {
 	errs := make([]error, len(all.all))
 	var running sync.WaitGroup
@@ -120,7 +120,7 @@ func (y *gray) run(ctx context.Context) error {
 	return nil
 }
 
-// mayStart says whether there is another negotiation to be.
+// mayStart reports whether there is another negotiation to be.
 func (y *gray) mayStart() bool {
 	return y.started.Add(1) <= int64(y.set.N) || y.set.N == 0
 }

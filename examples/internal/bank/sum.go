@@ -23,8 +23,8 @@ var (
 	errNegative = errors.New("a negative amount")
 )
 
-// parseSum takes the sum out of an objective. A peer can send anything: here
-// is the place where whatever else it sent is found out.
+// parseSum takes the sum out of an objective, and refuses anything else that a peer
+// may send.
 func parseSum(o grasp.Objective) (sum, error) {
 	var v any
 	if err := o.Decode(&v); err != nil { // opens a Tag 24 value, too
@@ -57,7 +57,7 @@ func (s sum) value(tag24 bool) (any, error) {
 	return grasp.Encode(v)
 }
 
-// isTag24 says that an objective's value came as encoded CBOR.
+// isTag24 reports whether an objective's value came as encoded CBOR.
 func isTag24(o grasp.Objective) bool {
 	_, ok := o.Value.(grasp.EncodedCBOR)
 	return ok

@@ -1,9 +1,8 @@
-// Package brski has the parts that GRASP plays in BRSKI (RFC 8995), the way in
-// which a new device, the pledge, finds its registrar: the registrar floods
-// that it is there, through the secure network; join proxies hear that, and flood
-// to the pledges on their links that they are there, without security. What
-// follows, the BRSKI exchange itself, is not here, and not in the Python
-// prototype's ASAs of that kind.
+// Package brski has the part of BRSKI (RFC 8995) that uses GRASP: how a new device, the
+// pledge, finds its registrar. The registrar floods its locators through the secure
+// network. Join proxies receive them, and flood their own locators, without security, to
+// the pledges on their links. The BRSKI exchange that follows is not here, and not in the
+// Python prototype's ASAs of that kind.
 package brski
 
 import (
@@ -117,7 +116,7 @@ func method(protocol int) string {
 	return fmt.Sprint("protocol ", protocol)
 }
 
-// usable says that a flood says where somebody is.
+// usable reports whether a flood says where somebody is.
 func usable(f grasp.TaggedObjective) bool {
 	return !f.Source.IsZero()
 }

@@ -16,7 +16,7 @@ type Pledge struct {
 	Variations []string
 }
 
-// can says whether the pledge can do what a proxy is there for.
+// can reports whether the pledge can do what a proxy is there for.
 func (x Pledge) can(f grasp.TaggedObjective) bool {
 	return len(x.Variations) == 0 || slices.Contains(x.Variations, variationOf(f))
 }

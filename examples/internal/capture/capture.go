@@ -47,7 +47,7 @@ const (
 // magicLen is how much it takes to tell the formats.
 const magicLen = 4
 
-// IsCapture says whether a file that begins with these bytes has one of the
+// IsCapture reports whether a file that begins with these bytes has one of the
 // formats.
 func IsCapture(begin []byte) bool {
 	if len(begin) < magicLen {

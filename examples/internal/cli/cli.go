@@ -133,7 +133,7 @@ func (c Command) start(o Options, stdin io.Reader, stdout, stderr io.Writer) (*P
 	return p, p.startMonitor()
 }
 
-// Silent says that the user wants no progress.
+// Silent reports whether the user wants no progress.
 func (p *Program) Silent() bool { return p.dialogue.Silent }
 
 // Say prints a line about the program as a whole.

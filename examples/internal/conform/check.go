@@ -52,7 +52,7 @@ func (c *Check) Group() string {
 	return group
 }
 
-// Slow says that the check waits in real time.
+// Slow reports whether the check waits in real time.
 func (c *Check) Slow() bool { return c.needs&slow != 0 }
 
 // groups are the groups of checks in the order in which they are told of.
@@ -64,7 +64,7 @@ var groups = [][]Check{
 // Checks returns all checks.
 func Checks() []Check { return slices.Concat(groups...) }
 
-// Matches says whether one of the patterns names the check: its ID, its name,
+// Matches reports whether one of the patterns names the check: its ID, its name,
 // its group, its strength, or a part of its name.
 func (c *Check) Matches(patterns []string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool {

@@ -152,7 +152,7 @@ var cacheChecks = []Check{
 // diverted is a response that came from a cache.
 type diverted struct{ message }
 
-// has says whether it holds a locator.
+// has reports whether it holds a locator.
 func (d diverted) has(locator any) bool { return bytes.Contains(d.raw, encode(locator)) }
 
 // teach has the target learn, on the second link, who has an objective, whose

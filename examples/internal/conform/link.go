@@ -92,7 +92,7 @@ func (l *link) zoned(a netip.Addr) netip.Addr {
 	return a
 }
 
-// has says whether an address with a zone is one on this link.
+// has reports whether an address with a zone is one on this link.
 func (l *link) has(a netip.Addr) bool {
 	return a.Zone() == l.ifi.Name || a.Zone() == strconv.Itoa(l.ifi.Index)
 }

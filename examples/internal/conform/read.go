@@ -134,13 +134,13 @@ func spanOpen(b []byte, depth int, allowed func(head) bool, each int) (int, erro
 	}
 }
 
-// whole says whether b is one item.
+// whole reports whether b is one item.
 func whole(b []byte) bool {
 	n, err := span(b, 0)
 	return err == nil && n == len(b)
 }
 
-// preferred says whether an item is in preferred encoding, but for floats.
+// preferred reports whether an item is in preferred encoding, but for floats.
 func preferred(b []byte) bool {
 	h, err := readHead(b)
 	if err != nil || h.info == indefinite {

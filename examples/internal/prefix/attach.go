@@ -112,7 +112,7 @@ func (m *Manager) strangers(wanted []*attachment) (all []*attachment) {
 	return all
 }
 
-// has says that a prefix that is delegated to an interface is one of this attachment.
+// has reports whether a prefix that is delegated to an interface is one of this attachment.
 func (a *attachment) has(name string, p netip.Prefix) bool {
 	if a.name != name {
 		return false

@@ -170,10 +170,10 @@ func (l *Ledger) Offer(f prefixpool.Family, length, max int, to netip.Addr) (o *
 	return l.state.out[p], nil
 }
 
-// Give makes an offer the peer's. If it confirmed, instead of just accepting,
-// it owns nothing but what it confirmed, so that its other offers that are in
-// doubt are back in the pool. It fails with [ErrWithdrawn] if the offer no
-// longer stands.
+// Give gives the peer what it was offered. A peer that confirmed the offer, instead of
+// just accepting it, owns nothing else that is in doubt, so its other offers in doubt
+// are put back in the pool. Give fails with [ErrWithdrawn] if the offer no longer
+// stands.
 func (l *Ledger) Give(o *Offer, confirmed bool) error {
 	return l.change(func(s *state) ([]Record, error) {
 		if s.out[o.Prefix] != o || o.doubt {
@@ -206,9 +206,8 @@ func (l *Ledger) Withdraw(o *Offer) error {
 	})
 }
 
-// Doubt says that the session of an offer ended without a word: the peer may
-// have taken the prefix, or not. It stays out of the pool until that is known.
-// It does not block.
+// Doubt notes that the session of an offer ended before the peer said whether it took
+// the prefix, which stays out of the pool until that is known. It does not block.
 func (l *Ledger) Doubt(o *Offer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -233,9 +232,9 @@ func (l *Ledger) Expire(after time.Duration) ([]netip.Prefix, error) {
 	})
 }
 
-// IsYours answers a peer that does not know whether it was given a prefix. If
-// not, it never will be by an offer made before: one that is out is back in
-// the pool.
+// IsYours answers a peer that does not know whether it was given a prefix. If it was
+// not, IsYours puts an offer of it that is out back in the pool, so that the answer
+// stays true.
 func (l *Ledger) IsYours(p netip.Prefix, peer netip.Addr) (yours bool, err error) {
 	err = l.change(func(s *state) ([]Record, error) {
 		yours = s.given[peer] == p
@@ -308,7 +307,7 @@ func (l *Ledger) Claims() map[netip.Prefix]netip.Addr {
 	return maps.Clone(l.state.claims)
 }
 
-// IsDurable says that what the ledger holds outlives the process.
+// IsDurable reports whether what the ledger holds outlives the process.
 func (l *Ledger) IsDurable() bool { return l.journal != nil }
 
 // Holdings returns what the ledger holds.

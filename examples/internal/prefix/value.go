@@ -48,9 +48,8 @@ func (v value) of(p netip.Prefix) value {
 	return v
 }
 
-// parseValue takes the value out of an objective. A peer can send anything:
-// here is the place where whatever else it sent is found out. Of what makes
-// sense but for the length it returns errLength.
+// parseValue takes the value out of an objective, and refuses anything else that a
+// peer may send. If only the length makes no sense, the error is errLength.
 func parseValue(o grasp.Objective) (v value, err error) {
 	_, v.tag24 = o.Value.(grasp.EncodedCBOR)
 	var decoded any

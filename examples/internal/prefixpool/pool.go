@@ -76,7 +76,7 @@ func (pool *Pool) Put(p netip.Prefix) error {
 	return nil
 }
 
-// Valid says that p is a prefix that Put takes: one without bits beyond its
+// Valid reports whether p is a prefix that Put takes: one without bits beyond its
 // length, and not IPv4 in the form of IPv6.
 func Valid(p netip.Prefix) bool {
 	return p.IsValid() && !p.Addr().Is4In6() && p == p.Masked()
@@ -111,13 +111,13 @@ func (pool *Pool) Remove(p netip.Prefix) bool {
 	return true
 }
 
-// Contains says that all of a prefix is in the pool.
+// Contains reports whether all of a prefix is in the pool.
 func (pool *Pool) Contains(p netip.Prefix) bool {
 	n := pool.tree(FamilyOf(p)).find(p)
 	return n != nil && n.isLeaf() && n.prefix.Bits() <= p.Bits()
 }
 
-// Overlaps says that some of a prefix is in the pool.
+// Overlaps reports whether some of a prefix is in the pool.
 func (pool *Pool) Overlaps(p netip.Prefix) bool {
 	return pool.tree(FamilyOf(p)).find(p) != nil
 }
