@@ -90,6 +90,13 @@ var zoo = []struct {
 		return refused(t, netbed.NoFamily(unix.AF_NETLINK, unix.EAFNOSUPPORT))
 	}},
 	{"NoNetlinkBind", func(t *testing.T) (_, _ *topology.Node) { return refused(t, netbed.NoNetlinkBind(unix.EACCES)) }},
+	// Only the link-local address is known then.
+	{"NoNetlinkNoProc", func(t *testing.T) (_, _ *topology.Node) {
+		a, b := lan(t)
+		host := on("eth0")
+		host.Refuse = []netbed.Refusal{netbed.NoFamily(unix.AF_NETLINK, unix.EAFNOSUPPORT), netbed.NoFile(unix.EACCES)}
+		return topology.Start(t, a, host), topology.Start(t, b, host)
+	}},
 	// VLANs and the like share the address of their device.
 	{"ManyLinksOneMAC", func(t *testing.T) (_, _ *topology.Node) {
 		const count = 30
