@@ -3,6 +3,7 @@ package netbed
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -325,7 +326,7 @@ func changeAddr(verb string, w *words) error {
 			addr.Flags |= unix.IFA_F_NODAD
 		case "preferred_lft":
 			addr.PreferedLft = w.number()
-			addr.ValidLft = 1<<32 - 1 // for ever
+			addr.ValidLft = math.MaxInt32 // 68 years
 		}
 	}
 	if err := w.end(); err != nil {
