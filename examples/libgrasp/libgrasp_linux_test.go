@@ -54,6 +54,7 @@ func TestFromC(t *testing.T) {
 
 // The C program of the documentation negotiates with Briggs.
 func TestGrayInC(t *testing.T) {
+	longtest.Need(t)
 	if !netbed.Enter(t) {
 		return
 	}

@@ -8,11 +8,13 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/go-grasp/grasp/internal/longtest"
 	"github.com/go-grasp/grasp/internal/netbed"
 )
 
 // A host without IPv6, such as a plain container, runs the pair on its link.
 func TestPairOverIPv4(t *testing.T) {
+	longtest.Need(t)
 	if !netbed.Enter(t) {
 		return
 	}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/go-grasp/grasp/internal/longtest"
 )
 
 // execute runs the program and returns its exit status and what it printed.
@@ -39,6 +41,7 @@ func TestFlags(t *testing.T) {
 
 // What a newcomer does first.
 func TestInMemory(t *testing.T) {
+	longtest.Need(t)
 	status, stdout, stderr := execute(t, "-link memory -c 3 -n 20 -seed 1 -wait 10ms")
 	require.Zero(t, status, stderr)
 	assert.Contains(t, stdout, "Running on an in-memory network\n")

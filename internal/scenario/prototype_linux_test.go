@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/longtest"
 	"github.com/go-grasp/grasp/internal/netbed"
 )
 
@@ -22,6 +23,7 @@ func TestScenarioOnRealLinks(t *testing.T) {
 // The same on a host without IPv6, over the group 224.0.0.119 (RFC 8990 section
 // 2.6), with initiators and locators of IPv4 everywhere.
 func TestT01C03ScenarioOverIPv4(t *testing.T) {
+	longtest.Need(t)
 	t.Parallel() // most of it is waiting
 	if !netbed.Enter(t) {
 		return
