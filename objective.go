@@ -344,10 +344,11 @@ func (t objectiveTable) stopAll(err error) {
 
 // RegisterObj registers an objective that the ASA negotiates, gives to others or
 // floods (RFC 8991 section 2.3.3). Discover, Synchronize and GetFlood need no
-// registration. It does not block.
+// registration. Dry promises that dry runs are taken besides real requests, and
+// keeps none away. It does not block.
 //
 // Errors: [ErrNoASA], [ErrNotBoth], [ErrNotDry], [ErrUnspec] (a name that is
-// not UTF-8, a TTL out of range), [ErrInvalidLoc] (also for locators that do
+// empty or not UTF-8, a TTL out of range), [ErrInvalidLoc] (also for locators that do
 // not fit a response), [ErrObjFull] and [ErrObjReg], the last also for an ASA
 // that registers a name twice.
 func (a *ASA) RegisterObj(o Objective, opt RegisterOptions) error {
@@ -355,18 +356,17 @@ func (a *ASA) RegisterObj(o Objective, opt RegisterOptions) error {
 	if err := a.check(); err != nil {
 		return fail(op, o.Name, ErrNoASA, err)
 	}
-	if err := o.check(); err != nil {
+	switch {
+	case o.check() != nil:
 		return fail(op, o.Name, ErrNotBoth, nil)
-	}
-	if o.Dry && !o.Neg {
+	case o.Dry && !o.Neg:
 		return fail(op, o.Name, ErrNotDry, nil)
-	}
-	if !utf8.ValidString(o.Name) {
+	case o.Name == "":
+		return fail(op, o.Name, ErrUnspec, errNoName)
+	case !utf8.ValidString(o.Name):
 		return fail(op, o.Name, ErrUnspec, errNotUTF8)
 	}
-	if opt.TTL == 0 {
-		opt.TTL = DefaultTTL
-	}
+	opt.TTL = cmp.Or(opt.TTL, DefaultTTL)
 	ttl, err := milliseconds(opt.TTL)
 	if err != nil {
 		return fail(op, o.Name, ErrUnspec, err)
@@ -434,7 +434,7 @@ func Encode(v any) (EncodedCBOR, error) {
 // null is the value of an objective that has none.
 var null = []byte{0xf6}
 
-var errNotUTF8 = errors.New("name is not UTF-8")
+var errNoName, errNotUTF8 = errors.New("the objective has no name"), errors.New("name is not UTF-8")
 
 var codec = value.NewCodec(reflect.TypeFor[EncodedCBOR]())
 

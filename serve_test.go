@@ -253,6 +253,9 @@ func TestServeRefuses(t *testing.T) {
 		assert.ErrorIs(t, asa.Serve(t.Context(), bandwidth, handle, grasp.ServeOptions{Grace: -1}), grasp.ErrUnspec)
 		assert.ErrorIs(t, asa.Serve(t.Context(), bandwidth, handle, grasp.ServeOptions{Concurrency: -1}), grasp.ErrUnspec)
 		assert.ErrorIs(t, asa.Serve(t.Context(), bandwidth, handle, grasp.ServeOptions{}), grasp.ErrNotYourObj)
+		err := asa.RegisterObj(grasp.Objective{Neg: true}, grasp.RegisterOptions{})
+		assert.ErrorIs(t, err, grasp.ErrUnspec)
+		assert.ErrorContains(t, err, "no name")
 	})
 }
 

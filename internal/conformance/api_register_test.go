@@ -38,7 +38,7 @@ func TestA09NamesOfASAs(t *testing.T) {
 // names of objectives are compared byte by byte.
 func TestA03NamesAreExact(t *testing.T) {
 	bed.In(t, func(b *bed.Bed) {
-		names := []string{"EX1", "ex1", "EX1 ", "", "EX1\x00", "caf\u00e9", "cafe\u0301", "example.com:EX1"}
+		names := []string{"EX1", "ex1", "EX1 ", " ", "EX1\x00", "caf\u00e9", "cafe\u0301", "example.com:EX1"}
 		for i, name := range names {
 			b.Register(bed.Syn(name, nil))
 			require.NoError(b, b.ASA.ListenSynchronize(bed.Syn(name, i)))

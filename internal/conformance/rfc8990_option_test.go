@@ -215,7 +215,7 @@ func TestO08O09OtherProtocols(t *testing.T) {
 // Section 2.10.1: names are opaque, and compared byte by byte.
 func TestO10NamesAreOpaque(t *testing.T) {
 	bed.In(t, func(b *bed.Bed) {
-		names := []string{"EX1", "ex1", "EX1 ", "example.com:EX1", ":", "", "\u00e9", "e\u0301", "🦊", "a\x00b", "a\x00"}
+		names := []string{"EX1", "ex1", "EX1 ", "example.com:EX1", ":", " ", "\u00e9", "e\u0301", "🦊", "a\x00b", "a\x00"}
 		for i, name := range names {
 			o := bed.Syn(name, i)
 			b.Register(o)
@@ -231,6 +231,7 @@ func TestO10NamesAreOpaque(t *testing.T) {
 		for i, name := range names {
 			require.Equal(b, []any{int64(i)}, b.Flooded(name))
 		}
+		bed.IsCode(b, b.ASA.RegisterObj(bed.Syn("", nil), grasp.RegisterOptions{}), grasp.ErrUnspec)
 		bed.IsCode(b, b.ASA.RegisterObj(bed.Syn("\xff", nil), grasp.RegisterOptions{}), grasp.ErrUnspec)
 		bed.IsCode(b, b.Discover(grasp.NewObjective("\xff"), 0, grasp.DiscoverOptions{}).Done().Err, grasp.ErrUnspec)
 	})
