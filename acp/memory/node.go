@@ -166,7 +166,7 @@ func (h *Node) setAddrLocked(addr netip.Addr) {
 // node was on before. A node can be on a link more than once.
 func (h *Node) Attach(l *Link) acp.Link {
 	if l.n != h.n {
-		panic("acp: Attach: the link is of another network")
+		panic("memory: Attach: the link is of another network")
 	}
 	h.n.mu.Lock()
 	defer h.n.mu.Unlock()
