@@ -174,24 +174,18 @@ func united(known, found []Locator) []Locator {
 	if len(known) == 0 {
 		return found
 	}
-	type place struct {
-		ip             netip.Addr
-		name, uri      string
-		protocol, port int
-	}
-	at := make(map[place]int)
+	index := make(map[place]int) // in out
 	var out []Locator
 	now := time.Now()
 	for i, l := range slices.Concat(known, found) {
 		if i < len(known) && !l.Expire.IsZero() && !l.Expire.After(now) {
 			continue
 		}
-		p := place{l.IP, l.FQDN, l.URI, l.Protocol, l.Port}
-		if j, ok := at[p]; ok {
+		if j, ok := index[l.place()]; ok {
 			out[j] = l
 			continue
 		}
-		at[p] = len(out)
+		index[l.place()] = len(out)
 		out = append(out, l)
 	}
 	return out

@@ -99,6 +99,15 @@ func protocolName(protocol int) string {
 	return ""
 }
 
+// place is where a locator leads to, whatever its lifetime, and by whichever link it came.
+type place struct {
+	ip             netip.Addr
+	fqdn, uri      string
+	protocol, port int
+}
+
+func (l Locator) place() place { return place{l.IP, l.FQDN, l.URI, l.Protocol, l.Port} }
+
 // encode returns the locator as it is sent, no locator if it has no address.
 func (l Locator) encode() (wire.Locator, error) {
 	l.IP = l.IP.Unmap()

@@ -60,7 +60,7 @@ func (a *ASA) WatchPeers(ctx context.Context, o Objective, opt WatchPeersOptions
 			return
 		}
 		w := &peerWatch{
-			asa: a, objective: o, known: make(map[peerKey]Locator),
+			asa: a, objective: o, known: make(map[place]Locator),
 			longest: cmp.Or(opt.Interval, defaultWatchInterval), asked: make(chan struct{}, 1),
 		}
 		defer w.end()
@@ -90,22 +90,13 @@ func (a *ASA) WatchPeers(ctx context.Context, o Objective, opt WatchPeersOptions
 	}
 }
 
-// peerKey tells peers apart.
-type peerKey struct {
-	ip             netip.Addr
-	fqdn, uri      string
-	protocol, port int
-}
-
-func keyOfPeer(l Locator) peerKey { return peerKey{l.IP, l.FQDN, l.URI, l.Protocol, l.Port} }
-
 // peerWatch is one call of WatchPeers.
 type peerWatch struct {
 	asa       *ASA
 	objective Objective
 	longest   time.Duration // between questions
 
-	known   map[peerKey]Locator
+	known   map[place]Locator
 	asking  bool
 	asked   chan struct{} // has a value when the time for answers is over
 	next    time.Time     // when to ask; zero: at once
@@ -131,10 +122,10 @@ func (w *peerWatch) check(op string) error {
 // changes returns the changes that lead from the known peers to the current ones. It
 // updates the lifetime of the known peers.
 func (w *peerWatch) changes(all []Locator, now time.Time) (events []PeerEvent) {
-	current := make(map[peerKey]bool, len(all))
+	current := make(map[place]bool, len(all))
 	addrs := make(map[netip.Addr]bool, len(all))
 	for _, l := range all {
-		current[keyOfPeer(l)] = true
+		current[l.place()] = true
 		addrs[l.IP] = true
 	}
 	for key, l := range w.known {
@@ -153,14 +144,14 @@ func (w *peerWatch) changes(all []Locator, now time.Time) (events []PeerEvent) {
 		events = append(events, PeerEvent{Change: Gone, Peer: l, Reason: reason})
 	}
 	for _, l := range all {
-		was, ok := w.known[keyOfPeer(l)]
+		was, ok := w.known[l.place()]
 		switch {
 		case !ok:
 			events = append(events, PeerEvent{Change: Added, Peer: l})
 		case was.Diverted != l.Diverted || was.IfIndex != l.IfIndex:
 			events = append(events, PeerEvent{Change: Changed, Peer: l})
 		default:
-			w.known[keyOfPeer(l)] = l
+			w.known[l.place()] = l
 		}
 	}
 	return events
@@ -168,10 +159,10 @@ func (w *peerWatch) changes(all []Locator, now time.Time) (events []PeerEvent) {
 
 func (w *peerWatch) apply(e PeerEvent) {
 	if e.Change == Gone {
-		delete(w.known, keyOfPeer(e.Peer))
+		delete(w.known, e.Peer.place())
 		return
 	}
-	w.known[keyOfPeer(e.Peer)] = e.Peer
+	w.known[e.Peer.place()] = e.Peer
 }
 
 // askIfDue asks the network in the background when it is time to. If another call

@@ -26,8 +26,8 @@ type memory[A any] struct {
 
 type remembered[A any] struct {
 	Asked[A]
-	key session.Key
-	at  time.Time
+	key     session.Key
+	addedAt time.Time
 }
 
 func newMemory[A any](limit int) memory[A] {
@@ -36,21 +36,21 @@ func newMemory[A any](limit int) memory[A] {
 
 // add remembers a message that is not remembered yet.
 func (m *memory[A]) add(key session.Key, asked Asked[A], now time.Time) {
-	for len(m.order) > 0 && (len(m.order) >= m.limit || now.Sub(m.order[0].at) > Memory) {
+	for len(m.order) > 0 && (len(m.order) >= m.limit || now.Sub(m.order[0].addedAt) > Memory) {
 		if oldest := m.order[0]; m.byKey[oldest.key] == oldest {
 			delete(m.byKey, oldest.key)
 		}
 		m.order[0] = nil
 		m.order = m.order[1:]
 	}
-	e := &remembered[A]{Asked: asked, key: key, at: now}
+	e := &remembered[A]{Asked: asked, key: key, addedAt: now}
 	m.byKey[key] = e
 	m.order = append(m.order, e)
 }
 
 // get returns a message that is remembered, or nil.
 func (m *memory[A]) get(key session.Key, now time.Time) *remembered[A] {
-	if e := m.byKey[key]; e != nil && now.Sub(e.at) <= Memory {
+	if e := m.byKey[key]; e != nil && now.Sub(e.addedAt) <= Memory {
 		return e
 	}
 	return nil

@@ -141,7 +141,7 @@ func (r *Relay[A]) Leave(key session.Key, now time.Time) {
 // false if no such discovery was relayed, or too long ago.
 func (r *Relay[A]) Asker(key session.Key, now time.Time) (Asked[A], bool) {
 	e := r.seen.get(key, now)
-	if e == nil || e.own || now.Sub(e.at) > ResultTime {
+	if e == nil || e.own || now.Sub(e.addedAt) > ResultTime {
 		return Asked[A]{}, false
 	}
 	return e.Asked, true
