@@ -38,7 +38,7 @@ var testRooms = strings.Fields(`internal/acptest internal/adversary internal/bed
 	internal/transcript internal/wrongpeer examples/internal/capture/capturetest examples/internal/clitest grasptest`)
 
 // forTests are modules of others that only tests import.
-var forTests = []string{"github.com/stretchr/testify", "github.com/vishvananda/netlink"}
+var forTests = []string{"github.com/stretchr/testify", "github.com/vishvananda/netlink", "github.com/prometheus"}
 
 const module = "github.com/go-grasp/grasp"
 

@@ -243,7 +243,7 @@ func TestAllAtOnce(t *testing.T) {
 				}
 				w.a.Tprint(i, k)
 				leave := w.m.Watch("more", w.there)
-				w.m.State().metrics()
+				w.m.metrics()
 				get(w.m, "/messages?peer=fe80")
 				w.here.Snapshot()
 				leave()

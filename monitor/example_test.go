@@ -46,7 +46,7 @@ func Example() {
 		}
 	}
 	// Output:
-	// grasp_asas{instance="banker"} 1
+	// grasp_asas{node="banker"} 1
 }
 
 // A program that has a web server serves the monitor on it, here below a path.

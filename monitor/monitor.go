@@ -32,7 +32,8 @@
 //     by the parameters instance, kind (sent, received, relayed, dropped), type
 //     (M_DISCOVERY...), objective, each of which may be given several times, and
 //     peer, a part of its address;
-//   - metrics: counters and gauges in the Prometheus text format;
+//   - metrics: gauges, counters and histograms in the Prometheus text format; of the
+//     sessions and bytes, those since the monitor watches the instance;
 //   - events: the lines and messages that the page shows, as server-sent events.
 //
 // # What it costs and keeps
@@ -117,10 +118,11 @@ func New(cfg Config) *Monitor {
 
 // watched is an instance that a monitor watches.
 type watched struct {
-	m    *Monitor
-	name string
-	g    *grasp.Instance
-	stop func()
+	m     *Monitor
+	name  string
+	g     *grasp.Instance
+	tally *tally
+	stop  func()
 }
 
 // word is a line that an ASA said.
@@ -148,7 +150,7 @@ func (m *Monitor) Watch(name string, g *grasp.Instance) (stop func()) {
 	if m.closed {
 		return func() {}
 	}
-	w := &watched{m: m, name: m.freeNameLocked(name), g: g}
+	w := &watched{m: m, name: m.freeNameLocked(name), g: g, tally: newTally()}
 	w.stop = g.Observe(grasp.Observer{Trace: w.trace, Words: w.say})
 	m.watched = append(m.watched, w)
 	return w.unwatch
@@ -171,8 +173,9 @@ func (w *watched) unwatch() {
 	w.m.watched = slices.DeleteFunc(w.m.watched, func(other *watched) bool { return other == w })
 }
 
-// trace keeps an event.
+// trace keeps an event, and counts it.
 func (w *watched) trace(e grasp.Event) {
+	w.tally.count(&e)
 	w.m.messages.put(func(m *message) {
 		raw := append(m.event.Raw[:0], e.Raw[:min(len(e.Raw), keptBytes)]...)
 		*m = message{at: e.Time, from: w, event: e, size: len(e.Raw)}

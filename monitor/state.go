@@ -24,9 +24,13 @@ type InstanceState struct {
 func (m *Monitor) State() State {
 	s := State{Caption: m.caption, Time: time.Now()}
 	for _, w := range m.all() {
-		s.Instances = append(s.Instances, InstanceState{Name: w.name, Closed: w.isClosed(), Snapshot: w.g.Snapshot()})
+		s.Instances = append(s.Instances, w.state())
 	}
 	return s
+}
+
+func (w *watched) state() InstanceState {
+	return InstanceState{Name: w.name, Closed: w.isClosed(), Snapshot: w.g.Snapshot()}
 }
 
 func (w *watched) isClosed() bool {

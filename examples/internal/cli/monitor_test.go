@@ -43,7 +43,7 @@ func TestMonitor(t *testing.T) {
 	defer r.Body.Close()
 	text, err := io.ReadAll(r.Body)
 	require.NoError(t, err)
-	assert.Contains(t, string(text), `grasp_up{instance="watched"} 0`+"\n"+`grasp_up{instance="watched-2"} 0`+"\n")
+	assert.Contains(t, string(text), `grasp_up{node="watched"} 0`+"\n"+`grasp_up{node="watched-2"} 0`+"\n")
 	cancel()
 	assert.Zero(t, <-status)
 	_, err = http.Get(url)
