@@ -5,43 +5,122 @@
 //	go run ./examples/gdaemon
 //	go run ./examples/gdaemon -link eth0,eth1
 //
-// It tells when links come and go, and on Ctrl-C what it relayed. The flag -h
-// shows the others.
+// It tells when links come and go, and on Ctrl-C what it relayed. As a daemon it
+// has a configuration file, which it reads again on SIGHUP, and which may name
+// programs to run beside, such as ASAs:
+//
+//	gdaemon -config /etc/grasp/gdaemon.toml
+//
+// The page docs/running-a-relay.md tells more; the flag -h shows all flags.
 package main
 
 import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
+	"os"
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/examples/internal/cli"
+	"github.com/go-grasp/grasp/examples/internal/supervise"
 )
 
-func main() { command().Main() }
+func main() {
+	supervise.Main()
+	command().Main()
+}
+
+// options are the program's own flags.
+type options struct {
+	rate   int
+	config string
+	check  bool
+}
 
 func command() cli.Command {
-	var rate int
+	var o options
 	return cli.Command{
 		Daemon: true,
 		Name:   "gdaemon",
 		About: "gdaemon is a GRASP relay: it passes discoveries and floods on between its\n" +
-			"links, and results back, and does nothing else.",
+			"links, and results back. It can also run programs, such as ASAs.",
 		Flags: func(f *flag.FlagSet) {
-			f.IntVar(&rate, "rate", 0, "relay at most `R` discoveries, and as many floods, to each link\nin a second; 0: 200")
+			f.IntVar(&o.rate, "rate", 0, "relay at most `R` discoveries, and as many floods, to each link\nin a second; 0: 200")
+			f.StringVar(&o.config, "config", "", "read links, plane, rate, monitor and the programs to run from this `file`,\nand again on SIGHUP")
+			f.BoolVar(&o.check, "check", false, "say whether the file of -config is correct, and end")
 		},
-		Check: func(cli.Options) error {
-			if rate < 0 {
-				return errors.New("-rate must not be negative")
-			}
-			return nil
-		},
+		Check: o.refuse,
 		Run: func(ctx context.Context, p *cli.Program) error {
-			g, err := p.NewInstance(p.RealLinks(), grasp.Config{Limits: grasp.Limits{RelayRate: rate}})
-			if err != nil {
-				return err
+			if o.check {
+				return check(p, o.config)
 			}
-			return relay(ctx, g, newTeller(p.Stdout, p.JSON, p.Silent()))
+			return run(ctx, p, o)
 		},
 	}
+}
+
+// refuse refuses flags that make no sense.
+func (o *options) refuse(all cli.Options) error {
+	switch {
+	case o.rate < 0:
+		return errors.New("-rate must not be negative")
+	case o.check && o.config == "":
+		return errors.New("-check goes with -config")
+	case o.config != "" && (len(all.Links) > 0 || all.PlaneName != cli.PlaneLayer2 || all.Monitor != "" || o.rate > 0):
+		return errors.New("-config goes not with -link, -plane, -monitor and -rate: the file says them")
+	}
+	return nil
+}
+
+// check says whether a configuration file is correct.
+func check(p *cli.Program, file string) error {
+	c, err := load(file)
+	if err != nil {
+		return err
+	}
+	p.Say(fmt.Sprintf("%s is correct: plane %s, %d programs", file, c.Plane, len(c.Programs)))
+	return nil
+}
+
+func run(ctx context.Context, p *cli.Program, o options) error {
+	d := &daemon{
+		tell:   newTeller(p.Stdout, p.Silent()),
+		system: newNotifier(),
+		open: func(c config) (*grasp.Instance, func(), error) {
+			// Without a configuration file the flags say all, and the monitor is there.
+			with, end := p, func() error { return nil }
+			if o.config != "" {
+				var err error
+				if with, end, err = p.With(c.options(p.Options)); err != nil {
+					return nil, nil, err
+				}
+			}
+			g, err := with.NewInstance(with.RealLinks(), grasp.Config{Limits: grasp.Limits{RelayRate: c.Rate}})
+			if err != nil {
+				return nil, nil, errors.Join(err, end())
+			}
+			return g, func() { _ = end() }, nil // it only showed something
+		},
+		load: func() (config, error) {
+			c := config{Log: logText, nodeConfig: nodeConfig{Rate: o.rate}}
+			if o.config != "" {
+				var err error
+				if c, err = load(o.config); err != nil {
+					return c, err
+				}
+			}
+			if p.JSON {
+				c.Log = logJSON
+			}
+			return c, nil
+		},
+	}
+	if o.config != "" {
+		hangup := make(chan os.Signal, 1)
+		stop := notifyHangup(hangup)
+		defer stop()
+		d.reload = hangup
+	}
+	return d.run(ctx)
 }

@@ -18,9 +18,12 @@ import (
 )
 
 func TestFlags(t *testing.T) {
-	for args, status := range map[string]int{"-rate x": 2, "more": 2, "-rate -1": 2, "-n 1": 2, "-h": 0} {
+	for args, status := range map[string]int{
+		"-rate x": 2, "more": 2, "-rate -1": 2, "-n 1": 2, "-h": 0,
+		"-check": 2, "-config x -link a": 2, "-config x -rate 1": 2, "-config /nonexistent/x": 1, "-config /nonexistent/x -check": 1,
+	} {
 		var stderr bytes.Buffer
-		assert.Equal(t, status, command().Execute(t.Context(), strings.Fields(args), nil, nil, &stderr), args)
+		assert.Equal(t, status, command().Execute(t.Context(), strings.Fields(args), nil, &stderr, &stderr), args)
 		assert.NotEmpty(t, stderr.String(), args)
 	}
 }
@@ -47,9 +50,18 @@ func TestRelay(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			over := make(chan error)
 			router := n.NewNode("router", left, right)
-			g, err := grasp.New(grasp.Config{Plane: router})
-			require.NoError(t, err)
-			go func() { over <- relay(ctx, g, newTeller(&out, asJSON, false)) }()
+			d := &daemon{
+				tell:   newTeller(&out, false),
+				system: newNotifier(),
+				load: func() (config, error) {
+					return config{Log: map[bool]string{false: logText, true: logJSON}[asJSON]}, nil
+				},
+				open: func(config) (*grasp.Instance, func(), error) {
+					g, err := grasp.New(grasp.Config{Plane: router})
+					return g, func() {}, err
+				},
+			}
+			go func() { over <- d.run(ctx) }()
 			synctest.Wait()
 			found, err := a.Discover(t.Context(), o, 0, grasp.DiscoverOptions{})
 			require.NoError(t, err)

@@ -123,14 +123,35 @@ func (c Command) start(o Options, stdin io.Reader, stdout, stderr io.Writer) (*P
 			return nil, err
 		}
 	}
-	p.dialogue.Output = stdout
-	if o.JSON || c.Results {
-		p.dialogue.Output = stderr
-	}
+	p.setOutput(c.Results)
 	if o.JSON {
 		p.Outcomes = NewOutcomes(stdout)
 	}
 	return p, p.startMonitor()
+}
+
+// setOutput says where the progress goes.
+func (p *Program) setOutput(results bool) {
+	p.dialogue.Output = p.Stdout
+	if p.JSON || results {
+		p.dialogue.Output = p.Stderr
+	}
+}
+
+// With returns the program with other options, such as those of a configuration file,
+// and a monitor of its own if they ask for one. end closes that one.
+func (p *Program) With(o Options) (with *Program, end func() error, err error) {
+	q := *p
+	q.Options = o
+	q.setOutput(false)
+	end = func() error { return nil }
+	if o.Monitor != "" {
+		if err := q.startMonitor(); err != nil {
+			return nil, nil, err
+		}
+		end = q.monitor.Close
+	}
+	return &q, end, nil
 }
 
 // Silent reports whether the user wants no progress.

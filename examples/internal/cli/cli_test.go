@@ -41,15 +41,15 @@ func TestFlags(t *testing.T) {
 	more.Arguments = "[word]"
 
 	for args, want := range map[string]Options{
-		"-seed 1":                           {Seed: 1, PlaneName: layer2, Wait: defaultWait},
-		"-n 5 -seed 2 -json":                {Seed: 2, PlaneName: layer2, Wait: defaultWait, N: 5, JSON: true},
-		"-wait 10s -seed 3":                 {Seed: 3, PlaneName: layer2, Wait: 10 * time.Second},
-		"-wait 0 -seed 4":                   {Seed: 4, PlaneName: layer2},
-		"-link a,b -seed 5":                 {Seed: 5, PlaneName: layer2, Wait: defaultWait, Links: []string{"a", "b"}},
-		"-link memory -seed 6":              {Seed: 6, PlaneName: layer2, Wait: defaultWait, Links: []string{"memory"}},
-		"-seed 8 -dialogue":                 {Seed: 8, PlaneName: layer2, Wait: defaultWait, Dialogue: true},
+		"-seed 1":                           {Seed: 1, PlaneName: PlaneLayer2, Wait: defaultWait},
+		"-n 5 -seed 2 -json":                {Seed: 2, PlaneName: PlaneLayer2, Wait: defaultWait, N: 5, JSON: true},
+		"-wait 10s -seed 3":                 {Seed: 3, PlaneName: PlaneLayer2, Wait: 10 * time.Second},
+		"-wait 0 -seed 4":                   {Seed: 4, PlaneName: PlaneLayer2},
+		"-link a,b -seed 5":                 {Seed: 5, PlaneName: PlaneLayer2, Wait: defaultWait, Links: []string{"a", "b"}},
+		"-link memory -seed 6":              {Seed: 6, PlaneName: PlaneLayer2, Wait: defaultWait, Links: []string{"memory"}},
+		"-seed 8 -dialogue":                 {Seed: 8, PlaneName: PlaneLayer2, Wait: defaultWait, Dialogue: true},
 		"-seed=9 --json=true -":             {},
-		"-seed 10 -plane quads -password x": {Seed: 10, PlaneName: quadsDomain, Password: "x", Wait: defaultWait},
+		"-seed 10 -plane quads -password x": {Seed: 10, PlaneName: PlaneQUADS, Password: "x", Wait: defaultWait},
 	} {
 		got = nil
 		status, _, stderr := run(all, "", strings.Fields(args)...)
@@ -128,15 +128,15 @@ func TestPlane(t *testing.T) {
 		"-plane quads":                       &quads.Plane{Password: "from the environment", Under: links},
 		"-plane quads -password=from-a-flag": &quads.Plane{Password: "from-a-flag", Under: links},
 	} {
-		t.Setenv(passwordEnv, "from the environment")
+		t.Setenv(PasswordEnv, "from the environment")
 		status, _, stderr := run(c, "", strings.Fields(args)...)
 		require.Zero(t, status, stderr)
 		assert.Equal(t, want, plane, args)
 	}
-	t.Setenv(passwordEnv, "")
+	t.Setenv(PasswordEnv, "")
 	status, _, stderr := run(c, "", "-plane", "quads")
 	assert.Equal(t, 2, status)
-	assert.Contains(t, stderr, passwordEnv)
+	assert.Contains(t, stderr, PasswordEnv)
 }
 
 // Over TLS, a program is a member of the domain in a directory, or has a domain

@@ -39,7 +39,7 @@ const (
 
 // flags returns the flags of the command, which set the options.
 func (c Command) flags(o *Options) *flag.FlagSet {
-	*o = Options{PlaneName: layer2}
+	*o = Options{PlaneName: PlaneLayer2}
 	f := flag.NewFlagSet(c.Name, flag.ContinueOnError)
 	if c.Counts != "" {
 		f.IntVar(&o.N, "n", 0, "stop after `N` "+c.Counts+"; 0: go on until Ctrl-C")

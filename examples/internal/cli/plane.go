@@ -12,20 +12,23 @@ import (
 
 // The planes that -plane knows; layer2 is what programs have without it.
 const (
-	layer2      = "layer2"
-	quadsDomain = "quads"
-	tls         = "tls"
+	PlaneLayer2 = "layer2"
+	PlaneTLS    = "tls"
+	PlaneQUADS  = "quads"
 )
 
-// passwordEnv is the environment variable for the domain's password. What is
+// Planes are all of them.
+var Planes = []string{PlaneLayer2, PlaneTLS, PlaneQUADS}
+
+// PasswordEnv is the environment variable for the domain's password. What is
 // given with -password can be read by everybody on the machine.
-const passwordEnv = "GRASP_PASSWORD"
+const PasswordEnv = "GRASP_PASSWORD"
 
 // planeFlags adds the flags for planes. A program with all sides in one process
 // can do without the directory of a domain.
 func (o *Options) planeFlags(f *flag.FlagSet, inOne bool) {
-	f.StringVar(&o.PlaneName, "plane", layer2, "the security `plane`: layer2, which assumes that the links are protected;\ntls, for members of a domain with certificates;\nor quads, which encrypts with a password in the Python prototype's way")
-	f.StringVar(&o.Password, "password", "", "the domain's password `P` for -plane quads; better, since nobody else sees it,\nput it into the environment as "+passwordEnv)
+	f.StringVar(&o.PlaneName, "plane", PlaneLayer2, "the security `plane`: layer2, which assumes that the links are protected;\ntls, for members of a domain with certificates;\nor quads, which encrypts with a password in the Python prototype's way")
+	f.StringVar(&o.Password, "password", "", "the domain's password `P` for -plane quads; better, since nobody else sees it,\nput it into the environment as "+PasswordEnv)
 	without := ""
 	if inOne {
 		without = ";\nwithout it the program makes one for itself alone"
@@ -37,19 +40,19 @@ func (o *Options) planeFlags(f *flag.FlagSet, inOne bool) {
 // checkPlane refuses what makes no sense, and completes the rest.
 func (o *Options) checkPlane(inOne bool) error {
 	switch {
-	case o.PlaneName != layer2 && o.PlaneName != quadsDomain && o.PlaneName != tls:
+	case o.PlaneName != PlaneLayer2 && o.PlaneName != PlaneQUADS && o.PlaneName != PlaneTLS:
 		return fmt.Errorf("-plane %s: there are only layer2, tls and quads", o.PlaneName)
-	case o.PlaneName != quadsDomain && o.Password != "":
+	case o.PlaneName != PlaneQUADS && o.Password != "":
 		return errors.New("-password is for -plane quads")
-	case o.PlaneName != tls && (o.Domain != "" || o.Member != ""):
+	case o.PlaneName != PlaneTLS && (o.Domain != "" || o.Member != ""):
 		return errors.New("-domain and -member are for -plane tls")
-	case o.PlaneName == tls && ((o.Domain == "") != (o.Member == "") || o.Domain == "" && !inOne):
+	case o.PlaneName == PlaneTLS && ((o.Domain == "") != (o.Member == "") || o.Domain == "" && !inOne):
 		return errors.New("-plane tls needs -domain and -member")
 	}
-	if o.PlaneName == quadsDomain && o.Password == "" {
-		o.Password = os.Getenv(passwordEnv)
+	if o.PlaneName == PlaneQUADS && o.Password == "" {
+		o.Password = os.Getenv(PasswordEnv)
 		if o.Password == "" {
-			return errors.New("-plane quads needs a password: put it into the environment as " + passwordEnv)
+			return errors.New("-plane quads needs a password: put it into the environment as " + PasswordEnv)
 		}
 	}
 	return nil
@@ -58,9 +61,9 @@ func (o *Options) checkPlane(inOne bool) error {
 // Protect returns the plane that the user chose, on top of the links of another.
 func (p *Program) Protect(links acp.Plane) (acp.Plane, error) {
 	switch p.PlaneName {
-	case tls:
+	case PlaneTLS:
 		return p.overTLS(links)
-	case quadsDomain:
+	case PlaneQUADS:
 		return &quads.Plane{Password: p.Password, Under: links}, nil
 	}
 	return links, nil

@@ -13,11 +13,20 @@ import (
 // throwAwayLifetime is that of members of a domain that ends with the process.
 const throwAwayLifetime = 30 * 24 * time.Hour
 
+// logger returns a log of what is wrong.
+func (p *Program) logger() *slog.Logger {
+	o := &slog.HandlerOptions{Level: slog.LevelWarn}
+	if p.JSON {
+		return slog.New(slog.NewJSONHandler(p.Stderr, o))
+	}
+	return slog.New(slog.NewTextHandler(p.Stderr, o))
+}
+
 // overTLS returns a plane for the member that the user named, with its files
 // read again when they change; or for a new member of a domain of this
 // process's own.
 func (p *Program) overTLS(links acp.Plane) (acp.Plane, error) {
-	plane := &tlsplane.Plane{Underlay: links, Logger: slog.New(slog.NewTextHandler(p.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
+	plane := &tlsplane.Plane{Underlay: links, Logger: p.logger()}
 	if p.Domain != "" {
 		files, err := tlsplane.LoadFiles(tlsplane.InDir(p.Domain, p.Member), plane.Logger)
 		if err != nil {
