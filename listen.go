@@ -322,14 +322,15 @@ func (g *Instance) watchPlane() {
 }
 
 // lockDown ends sessions, listening and discoveries. Their calls return
-// ErrNoSecurity.
+// ErrNoSecurity. Searches learn why before their streams are closed, which would
+// end them without an error.
 func (g *Instance) lockDown() {
 	g.objectives.stopAll(ErrNoSecurity)
+	g.searches.fail(ErrNoSecurity)
 	for _, s := range g.sessions.All() {
 		s.finish()
 	}
 	g.streams.closeAll()
-	g.searches.fail(ErrNoSecurity)
 }
 
 // oneLink is an endpoint of which one link only is used: a DULL instance serves

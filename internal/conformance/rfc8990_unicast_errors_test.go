@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -81,6 +83,56 @@ func TestD21Errors(t *testing.T) {
 		b.Node.SetStatus(acp.Status{Secure: true})
 		bed.IsCode(b, asking(func(context.CancelFunc) { require.NoError(b, b.G.Close()) }), grasp.ErrNoASA)
 		b.Peer.None()
+	})
+}
+
+// lingering is a plane on which it takes a moment to close a stream, which ends at
+// once.
+type lingering struct{ acp.Plane }
+
+type lingeringEndpoint struct{ acp.Endpoint }
+
+type lingeringConn struct {
+	net.Conn
+	closed atomic.Bool
+}
+
+func (p lingering) Open() (acp.Endpoint, error) {
+	ep, err := p.Plane.Open()
+	return lingeringEndpoint{ep}, err
+}
+
+func (e lingeringEndpoint) Dial(ctx context.Context, to netip.AddrPort) (*acp.Stream, error) {
+	s, err := e.Endpoint.Dial(ctx, to)
+	if err == nil {
+		s.Conn = &lingeringConn{Conn: s.Conn}
+	}
+	return s, err
+}
+
+func (c *lingeringConn) Close() error {
+	err := c.Conn.Close()
+	if !c.closed.Swap(true) {
+		time.Sleep(bed.Soon)
+	}
+	return err
+}
+
+// A search knows that the plane is no longer secure before its stream ends.
+func TestD21PlaneCeasesToBeSecure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &bed.Bed{T: t, Net: memory.NewNetwork(1)}
+		b.Links = append(b.Links, b.Net.NewLink(memory.LinkConfig{}))
+		b.Node = b.Net.NewNode("under test", b.Links...)
+		b.G = bed.NewInstance(t, lingering{b.Node})
+		b.ASA = bed.NewASA(t, b.G, "ASA under test")
+		b.Peer = b.NewPeer("peer", b.Links[0])
+
+		call := b.Discover(bed.Neg("EX3", nil), time.Hour, alone(b.Peer.Locator()))
+		b.Peer.Dialed().Next()
+		call.Blocks()
+		b.Node.SetStatus(acp.Status{Reason: "gone"})
+		bed.IsCode(t, call.Within(time.Second).Err, grasp.ErrNoSecurity)
 	})
 }
 
