@@ -261,6 +261,9 @@ func (e *endpoint) wayLocked(to netip.Addr) (way, time.Duration, error) {
 		return way{}, 0, err
 	}
 	delay, ok := w.delayLocked()
+	if ok {
+		_, ok = w.back().delayLocked()
+	}
 	if !ok {
 		return way{}, 0, syscall.EHOSTUNREACH
 	}

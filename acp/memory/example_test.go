@@ -116,6 +116,7 @@ func ExampleLink() {
 	fmt.Println(lan.Name(), lan.Stats().Sent, "sent")
 
 	lan.Cut(alice, bob) // from each other, not from others
+	lan.CutOneWay(bob, alice)
 	lan.Mend(alice, bob)
 	lan.Down()
 	lan.Up()

@@ -37,7 +37,7 @@ type Link struct {
 	downs   uint64 // how often the link went down: what was under way is lost
 	members []*attachment
 	byAddr  map[netip.Addr]*attachment // without zone
-	cuts    map[[2]*Node]struct{}      // both ways
+	cuts    map[[2]*Node]struct{}      // from the first node to the second
 	stats   LinkStats
 	taps    []*func(Packet)
 }
@@ -150,7 +150,16 @@ func (l *Link) Cut(a, b *Node) {
 	l.n.changeLocked()
 }
 
-// Mend undoes Cut.
+// CutOneWay has nothing cross the link from one node to another. The way back is as it
+// was, but neither can dial the other by it. They are not told.
+func (l *Link) CutOneWay(from, to *Node) {
+	l.n.mu.Lock()
+	defer l.n.mu.Unlock()
+	l.cuts[[2]*Node{from, to}] = struct{}{}
+	l.n.changeLocked()
+}
+
+// Mend undoes Cut and CutOneWay.
 func (l *Link) Mend(a, b *Node) {
 	l.n.mu.Lock()
 	defer l.n.mu.Unlock()
@@ -159,8 +168,8 @@ func (l *Link) Mend(a, b *Node) {
 	l.n.changeLocked()
 }
 
-func (l *Link) isCutLocked(a, b *Node) bool {
-	_, cut := l.cuts[[2]*Node{a, b}]
+func (l *Link) isCutLocked(from, to *Node) bool {
+	_, cut := l.cuts[[2]*Node{from, to}]
 	return cut
 }
 

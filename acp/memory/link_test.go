@@ -2,6 +2,7 @@ package memory_test
 
 import (
 	"fmt"
+	"net/netip"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -185,6 +186,33 @@ func TestCutIsBetweenTwo(t *testing.T) {
 		l.Mend(a, b)
 		require.NoError(t, e.Send(index(t, a, l), []byte("heard")))
 		assert.Equal(t, []string{"heard"}, all(c))
+	})
+}
+
+// What crosses in one direction only is no way for a stream.
+func TestCutOneWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, a, b := pair(memory.LinkConfig{})
+		one, two := endpointOf(t, a), endpointOf(t, b)
+		l.CutOneWay(b, a)
+		heard, missed := receive(t, two), receive(t, one)
+		require.NoError(t, one.Send(index(t, a, l), []byte("heard")))
+		require.NoError(t, two.Send(index(t, b, l), []byte("own")))
+		assert.Equal(t, []string{"heard", "own"}, all(heard))
+		assert.Equal(t, []string{"heard"}, all(missed))
+		dial := func(from *memory.Node, ep acp.Endpoint, to *memory.Node, port uint16) error {
+			far, on := to.Link(l)
+			require.True(t, on)
+			s, err := ep.Dial(t.Context(), netip.AddrPortFrom(far.Addr.WithZone(fmt.Sprint(index(t, from, l))), port))
+			if err == nil {
+				_ = s.Close()
+			}
+			return err
+		}
+		require.ErrorIs(t, dial(a, one, b, two.Port()), syscall.EHOSTUNREACH)
+		require.ErrorIs(t, dial(b, two, a, one.Port()), syscall.EHOSTUNREACH)
+		l.Mend(a, b)
+		require.NoError(t, dial(a, one, b, two.Port()))
 	})
 }
 

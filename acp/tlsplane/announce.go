@@ -27,7 +27,8 @@ const firstInterval = 250 * time.Millisecond
 // announce floods, on every link, that there is a node. It is sent in the way of
 // a DULL instance (RFC 8990 section 2.5.2): all it can do is to have somebody
 // dial.
-func (e *endpoint) announce(own *standing, now time.Time) {
+func (e *endpoint) announce(own *standing) {
+	now := e.plane.now()
 	for _, l := range e.Links() {
 		var sealed []byte
 		to := netip.AddrPortFrom(l.Addr.WithZone(""), e.Port())
@@ -172,7 +173,7 @@ func (e *endpoint) hearOf(index int, a announced) bool {
 	if !there || !e.isWorthChecking(index, a.to, claim, now) {
 		return e.consider(index, a, now)
 	}
-	identity, at, err := e.plane.check(claim, netip.AddrPortFrom(a.to.Addr().WithZone(""), a.to.Port()), now)
+	identity, at, err := e.plane.check(claim, netip.AddrPortFrom(a.to.Addr().WithZone(""), a.to.Port()), e.plane.now())
 	if err != nil {
 		e.plane.counters.disproved.Add(1)
 		e.chargeForCheck(index, costOf(claim))

@@ -59,6 +59,12 @@ func (c *candidate) failed(now time.Time, answered bool) {
 	c.next = now.Add(d + rand.N(d/4)) // or all would dial at the same time
 }
 
+// isNewer reports whether a proof was made after the last one. If that seems to be
+// from the future, a clock has been set back, and any proof is newer.
+func (c *candidate) isNewer(claim proof, now time.Time) bool {
+	return claim.Time > c.signed.UnixMilli() || c.signed.Sub(now) > proofTime
+}
+
 // isOver reports whether nobody knows of a candidate any longer.
 func (c *candidate) isOver(now time.Time) bool {
 	return !c.expires.After(now) && (c.trust < known || c.failures >= maxFailures)

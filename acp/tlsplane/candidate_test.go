@@ -102,6 +102,18 @@ func TestFormerNeighbours(t *testing.T) {
 	assert.True(t, c.isOver(now), "but not for ever")
 }
 
+// A proof counts once, and those before it do not: unless the clock was set back
+// since, or all proofs would be old ones until it has caught up.
+func TestNewerProofs(t *testing.T) {
+	now := time.Unix(1e6, 0)
+	c := &candidate{signed: now}
+	for late, newer := range map[time.Duration]bool{-time.Second: false, 0: false, time.Second: true} {
+		assert.Equal(t, newer, c.isNewer(proof{Time: now.Add(late).UnixMilli()}, now), "%v", late)
+	}
+	now = now.Add(-time.Hour)
+	assert.True(t, c.isNewer(proof{Time: now.UnixMilli()}, now))
+}
+
 // Dials to members do without what those to others take. Of the others those on
 // the link with most of them give way, and none that failed takes a place.
 func TestDials(t *testing.T) {

@@ -78,6 +78,15 @@ func (c *conn) Write(b []byte) (int, error) {
 	return n, c.explain(err)
 }
 
+// SetDeadline is like Read, and so are the others.
+func (c *conn) SetDeadline(t time.Time) error { return c.explain(c.Conn.SetDeadline(t)) }
+
+// SetReadDeadline implements [net.Conn].
+func (c *conn) SetReadDeadline(t time.Time) error { return c.explain(c.Conn.SetReadDeadline(t)) }
+
+// SetWriteDeadline implements [net.Conn].
+func (c *conn) SetWriteDeadline(t time.Time) error { return c.explain(c.Conn.SetWriteDeadline(t)) }
+
 func (c *conn) explain(err error) error {
 	if err != nil {
 		if refused := c.expelled.Load(); refused != nil {

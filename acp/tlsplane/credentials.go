@@ -94,8 +94,8 @@ func (p *Plane) lookAgain() *standing {
 	cert, leaf, who, err := p.checkOwn()
 	if leaf != nil {
 		for _, turn := range []time.Time{leaf.NotBefore, leaf.NotAfter.Add(time.Nanosecond)} {
-			if turn.After(now) && turn.Before(s.until) {
-				s.until = turn
+			if left := turn.Sub(p.now()); left > 0 && left < s.until.Sub(now) {
+				s.until = now.Add(left)
 			}
 		}
 	}

@@ -117,7 +117,7 @@ func (e *endpoint) isWorthChecking(index int, to netip.AddrPort, claim proof, no
 		return false
 	}
 	c := l.candidates.byAddr[to]
-	if c != nil && c.trust > unproven && (claim.Time <= c.signed.UnixMilli() || now.Sub(c.renewed) < renewal && c.failures == 0) {
+	if c != nil && c.trust > unproven && (!c.isNewer(claim, e.plane.now()) || now.Sub(c.renewed) < renewal && c.failures == 0) {
 		return false
 	}
 	if l.candidates.checks.TokensAt(now) < 1 {
@@ -169,10 +169,10 @@ func (e *endpoint) considerProven(index int, a announced, identity string, signe
 		return false
 	}
 	l.candidates.heard(a, now, l.isFreeLocked)
-	if signed.After(c.signed) && !c.answered {
+	if !c.answered {
 		c.failures, c.next = 0, now
 	}
-	c.signed, c.renewed = latest(c.signed, signed), now
+	c.signed, c.renewed = signed, now
 	return e.isDueLocked(l, c, now)
 }
 

@@ -26,6 +26,9 @@ func Seal(anchor *x509.Certificate, cert *tls.Certificate, at netip.AddrPort, no
 	return prove(cert, key, at, now)
 }
 
+// SetClock has a plane read the time of day from a clock.
+func SetClock(p *Plane, clock func() time.Time) { p.clock = clock }
+
 // Candidates counts those who were announced to an endpoint.
 func Candidates(ep acp.Endpoint) int {
 	e := ep.(*endpoint)

@@ -48,7 +48,7 @@ type Files struct {
 	loaded  atomic.Pointer[loaded]
 	err     atomic.Pointer[error]
 	looking atomic.Bool
-	lookAt  atomic.Int64 // when to look again, in Unix nanoseconds
+	lookAt  atomic.Pointer[time.Time] // when to look again
 }
 
 // loaded is what the files hold.
@@ -74,7 +74,7 @@ func LoadFiles(names FileNames, log *slog.Logger) (*Files, error) {
 		return nil, fmt.Errorf("tlsplane: %w", err)
 	}
 	f.loaded.Store(l)
-	f.lookAt.Store(time.Now().Add(lookTime).UnixNano())
+	f.putOff(time.Now())
 	return f, nil
 }
 
@@ -107,11 +107,11 @@ func (f *Files) Revoked(chain []*x509.Certificate) error {
 // While one caller looks, the others do not wait for it.
 func (f *Files) current() *loaded {
 	now := time.Now()
-	if now.UnixNano() < f.lookAt.Load() || !f.looking.CompareAndSwap(false, true) {
+	if now.Before(*f.lookAt.Load()) || !f.looking.CompareAndSwap(false, true) {
 		return f.loaded.Load()
 	}
 	defer f.looking.Store(false)
-	f.lookAt.Store(now.Add(lookTime).UnixNano())
+	f.putOff(now)
 	if stamps, err := f.names.stamps(); err == nil && same(stamps, f.loaded.Load().stamps) {
 		f.err.Store(nil)
 		return f.loaded.Load()
@@ -127,6 +127,13 @@ func (f *Files) current() *loaded {
 	f.err.Store(nil)
 	f.loaded.Store(l)
 	return l
+}
+
+// putOff has the files not be looked at for a while. The time is kept as it is, not
+// in Unix nanoseconds: the clock may be set back.
+func (f *Files) putOff(now time.Time) {
+	then := now.Add(lookTime)
+	f.lookAt.Store(&then)
 }
 
 func same(a, b []os.FileInfo) bool {

@@ -42,8 +42,8 @@ type neighbour struct {
 	dialed bool           // by this side
 	since  time.Time
 
-	wake     chan struct{} // holds one: the writer has something to do
-	drainEnd atomic.Int64  // when a retired one ends, in Unix nanoseconds; 0: it is in use
+	wake     chan struct{}             // holds one: the writer has something to do
+	drainEnd atomic.Pointer[time.Time] // when a retired one ends; nil: it is in use
 
 	waiting [][]byte // guarded by e.mu
 	slow    uint64   // guarded by e.mu: what did not fit
@@ -143,7 +143,7 @@ func (n *neighbour) outranks(newer *neighbour) bool {
 // Close waits for.
 func (n *neighbour) run() {
 	defer context.AfterFunc(n.e.ctx, n.conn.abort)()
-	if n.drainEnd.Load() == 0 {
+	if n.drainEnd.Load() == nil {
 		n.tell("a neighbour came")
 	}
 	written := make(chan struct{})
@@ -184,7 +184,7 @@ func (n *neighbour) nudge() {
 // no longer its place.
 func (n *neighbour) retire() {
 	end := time.Now().Add(retireTime)
-	n.drainEnd.Store(end.UnixNano())
+	n.drainEnd.Store(&end)
 	_ = n.conn.SetReadDeadline(end) // or it has ended
 	n.nudge()
 }
@@ -209,7 +209,7 @@ func (n *neighbour) write() {
 		case <-idle.C:
 			err = n.put(noop)
 		case <-n.wake:
-			retired := n.drainEnd.Load() != 0 // looked at first: nothing is queued after it
+			retired := n.drainEnd.Load() != nil // looked at first: nothing is queued after it
 			frames := n.take()
 			if len(frames) > 0 {
 				err = n.put(bytes.Join(frames, nil)) // few records are cheaper than many
@@ -243,8 +243,8 @@ var errUnexpected = errors.New("neither a byte string nor M_NOOP")
 func (n *neighbour) read() error {
 	for {
 		deadline := time.Now().Add(silence)
-		if end := n.drainEnd.Load(); end != 0 {
-			deadline = time.Unix(0, end)
+		if end := n.drainEnd.Load(); end != nil {
+			deadline = *end
 		}
 		item, err := n.in.Next(context.Background(), deadline)
 		if err != nil {

@@ -78,6 +78,7 @@ type Plane struct {
 	anchors  anchors
 	domain   atomic.Pointer[string] // of this node's AcpNodeName; "" without one
 	lines    limiter                // of the log that others can cause any number of
+	clock    func() time.Time       // the time of day; nil: that of package time
 
 	mu        sync.Mutex // guards all following fields
 	endpoints map[*endpoint]struct{}
@@ -133,6 +134,16 @@ func (p *Plane) checkInterval() time.Duration    { return cmp.Or(p.CheckInterval
 func (p *Plane) handshakeTimeout() time.Duration { return cmp.Or(p.HandshakeTimeout, 10*time.Second) }
 func (p *Plane) maxHandshakes() int              { return cmp.Or(p.MaxHandshakes, 1024) }
 func (p *Plane) maxNeighbours() int              { return cmp.Or(p.MaxNeighbours, 128) }
+
+// now returns the time of day, which certificates and proofs are judged by. It can
+// be set, back and forth, so everything that has to last for a while is timed by
+// the clock that time.Now reads besides.
+func (p *Plane) now() time.Time {
+	if p.clock != nil {
+		return p.clock()
+	}
+	return time.Now()
+}
 
 func (p *Plane) log() *slog.Logger {
 	if p.Logger == nil {

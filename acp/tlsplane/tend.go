@@ -47,7 +47,7 @@ func (e *endpoint) tend() {
 				interval, announceAt = 0, now
 			}
 			if !announceAt.After(now) {
-				e.announce(own, now)
+				e.announce(own)
 				interval = min(max(2*interval, firstInterval), e.plane.interval())
 				announceAt = now.Add(interval)
 			}

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"time"
 	"unicode"
 )
 
@@ -88,14 +87,15 @@ func (p *Plane) verify(shown []*x509.Certificate, roots *x509.CertPool, usage x5
 		return subject{}, &RefusedError{Reason: reason, Identity: identity, Err: err}
 	}
 	// Before package x509 looks, which has one error for both.
-	switch now := time.Now(); {
+	now := p.now()
+	switch {
 	case now.Before(leaf.NotBefore):
 		return refuse(ReasonNotYetValid, fmt.Errorf("valid from %v", leaf.NotBefore))
 	case now.After(leaf.NotAfter):
 		return refuse(ReasonExpired, fmt.Errorf("valid until %v", leaf.NotAfter))
 	}
 	opts := x509.VerifyOptions{
-		Roots: roots, Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{usage},
+		CurrentTime: now, Roots: roots, Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{usage},
 	}
 	for _, c := range shown[1:] {
 		opts.Intermediates.AddCert(c)
