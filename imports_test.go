@@ -34,7 +34,7 @@ var rooms = strings.Fields(`asleep cache datagram domain framing lazyctx loop ne
 
 // testRooms are the packages that only tests import.
 var testRooms = strings.Fields(`internal/acptest internal/adversary internal/bed internal/conformance
-	internal/exported internal/graspybed internal/interop internal/longtest internal/netbed internal/output internal/scenario internal/topology
+	internal/exported internal/graspybed internal/interop internal/longtest internal/netbed internal/output internal/scale internal/scenario internal/topology
 	internal/transcript internal/wrongpeer examples/internal/capture/capturetest examples/internal/clitest grasptest`)
 
 // forTests are modules of others that only tests import.
