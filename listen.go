@@ -295,9 +295,8 @@ func (g *Instance) mayServe(m wire.Message, s *stream) bool {
 	return ok && (cache.OnLinkOnly(s.Peer.Addr()) || s.local)
 }
 
-// watchPlane follows the plane's status and links until the instance is closed.
-// When it
-// ceases to be secure, all that needs protection ends at once.
+// watchPlane follows the plane's status and links until the instance is closed. When
+// the plane ceases to be secure, all that needs protection ends at once.
 func (g *Instance) watchPlane() {
 	was := g.secure() == nil
 	var links linkLog
