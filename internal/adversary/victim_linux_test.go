@@ -2,15 +2,18 @@ package adversary
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"net/netip"
 	"os"
 	"runtime"
 	"runtime/metrics"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -39,6 +42,7 @@ type victimConfig struct {
 	Plane, Domain string
 	Descriptors   uint64 // the process may have; 0: as many as it likes
 	IdleMemory    int
+	IdleTimeout   time.Duration // 0: an hour
 }
 
 // planes are the names that planeOf knows.
@@ -63,8 +67,31 @@ type victimState struct {
 	Memory      uint64 // of heap and stacks, the most since the start, garbage included
 	Held        uint64 // of heap and stacks now, without garbage
 	Descriptors int
+	Goroutines  int
+	Streams     int
+	Sessions    int
 	Idle        int
 	Dropped     map[grasp.Reason]uint64
+	Did         int // in a soak
+}
+
+// stateOf says how an instance is, and the process that it has to itself.
+func stateOf(g *grasp.Instance) victimState {
+	runtime.GC()
+	snap := g.Snapshot()
+	s := victimState{
+		Links: len(snap.Links), Held: bytesOf("heap/objects", "heap/stacks"), Goroutines: runtime.NumGoroutine(),
+		Streams: snap.Streams, Sessions: len(snap.Sessions), Idle: snap.Pending, Dropped: snap.Dropped,
+	}
+	if len(snap.Links) > 0 {
+		s.At = netip.AddrPortFrom(snap.Links[0].Addr.WithZone(""), snap.Port)
+	}
+	open, err := os.ReadDir("/proc/self/fd")
+	s.Descriptors = len(open)
+	if err != nil {
+		s.Descriptors = math.MaxInt // there is none left to look with
+	}
+	return s
 }
 
 // TestVictim is the process of a victim: an instance that accepts whatever is
@@ -83,7 +110,7 @@ func TestVictim(t *testing.T) {
 	}
 	g, err := grasp.New(grasp.Config{
 		Plane: plane, Dialogue: grasp.Dialogue{Silent: true},
-		Limits: grasp.Limits{IdleMemory: cfg.IdleMemory, IdleTimeout: time.Hour},
+		Limits: grasp.Limits{IdleMemory: cfg.IdleMemory, IdleTimeout: cmp.Or(cfg.IdleTimeout, time.Hour)},
 	})
 	require.NoError(t, err)
 	defer g.Close()
@@ -102,20 +129,21 @@ func TestVictim(t *testing.T) {
 			time.Sleep(20 * time.Millisecond)
 		}
 	}()
+	var soaking *soaker
 	asked := bufio.NewScanner(os.Stdin)
 	for asked.Scan() {
 		measure()
-		runtime.GC()
-		snap := g.Snapshot()
-		state := victimState{Links: len(snap.Links), Memory: most.Load(), Held: bytesOf("heap/objects", "heap/stacks"), Idle: snap.Pending, Dropped: snap.Dropped}
-		if len(snap.Links) > 0 {
-			state.At = netip.AddrPortFrom(snap.Links[0].Addr.WithZone(""), snap.Port)
+		switch what, peer, _ := strings.Cut(asked.Text(), " "); what {
+		case "soak":
+			soaking = soak(t, g, netip.MustParseAddrPort(peer))
+		case "rest":
+			soaking.rest()
 		}
-		if open, err := os.ReadDir("/proc/self/fd"); err == nil {
-			state.Descriptors = len(open)
-		} else {
-			state.Descriptors = int(cfg.Descriptors)
+		state := stateOf(g)
+		if soaking != nil {
+			state.Did = soaking.total()
 		}
+		state.Memory = most.Load()
 		require.NoError(t, json.NewEncoder(os.Stdout).Encode(state))
 	}
 }
@@ -202,24 +230,51 @@ func newVictim(t *testing.T, cfg victimConfig) *victim {
 }
 
 // state asks the victim.
-func (v *victim) state() (s victimState) {
+func (v *victim) state() victimState {
 	v.Helper()
-	_, err := fmt.Fprintln(v.stdin)
+	return v.tell("")
+}
+
+// tell has the victim do something: see TestVictim.
+func (v *victim) tell(what string) (s victimState) {
+	v.Helper()
+	_, err := fmt.Fprintln(v.stdin, what)
 	require.NoError(v, err)
 	require.True(v, v.stdout.Scan(), "the victim is gone")
 	require.NoError(v, json.Unmarshal(v.stdout.Bytes(), &s), "%s", v.stdout.Text())
 	return s
 }
 
+// instance is one of a member, on the link of the same name.
+func (v *victim) instance(name string, limits grasp.Limits) *grasp.Instance {
+	v.Helper()
+	plane, err := planeOf(v.cfg.Plane, v.cfg.Domain, name, name)
+	require.NoError(v, err)
+	g, err := grasp.New(grasp.Config{Plane: plane, Dialogue: grasp.Dialogue{Silent: true}, Limits: limits})
+	require.NoError(v, err)
+	v.Cleanup(func() { _ = g.Close() })
+	netbed.Eventually(v, 30*time.Second, "a member has its link", func() bool { return len(g.Snapshot().Links) == 1 })
+	return g
+}
+
+// endpoint is one of a member, on the link of the same name, and where it finds the
+// victim.
+func (v *victim) endpoint(name string) (e acp.Endpoint, to netip.AddrPort) {
+	v.Helper()
+	plane, err := planeOf(v.cfg.Plane, v.cfg.Domain, name, name)
+	require.NoError(v, err)
+	e, err = plane.Open()
+	require.NoError(v, err)
+	v.Cleanup(func() { _ = e.Close() })
+	netbed.Eventually(v, 30*time.Second, "a member has its link", func() bool { return len(e.Links()) == 1 })
+	at := v.state().At
+	return e, netip.AddrPortFrom(at.Addr().WithZone(fmt.Sprint(e.Links()[0].Index)), at.Port())
+}
+
 // caller is an honest member on the link "good".
 func (v *victim) caller() *grasp.ASA {
 	v.Helper()
-	plane, err := planeOf(v.cfg.Plane, v.cfg.Domain, "good", "good")
-	require.NoError(v, err)
-	g, err := grasp.New(grasp.Config{Plane: plane, Dialogue: grasp.Dialogue{Silent: true}})
-	require.NoError(v, err)
-	v.Cleanup(func() { _ = g.Close() })
-	netbed.Eventually(v, 30*time.Second, "the caller has its link", func() bool { return len(g.Snapshot().Links) == 1 })
+	g := v.instance("good", grasp.Limits{})
 	a, err := g.RegisterASA("caller")
 	require.NoError(v, err)
 	require.NoError(v, a.RegisterObj(called, grasp.RegisterOptions{}))
@@ -257,14 +312,7 @@ type held struct {
 // are enough or the test ends.
 func (v *victim) hold(count int) *held {
 	v.Helper()
-	plane, err := planeOf(v.cfg.Plane, v.cfg.Domain, "bad", "bad")
-	require.NoError(v, err)
-	e, err := plane.Open()
-	require.NoError(v, err)
-	v.Cleanup(func() { _ = e.Close() })
-	netbed.Eventually(v, 30*time.Second, "the hostile member has its link", func() bool { return len(e.Links()) == 1 })
-	at := v.state().At
-	to := netip.AddrPortFrom(at.Addr().WithZone(fmt.Sprint(e.Links()[0].Index)), at.Port())
+	e, to := v.endpoint("bad")
 	ctx, cancel := context.WithCancel(v.Context())
 	h := new(held)
 	dialing := make(chan struct{}, 4) // at the same time
