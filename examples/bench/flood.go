@@ -53,7 +53,7 @@ func datagram(from netip.Addr, n int) ([]byte, error) {
 	}).Append(nil)
 }
 
-// catchUp is the part of a second's floods that -rate sends at once, if they are
+// catchUp is the part of a second's floods that --rate sends at once, if they are
 // late.
 const catchUp = 50
 
@@ -187,7 +187,7 @@ func floodSink(ctx context.Context, p *cli.Program, j job) (*result, error) {
 	if j.floor {
 		links := g.Snapshot().Links
 		if len(links) != 1 {
-			return nil, fmt.Errorf("%d links; with -floor there must be one", len(links))
+			return nil, fmt.Errorf("%d links; with --floor there must be one", len(links))
 		}
 		stop, err := floorReceiver(links[0], &bareOnes)
 		if err != nil {

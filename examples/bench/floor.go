@@ -190,7 +190,7 @@ func messages(verb string) (asked, answer []byte, err error) {
 			&wire.ReqSyn{SessionID: id, Objective: object(synchronized(), wire.FlagSynch, null)},
 			&wire.Synch{SessionID: id, Objective: object(synchronized(), wire.FlagSynch, one)})
 	default:
-		err = errors.New("-floor is for neg, syn and flood")
+		err = errors.New("--floor is for neg, syn and flood")
 	}
 	return out[0], out[1], err
 }

@@ -3,7 +3,7 @@
 // bare connections, or in bare datagrams, over the same plane.
 //
 //	go run ./examples/bench serve                 # at one end
-//	go run ./examples/bench -floor neg 20000 64   # at the other
+//	go run ./examples/bench --floor neg 20000 64   # at the other
 //
 // Each prints one JSON line. The flag -h shows what else there is.
 package main
@@ -12,9 +12,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"strconv"
+
+	flag "github.com/spf13/pflag"
 
 	"github.com/go-grasp/grasp/examples/internal/cli"
 )
@@ -29,12 +30,12 @@ const about = `Bench measures GRASP between two processes, each printing one JSO
   cold N              N negotiations with a peer that has to be discovered
   open N              N negotiations open at the same time, and what memory
                       they take at this end and the other
-  flood N             N floods, at most -rate of them a second
+  flood N             N floods, at most --rate of them a second
   floodsink SECONDS   the other end of flood, until nothing has come for so long:
                       ok is how many of the n floods came
   idle                an instance with 100 objectives that does nothing
 
-With -floor, neg, syn and flood do the same without GRASP, in turns, and the
+With --floor, neg, syn and flood do the same without GRASP, in turns, and the
 ratio is how many times the floor's rate was reached. For flood all ends should
 be on one link of a host, or on hosts or network namespaces of their own: where
 one namespace has both ends of a link, Linux gives each sink every flood twice.`
@@ -59,11 +60,11 @@ func command() cli.Command {
 		},
 		Check: func(o cli.Options) error {
 			if s.rate < 0 {
-				return errors.New("-rate must not be negative")
+				return errors.New("--rate must not be negative")
 			}
 			j, err := parse(o.Args)
 			if err == nil && s.floor && !verbs[j.verb].floor {
-				return fmt.Errorf("-floor is not for %s", j.verb)
+				return fmt.Errorf("--floor is not for %s", j.verb)
 			}
 			return err
 		},

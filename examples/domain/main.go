@@ -1,11 +1,11 @@
 // Command domain makes the certificates of a test domain: a trust anchor,
-// members, and a list of those that are revoked, for programs with -plane tls.
+// members, and a list of those that are revoked, for programs with --plane tls.
 //
-//	go run ./examples/domain -dir d -members briggs,gray
-//	go run ./examples/briggs -plane tls -domain d -member briggs
-//	go run ./examples/gray -plane tls -domain d -member gray
+//	go run ./examples/domain --dir d --members briggs,gray
+//	go run ./examples/briggs --plane tls --domain d --member briggs
+//	go run ./examples/gray --plane tls --domain d --member gray
 //
-// With -dir of a domain that is there, it issues further certificates, or new
+// With --dir of a domain that is there, it issues further certificates, or new
 // ones for the same members, and revokes them; programs that run notice within
 // seconds. The key of the trust anchor lies in the same directory, without a
 // password: this is for trying things out.
@@ -13,7 +13,6 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -22,6 +21,9 @@ import (
 	"strings"
 	"time"
 
+	flag "github.com/spf13/pflag"
+
+	"github.com/go-grasp/grasp/examples/internal/cli"
 	"github.com/go-grasp/grasp/internal/domain"
 )
 
@@ -34,31 +36,35 @@ type options struct {
 	lifetime        time.Duration
 }
 
-const about = `domain makes the certificates of a domain to try -plane tls with, or issues and
+const about = `domain makes the certificates of a domain to try --plane tls with, or issues and
 revokes further ones.
 
-Usage: domain -dir DIR [flags]
+Usage: domain --dir DIR [flags]
 `
 
 // defaultLifetime of members' certificates.
 const defaultLifetime = 365 * 24 * time.Hour
 
 // parse reads the command line. On error the user has been told.
-func parse(args []string, stderr io.Writer) (options, error) {
+func parse(args []string, stdout, stderr io.Writer) (options, error) {
 	var o options
 	var members, revoke string
 	f := flag.NewFlagSet("domain", flag.ContinueOnError)
-	f.SetOutput(stderr)
+	f.SortFlags = false
 	f.StringVar(&o.dir, "dir", "", "the `directory` of the domain, made if it is not there")
 	f.StringVar(&o.name, "name", "a test domain", "the `name` of a new domain")
 	f.StringVar(&members, "members", "", "issue certificates to these members: `name[,name]`")
 	f.StringVar(&revoke, "revoke", "", "revoke the certificates of these members: `name[,name]`")
 	f.DurationVar(&o.lifetime, "lifetime", defaultLifetime, "how long certificates of members are valid: `D`, such as 10m")
-	f.Usage = func() {
-		fmt.Fprint(stderr, about+"\n")
-		f.PrintDefaults()
-	}
-	if err := f.Parse(args); err != nil {
+	f.Usage = func() {} // see below
+	err := cli.ParseFlags(f, args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, about+"\nFlags:\n")
+		cli.PrintFlags(stdout, f)
+		return o, err
+	case err != nil:
+		cli.TellFlagError(stderr, "domain", err)
 		return o, err
 	}
 	o.members, o.revoke = split(members), split(revoke)
@@ -82,9 +88,9 @@ func (o options) check(rest []string) error {
 	case len(rest) > 0:
 		return fmt.Errorf("unexpected argument %q", rest[0])
 	case o.dir == "":
-		return errors.New("-dir is missing")
+		return errors.New("--dir is missing")
 	case o.lifetime <= 0:
-		return errors.New("-lifetime must be positive")
+		return errors.New("--lifetime must be positive")
 	}
 	for _, name := range append(o.members, o.revoke...) {
 		if err := domain.CheckName(name); err != nil {
@@ -97,7 +103,7 @@ func (o options) check(rest []string) error {
 // execute runs the command and returns its exit status: 0 if all went well, 1
 // if not, 2 if its flags were wrong.
 func execute(args []string, stdout, stderr io.Writer) int {
-	o, err := parse(args, stderr)
+	o, err := parse(args, stdout, stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0

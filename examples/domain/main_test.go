@@ -113,7 +113,7 @@ func TestDomainMistakes(t *testing.T) {
 	status, _, stderr = command("-dir", dir, "-members", "a")
 	assert.Equal(t, 1, status, "the anchor is not replaced")
 	assert.Contains(t, stderr, "there is a domain already")
-	status, _, stderr = command("-h")
+	status, stdout, _ := command("-h")
 	assert.Zero(t, status)
-	assert.Contains(t, stderr, "-lifetime D")
+	assert.Contains(t, stdout, "--lifetime D")
 }

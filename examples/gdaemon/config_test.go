@@ -120,7 +120,7 @@ func TestInstalledConfig(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, c.Programs, 1)
 	assert.Equal(t, programConfig{
-		Name: "pfxm", Command: []string{"/usr/bin/pfxm", "-link", "eth0"}, Directory: "/var/lib/gdaemon",
+		Name: "pfxm", Command: []string{"/usr/bin/pfxm", "--link", "eth0"}, Directory: "/var/lib/gdaemon",
 		Environment: map[string]string{"LANG": "C"}, Log: "/var/log/gdaemon/pfxm.log", LogSize: defaultLogSize,
 		Restart: "always", StopTime: duration(defaultStopTime), Limits: c.Programs[0].Limits,
 	}, c.Programs[0])

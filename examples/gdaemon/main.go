@@ -3,13 +3,13 @@
 // routers between, say, briggs and gray:
 //
 //	go run ./examples/gdaemon
-//	go run ./examples/gdaemon -link eth0,eth1
+//	go run ./examples/gdaemon --link eth0,eth1
 //
 // It tells when links come and go, and on Ctrl-C what it relayed. As a daemon it
 // has a configuration file, which it reads again on SIGHUP, and which may name
 // programs to run beside, such as ASAs:
 //
-//	gdaemon -config /etc/grasp/gdaemon.toml
+//	gdaemon --config /etc/grasp/gdaemon.toml
 //
 // The page docs/running-a-relay.md tells more; the flag -h shows all flags.
 package main
@@ -17,9 +17,10 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
+
+	flag "github.com/spf13/pflag"
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/examples/internal/cli"
@@ -45,10 +46,13 @@ func command() cli.Command {
 		Name:   "gdaemon",
 		About: "gdaemon is a GRASP relay: it passes discoveries and floods on between its\n" +
 			"links, and results back. It can also run programs, such as ASAs.",
+		JSON: "print the log as JSON objects, one per line",
+		Notes: `SIGHUP has the file of --config read again; if it is wrong, the old settings stay.
+Exit status: 0 after SIGTERM or Ctrl-C, 1 if it cannot run, 2 if the command line is wrong.`,
 		Flags: func(f *flag.FlagSet) {
-			f.IntVar(&o.rate, "rate", 0, "relay at most `R` discoveries, and as many floods, to each link\nin a second; 0: 200")
-			f.StringVar(&o.config, "config", "", "read links, plane, rate, monitor and the programs to run from this `file`,\nand again on SIGHUP")
-			f.BoolVar(&o.check, "check", false, "say whether the file of -config is correct, and end")
+			f.IntVar(&o.rate, "rate", 0, "relay at most `R` discoveries, and as many floods, to each link in a second; 0: 200")
+			f.StringVar(&o.config, "config", "", "read links, plane, rate, monitor and the programs to run from this `file`, and again on SIGHUP")
+			f.BoolVar(&o.check, "check", false, "say whether the file of --config is correct, and end")
 		},
 		Check: o.refuse,
 		Run: func(ctx context.Context, p *cli.Program) error {
@@ -64,11 +68,11 @@ func command() cli.Command {
 func (o *options) refuse(all cli.Options) error {
 	switch {
 	case o.rate < 0:
-		return errors.New("-rate must not be negative")
+		return errors.New("--rate must not be negative")
 	case o.check && o.config == "":
-		return errors.New("-check goes with -config")
+		return errors.New("--check goes with --config")
 	case o.config != "" && (len(all.Links) > 0 || all.PlaneName != cli.PlaneLayer2 || all.Monitor != "" || o.rate > 0):
-		return errors.New("-config goes not with -link, -plane, -monitor and -rate: the file says them")
+		return errors.New("--config goes not with --link, --plane, --monitor and --rate: the file says them")
 	}
 	return nil
 }

@@ -12,11 +12,12 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"iter"
 	"os"
 	"slices"
+
+	flag "github.com/spf13/pflag"
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/examples/internal/cli"
@@ -42,7 +43,7 @@ func command() cli.Command {
 		},
 		Check: func(cli.Options) error {
 			if set.Max < 0 {
-				return errors.New("-max must not be negative")
+				return errors.New("--max must not be negative")
 			}
 			return nil
 		},

@@ -3,12 +3,13 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net/netip"
 	"os"
 	"strings"
+
+	flag "github.com/spf13/pflag"
 
 	"github.com/go-grasp/grasp/examples/internal/cli"
 	"github.com/go-grasp/grasp/examples/internal/conform"
@@ -50,17 +51,17 @@ func conformCommand() cli.Command {
 			f.DurationVar(&c.Quiet, "quiet", 0, "the `time` for which nothing may come where nothing must; 0: 500ms")
 			f.StringVar(&c.junit, "junit", "", "also write the results to this `file`, in the XML of JUnit")
 			f.BoolVar(&c.list, "list", false, "list the checks, and run none")
-			f.BoolVar(&c.verbose, "v", false, "print also what passes, and the bytes of what fails")
+			f.BoolVarP(&c.verbose, "verbose", "v", false, "print also what passes, and the bytes of what fails")
 		},
 		Check: func(cli.Options) error {
 			if c.list {
 				return nil
 			}
 			if len(c.Links) == 0 {
-				return errors.New("-link must name the link to the node: nothing is sent on any other")
+				return errors.New("--link must name the link to the node: nothing is sent on any other")
 			}
 			if c.Negotiate == "" && c.Synch == "" {
-				return errors.New("-negotiate or -synch must name an objective of the node")
+				return errors.New("--negotiate or --synch must name an objective of the node")
 			}
 			var err, err2 error
 			c.Value, err = diag.Value(c.value)

@@ -58,10 +58,10 @@ func TestConform(t *testing.T) {
 
 func TestConformRefuses(t *testing.T) {
 	for want, args := range map[string][]string{
-		"-link must name the link to the node":        {"-negotiate", "EX1"},
-		"-negotiate or -synch must name an objective": {"-link", "va"},
-		"value \"hex:1\"":                             {"-link", "va", "-synch", "EX2", "-value", "hex:1"},
-		"ParseAddr":                                   {"-link", "va", "-synch", "EX2", "-target", "here"},
+		"-link must name the link to the node":          {"-negotiate", "EX1"},
+		"--negotiate or --synch must name an objective": {"-link", "va"},
+		"value \"hex:1\"":                               {"-link", "va", "-synch", "EX2", "-value", "hex:1"},
+		"ParseAddr":                                     {"-link", "va", "-synch", "EX2", "-target", "here"},
 	} {
 		status, _, errOut := ctl(nil, append([]string{"conform"}, args...)...)
 		assert.Equal(t, 2, status)

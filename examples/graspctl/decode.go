@@ -6,10 +6,11 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
+
+	flag "github.com/spf13/pflag"
 
 	"github.com/go-grasp/grasp/examples/internal/capture"
 	"github.com/go-grasp/grasp/examples/internal/cli"
@@ -36,7 +37,7 @@ func decodeCommand() cli.Command {
 		},
 		Check: func(cli.Options) error {
 			if d.limits.Bytes < 1 || d.limits.Bytes > maxLength {
-				return fmt.Errorf("-max %d: it must be from 1 to %d", d.limits.Bytes, maxLength)
+				return fmt.Errorf("--max %d: it must be from 1 to %d", d.limits.Bytes, maxLength)
 			}
 			d.limits.Elements = d.limits.Bytes
 			return nil
@@ -63,7 +64,7 @@ func decodeCommand() cli.Command {
 	}
 }
 
-// maxLength bounds -max.
+// maxLength bounds --max.
 const maxLength = 1 << 24
 
 // decoder decodes messages.

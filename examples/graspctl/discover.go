@@ -2,9 +2,10 @@ package main
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"time"
+
+	flag "github.com/spf13/pflag"
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/examples/internal/cli"
@@ -67,7 +68,7 @@ func loopsFlag(f *flag.FlagSet, loops *uint) {
 
 func checkLoops(loops uint) error {
 	if loops < 1 || loops > 255 {
-		return fmt.Errorf("-loops %d: it must be from 1 to 255", loops)
+		return fmt.Errorf("--loops %d: it must be from 1 to 255", loops)
 	}
 	return nil
 }

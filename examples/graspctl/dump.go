@@ -5,13 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
+
+	flag "github.com/spf13/pflag"
 
 	"github.com/go-grasp/grasp/examples/internal/cli"
 	"github.com/go-grasp/grasp/monitor"
@@ -25,7 +26,7 @@ func dumpCommand() cli.Command {
 	return cli.Command{
 		Name: "dump",
 		About: "Dumps what the instances of a running program know: links, objectives, caches, sessions,\n" +
-			"counters. The program must have a monitor, as the examples have with -monitor\n" + defaultMonitor + ", which is where it is asked for without a URL.",
+			"counters. The program must have a monitor, as the examples have with --monitor\n" + defaultMonitor + ", which is where it is asked for without a URL.",
 		Arguments: "[url]",
 		Offline:   true,
 		Results:   true,
@@ -34,7 +35,7 @@ func dumpCommand() cli.Command {
 		},
 		Check: checks(arguments(0, 1), func(cli.Options) error {
 			if timeout == 0 {
-				return errors.New("-timeout must not be 0")
+				return errors.New("--timeout must not be 0")
 			}
 			return checkTimes(timeout)
 		}, func(o cli.Options) error { _, err := snapshotURL(o.Args); return err }),

@@ -3,11 +3,11 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"time"
 
 	"github.com/fxamacker/cbor/v2"
+	flag "github.com/spf13/pflag"
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/examples/internal/cli"
@@ -30,7 +30,7 @@ func floodCommand() cli.Command {
 		Flags: func(f *flag.FlagSet) {
 			f.DurationVar(&s.ttl, "ttl", time.Minute, "how `long` the value lives; 0: for ever")
 			f.DurationVar(&s.every, "every", 0, "flood it again after this `time`, until Ctrl-C; 0: once")
-			f.StringVar(&s.at, "at", "", "the `locator` that the flood gives, such as [2001:db8::1]:443, [::]:443 for this\nnode's address on each link, example.com:53/udp or coap://example.com")
+			f.StringVar(&s.at, "at", "", "the `locator` that the flood gives, such as [2001:db8::1]:443, [::]:443 for this node's address on each link, example.com:53/udp or coap://example.com")
 			loopsFlag(f, &s.loops)
 		},
 		Check: checks(arguments(2, 2),

@@ -85,7 +85,7 @@ func resolveZone(l *grasp.Locator) error {
 // locatorResult is a locator in JSON.
 type locatorResult struct {
 	Objective string `json:"objective"`
-	Locator   string `json:"locator"` // as -peer takes it
+	Locator   string `json:"locator"` // as --peer takes it
 	Address   string `json:"address,omitempty"`
 	Name      string `json:"name,omitempty"`
 	URI       string `json:"uri,omitempty"`

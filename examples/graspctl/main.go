@@ -8,7 +8,7 @@
 //	go run ./examples/graspctl watch
 //	go run ./examples/graspctl links
 //	go run ./examples/graspctl decode capture.pcap
-//	go run ./examples/graspctl conform -link eth0 -negotiate EX3
+//	go run ./examples/graspctl conform --link eth0 --negotiate EX3
 //
 // Its commands, flags and exit statuses are told by help.
 package main

@@ -38,7 +38,7 @@ func TestUsage(t *testing.T) {
 		"negotiate a":                      "an argument is missing",
 		"negotiate a b":                    "text needs double quotes",
 		"negotiate a 1 -counter x":         "text needs double quotes",
-		"negotiate a 1 -accept -decline x": "-accept goes not with -decline",
+		"negotiate a 1 -accept -decline x": "--accept goes not with --decline",
 		"negotiate a 1 -think -1s":         "must not be negative",
 		"negotiate a 1 -peer :1":           "neither address nor name",
 		"flood a hex:8":                    "odd length",
@@ -47,9 +47,9 @@ func TestUsage(t *testing.T) {
 		"flood a 1 -at [::]:1/x":           "protocol",
 		"flood a 1 -loops 256":             "-loops 256",
 		"watch a":                          `unexpected argument "a"`,
-		"watch -n -1":                      "-n must not be negative",
+		"watch -n -1":                      "--number must not be negative",
 		"decode -max 0":                    "-max 0",
-		"decode -link a":                   "flag provided but not defined: -link",
+		"decode -link a":                   "unknown flag: --link; `graspctl decode --help` lists the flags",
 		"completion csh":                   "Usage: graspctl completion bash|fish|zsh",
 	} {
 		status, out, errOut := ctl(nil, strings.Fields(args)...)
@@ -63,11 +63,11 @@ func TestUsage(t *testing.T) {
 	assert.Zero(t, status)
 	for _, c := range commands().List {
 		assert.Contains(t, help, "\n  "+c.Name+" ")
-		status, _, errOut := ctl(nil, "help", c.Name)
+		status, out, _ := ctl(nil, "help", c.Name)
 		assert.Zero(t, status, c.Name)
-		assert.Contains(t, errOut, c.About)
-		assert.Contains(t, errOut, "Usage: graspctl "+c.Name+" [flags]")
-		assert.Contains(t, errOut, "-json")
+		assert.Contains(t, out, c.About)
+		assert.Contains(t, out, "Usage: graspctl "+c.Name+" [flags]")
+		assert.Contains(t, out, "--json")
 	}
 }
 
@@ -105,9 +105,10 @@ func TestCompletion(t *testing.T) {
 		"dis":              "discover",
 		"":                 "discover synch negotiate flood watch decode dump links conform completion help",
 		"help d":           "discover decode dump",
+		"help comp":        "completion",
 		"completion ":      "bash fish zsh",
-		"discover EX3 -ti": "-timeout",
-		"decode -":         "-brief -json -max",
+		"discover EX3 -ti": "--timeout",
+		"decode -":         "--brief --json --max",
 		"watch -link l":    "lo",
 		"discover E":       "",
 		"nonsense -":       "",

@@ -3,10 +3,10 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"time"
 
 	"github.com/fxamacker/cbor/v2"
+	flag "github.com/spf13/pflag"
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/examples/internal/cli"
@@ -30,18 +30,18 @@ func negotiateCommand() cli.Command {
 		Name: "negotiate",
 		About: "Negotiates an objective: asks for a value, and shows what the peer offers.\n" +
 			"Each offer is answered from standard input, with a line: accept, decline [reason],\n" +
-			"or a value, which is a counter-offer. With -accept, -decline or -counter it is\n" +
+			"or a value, which is a counter-offer. With --accept, --decline or --counter it is\n" +
 			"answered by these. The exit status is 1 if either side declines.",
 		Arguments: "objective value",
 		Results:   true,
 		Flags: func(f *flag.FlagSet) {
 			f.DurationVar(&h.timeout, "timeout", 10*time.Second, "the `time` to discover somebody, and again that for each of his answers")
-			f.DurationVar(&h.think, "think", time.Minute, "while standard input is waited for, ask the peer for this much `time` again and again\n(M_WAIT); 0: do not")
+			f.DurationVar(&h.think, "think", time.Minute, "while standard input is waited for, ask the peer for this much `time` again and again (M_WAIT); 0: do not")
 			f.StringVar(&peer, "peer", "", peerFlag)
 			f.BoolVar(&h.dry, "dry", false, "a dry run: agree on nothing")
 			f.BoolVar(&h.accept, "accept", false, "accept what is offered")
 			f.Func("decline", "decline what is offered, for this `reason`", func(s string) error { h.decline = &s; return nil })
-			f.Func("counter", "answer the first offer with this `value`, and the next one with that of the next\n-counter; then as above", func(s string) error {
+			f.Func("counter", "answer the first offer with this `value`, and the next one with that of the next -counter; then as above", func(s string) error {
 				_, err := diag.Value(s)
 				h.counters = append(h.counters, s)
 				return err
@@ -53,7 +53,7 @@ func negotiateCommand() cli.Command {
 			func(o cli.Options) error { _, err := diag.Value(o.Args[1]); return err },
 			func(cli.Options) error {
 				if h.accept && h.decline != nil {
-					return errors.New("-accept goes not with -decline")
+					return errors.New("--accept goes not with --decline")
 				}
 				return nil
 			}),

@@ -4,9 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"time"
+
+	flag "github.com/spf13/pflag"
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/examples/internal/cli"
@@ -48,7 +49,7 @@ func synchCommand() cli.Command {
 	}
 }
 
-// parsePeer reads the flag -peer.
+// parsePeer reads the flag --peer.
 func parsePeer(s string) (*grasp.Locator, error) {
 	if s == "" {
 		return nil, nil

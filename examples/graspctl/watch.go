@@ -3,12 +3,13 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"net"
 	"slices"
 	"strings"
 	"time"
+
+	flag "github.com/spf13/pflag"
 
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/examples/internal/cli"
@@ -33,16 +34,16 @@ func watchCommand() cli.Command {
 			"with others. It sends nothing. The exit status is 1 if none came.",
 		Results: true,
 		Flags: func(f *flag.FlagSet) {
-			f.IntVar(&w.count, "n", 0, "stop after `N` messages; 0: go on until Ctrl-C")
+			f.IntVarP(&w.count, "number", "n", 0, "stop after `N` messages; 0: go on until Ctrl-C")
 			f.DurationVar(&w.timeout, "timeout", 0, "stop after this `time`; 0: go on until Ctrl-C")
 			f.StringVar(&objectives, "objective", "", "only messages with one of these objectives: `name[,name]`")
 			f.StringVar(&messages, "type", "", "only messages of these types, such as M_FLOOD: `type[,type]`")
-			f.BoolVar(&w.details, "v", false, "print each message in diagnostic notation as well")
+			f.BoolVarP(&w.details, "verbose", "v", false, "print each message in diagnostic notation as well")
 		},
 		Check: checks(arguments(0, 0), func(cli.Options) error {
 			w.objectives, w.messages = list(objectives), list(messages)
 			if w.count < 0 {
-				return errors.New("-n must not be negative")
+				return errors.New("--number must not be negative")
 			}
 			return checkTimes(w.timeout)
 		}),

@@ -3,7 +3,7 @@
 // banker. Either can be replaced by the Python prototype's ASA of that name.
 //
 //	go run ./examples/gray -n 5
-//	go run ./examples/gray -n 1000 -c 100 -wait 0
+//	go run ./examples/gray -n 1000 -c 100 --wait 0
 //
 // The second runs a hundred Grays at the same time, which do not pause. The
 // flag -h shows all flags.
@@ -11,7 +11,8 @@ package main
 
 import (
 	"context"
-	"flag"
+
+	flag "github.com/spf13/pflag"
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/examples/internal/bank"

@@ -4,18 +4,19 @@
 //	go run ./examples/pair -n 5
 //
 // They talk over the real links of this machine if there are any, and over a
-// network in memory if not, or with -link memory. The flag -h shows all flags.
+// network in memory if not, or with --link memory. The flag -h shows all flags.
 package main
 
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	flag "github.com/spf13/pflag"
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"

@@ -20,6 +20,9 @@ type commands []string
 
 func (c commands) String() string { return strings.Join(c, " ") }
 
+// Type is for the help.
+func (*commands) Type() string { return "commands" }
+
 // Set finds a program.
 func (c *commands) Set(name string) error {
 	path, err := exec.LookPath(name)

@@ -3,21 +3,21 @@
 // left, by negotiation with GRASP. One device, the origin, starts with all
 // prefixes of the network:
 //
-//	go run ./examples/pfxm -pool 2001:db8::/32,10.0.0.0/8
+//	go run ./examples/pfxm --pool 2001:db8::/32,10.0.0.0/8
 //	go run ./examples/pfxm -n 20
 //
 // The second runs on the other devices, on the link or behind relays. Either
-// can be replaced by the Python prototype's pfxm3, or with -tagged by its pfxm4.
-// With -state, what a device holds survives its failure; without, prefixes are
+// can be replaced by the Python prototype's pfxm3, or with --tagged by its pfxm4.
+// With --state, what a device holds survives its failure; without, prefixes are
 // lost with it. As in the prototype prefixes are delegated to nobody, unless there
 // are interfaces for them:
 //
-//	go run ./examples/pfxm -link up0 -state /var/lib/pfxm/state -interface lan0,lan1 \
-//		-hook examples/pfxm/hooks/addresses.sh -hook examples/pfxm/hooks/radvd.sh
+//	go run ./examples/pfxm --link up0 --state /var/lib/pfxm/state --interface lan0,lan1 \
+//		--hook examples/pfxm/hooks/addresses.sh --hook examples/pfxm/hooks/radvd.sh
 //
 // The page docs/delegating-prefixes.md tells more.
 //
-//	go run ./examples/pfxm -link memory -c 3 -n 20
+//	go run ./examples/pfxm --link memory -c 3 -n 20
 //
 // runs the origin and three others in one process, on a network in memory. The
 // flag -h shows all flags.
@@ -26,7 +26,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -34,6 +33,8 @@ import (
 	"sync"
 	"time"
 	"unicode"
+
+	flag "github.com/spf13/pflag"
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp/memory"
@@ -76,47 +77,47 @@ func command() cli.Command {
 
 func (o *options) add(f *flag.FlagSet) {
 	f.Var(&o.pool, "pool", "be the origin, with these in the pool: `prefix[,prefix]`")
-	f.Var(&o.params, "params", "as the origin, flood that a device of each role asks for\nprefixes of this length: `ROLE=LENGTH,...`")
+	f.Var(&o.params, "params", "as the origin, flood that a device of each role asks for prefixes of this length: `ROLE=LENGTH,...`")
 	f.IntVar(&o.subnet, "subnet", 64, "delegate IPv6 prefixes of length `L`; 0: none")
 	f.IntVar(&o.subnet4, "subnet4", 26, "delegate IPv4 prefixes of length `L`; 0: none")
 	f.StringVar(&o.role, "role", "", "ask for prefixes of the length that is flooded for this `role`")
-	f.BoolVar(&o.tagged, "tagged", false, "ask for PrefixManagerT, with the tags of RFC 9164, as the\nprototype's pfxm4 does; both are answered to")
+	f.BoolVar(&o.tagged, "tagged", false, "ask for PrefixManagerT, with the tags of RFC 9164, as the prototype's pfxm4 does; both are answered to")
 	f.StringVar(&o.state, "state", "", "keep in this `file` what is in the pool")
-	f.DurationVar(&o.doubt, "doubt", 0, "put a prefix back in the pool after `D` if the peer that it was\noffered to is silent; 0: not before it is known that the peer did\nnot take it")
+	f.DurationVar(&o.doubt, "doubt", 0, "put a prefix back in the pool after `D` if the peer that it was offered to is silent; 0: not before it is known that the peer did not take it")
 	f.Var(&o.interfaces, "interface", "delegate a prefix of each family to these: `name[,name]`")
-	f.Var(&o.hooks, "hook", "run this `program` when prefixes come to interfaces, change or go;\nmay be given several times")
+	f.Var(&o.hooks, "hook", "run this `program` when prefixes come to interfaces, change or go; may be given several times")
 	f.DurationVar(&o.hookTimeout, "hook-timeout", 10*time.Second, "let a hook run for `D` at most")
 	f.IntVar(&o.hold, "hold", 0, "delegate at most `N` at a time, then the oldest comes back; 0: any number")
-	f.IntVar(&o.count, "c", 1, "with -link memory, run `C` prefix managers beside the origin")
+	f.IntVarP(&o.count, "count", "c", 1, "with --link memory, run `C` prefix managers beside the origin")
 }
 
 func (o *options) check(all cli.Options) error {
 	memory := slices.Contains(all.Links, cli.Memory)
 	switch {
 	case o.subnet < 0 || o.subnet > 128:
-		return errors.New("-subnet must be from 1 to 128, or 0")
+		return errors.New("--subnet must be from 1 to 128, or 0")
 	case o.subnet4 < 0 || o.subnet4 > 32:
-		return errors.New("-subnet4 must be from 1 to 32, or 0")
+		return errors.New("--subnet4 must be from 1 to 32, or 0")
 	case o.subnet == 0 && o.subnet4 == 0:
-		return errors.New("-subnet and -subnet4 are both 0")
+		return errors.New("--subnet and --subnet4 are both 0")
 	case o.doubt < 0:
-		return errors.New("-doubt must not be negative")
+		return errors.New("--doubt must not be negative")
 	case o.hold < 0:
-		return errors.New("-hold must not be negative")
+		return errors.New("--hold must not be negative")
 	case o.count < 1 || o.count > 1000:
-		return errors.New("-c must be from 1 to 1000")
+		return errors.New("--count must be from 1 to 1000")
 	case o.count > 1 && !memory:
-		return errors.New("-c goes with -link memory: a device has one prefix manager")
+		return errors.New("--count goes with --link memory: a device has one prefix manager")
 	case !memory && all.PlaneName == "tls" && all.Domain == "":
-		return errors.New("-plane tls needs -domain and -member, but for -link memory")
+		return errors.New("--plane tls needs --domain and --member, but for --link memory")
 	case len(o.interfaces) > 0 && (memory || len(o.pool) > 0 || o.hold > 0 || all.N > 0):
-		return errors.New("-interface goes with neither -pool, -hold, -n nor -link memory")
+		return errors.New("--interface goes with neither --pool, --hold, --number nor --link memory")
 	case len(o.hooks) > 0 && len(o.interfaces) == 0:
-		return errors.New("-hook goes with -interface")
+		return errors.New("--hook goes with --interface")
 	case o.hookTimeout <= 0:
-		return errors.New("-hook-timeout must be positive")
+		return errors.New("--hook-timeout must be positive")
 	case memory && o.state != "":
-		return errors.New("-state goes with real links")
+		return errors.New("--state goes with real links")
 	}
 	return nil
 }
@@ -131,6 +132,9 @@ func (ps prefixes) String() string {
 	}
 	return strings.Join(all, ",")
 }
+
+// Type is for the help.
+func (*prefixes) Type() string { return "prefixes" }
 
 func (ps *prefixes) Set(text string) error {
 	var sum prefixpool.Pool
@@ -153,6 +157,9 @@ func (ps *prefixes) Set(text string) error {
 type names []string
 
 func (n names) String() string { return strings.Join(n, ",") }
+
+// Type is for the help.
+func (*names) Type() string { return "names" }
 
 func (n *names) Set(text string) error {
 	all := strings.Split(text, ",")

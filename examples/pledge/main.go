@@ -9,8 +9,9 @@ package main
 
 import (
 	"context"
-	"flag"
 	"strings"
+
+	flag "github.com/spf13/pflag"
 
 	"github.com/go-grasp/grasp/examples/internal/brski"
 	"github.com/go-grasp/grasp/examples/internal/cli"

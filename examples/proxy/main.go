@@ -4,21 +4,22 @@
 // a DULL one (RFC 8990 section 2.5.2).
 //
 //	go run ./examples/proxy
-//	go run ./examples/proxy -link eth0 -pledges eth1
+//	go run ./examples/proxy --link eth0 --pledges eth1
 //
 // The first has both instances on all links, which is for trying it out. Run
 // registrar and pledge, here or on other nodes. Either can be replaced by the
 // Python prototype's: Reggie and Pledji, who knows AN_Proxy by another name:
-// -objective AN_proxy. The flag -h shows all flags.
+// --objective AN_proxy. The flag -h shows all flags.
 package main
 
 import (
 	"context"
 	"errors"
-	"flag"
 	"slices"
 	"strings"
 	"time"
+
+	flag "github.com/spf13/pflag"
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
@@ -38,7 +39,7 @@ func command() cli.Command {
 		About: "Proxy hears where there are BRSKI registrars, and floods to pledges on the link that\n" +
 			"it is there, AN_Proxy of RFC 8995. " + brski.Only,
 		Flags: func(f *flag.FlagSet) {
-			f.StringVar(&names, "pledges", "", "the interfaces where pledges are, without security: `name[,name]`;\n-link has those of the secure network")
+			f.StringVar(&names, "pledges", "", "the interfaces where pledges are, without security: `name[,name]`; -link has those of the secure network")
 			f.StringVar(&x.Objective, "objective", brski.ObjectiveProxy, "the `name` by which pledges know a proxy; the Python one has "+brski.ObjectivePrototype)
 			f.IntVar(&x.Port, "port", 11800, "the `port` on which pledges are served")
 			f.DurationVar(&x.Every, "every", time.Minute, "flood after this `time` again; a flood lives three times as long")
@@ -50,11 +51,11 @@ func command() cli.Command {
 			}
 			switch {
 			case x.Objective != brski.ObjectiveProxy && x.Objective != brski.ObjectivePrototype:
-				return errors.New("-objective must be " + brski.ObjectiveProxy + " or " + brski.ObjectivePrototype)
+				return errors.New("--objective must be " + brski.ObjectiveProxy + " or " + brski.ObjectivePrototype)
 			case slices.Contains(pledges, ""):
-				return errors.New("-pledges has an empty name")
+				return errors.New("--pledges has an empty name")
 			case len(pledges) > 0 && len(o.Links) == 0:
-				return errors.New("-pledges needs -link: the secure instance must not speak to pledges")
+				return errors.New("--pledges needs --link: the secure instance must not speak to pledges")
 			}
 			return errors.Join(brski.CheckPorts(x.Port), brski.CheckEvery(x.Every))
 		},

@@ -3,7 +3,7 @@
 // another node of the link, to get one. Either can be replaced by the Python
 // prototype's ASA of that name.
 //
-//	go run ./examples/pusher -dir examples
+//	go run ./examples/pusher --dir examples
 //
 // Whoever is in the network gets whatever is in the directory, but nothing
 // else: links that lead out of it are not followed.
@@ -12,8 +12,9 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"os"
+
+	flag "github.com/spf13/pflag"
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/examples/internal/cli"
@@ -32,7 +33,7 @@ func command() cli.Command {
 		},
 		Check: func(cli.Options) error {
 			if dir == "" {
-				return errors.New("-dir is missing: the directory with the files to send")
+				return errors.New("--dir is missing: the directory with the files to send")
 			}
 			return nil
 		},

@@ -5,16 +5,17 @@
 //	go run ./examples/registrar
 //
 // Either can be replaced by the Python prototype's: Procksy and Pledji. Procksy
-// heeds only what is flooded with the loop count 1: -loops 1. The flag -h shows
+// heeds only what is flooded with the loop count 1: --loops 1. The flag -h shows
 // all flags.
 package main
 
 import (
 	"context"
 	"errors"
-	"flag"
 	"strings"
 	"time"
+
+	flag "github.com/spf13/pflag"
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/examples/internal/brski"
@@ -43,7 +44,7 @@ func command() cli.Command {
 		},
 		Check: func(cli.Options) error {
 			if r.Loops < 1 || r.Loops > 255 {
-				return errors.New("-loops must be from 1 to 255")
+				return errors.New("--loops must be from 1 to 255")
 			}
 			for _, port := range []int{r.UDP, r.Stateless} {
 				if port != 0 {

@@ -1,10 +1,10 @@
 package bank
 
 import (
-	"flag"
 	"io"
 	"testing"
 
+	flag "github.com/spf13/pflag"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )

@@ -59,11 +59,11 @@ func variationOf(f grasp.TaggedObjective) string {
 // CheckVariations refuses variations that do not fit one message.
 func CheckVariations(all []string) error {
 	if len(all) > maxVariations {
-		return fmt.Errorf("-variations: %d are more than %d", len(all), maxVariations)
+		return fmt.Errorf("--variations: %d are more than %d", len(all), maxVariations)
 	}
 	for _, v := range all {
 		if len(v) > maxVariation {
-			return fmt.Errorf("-variations: %q is longer than %d bytes", v, maxVariation)
+			return fmt.Errorf("--variations: %q is longer than %d bytes", v, maxVariation)
 		}
 	}
 	return nil
@@ -90,7 +90,7 @@ type teller struct {
 	a *grasp.ASA
 }
 
-// tell prints an event, as a line of words and with -json as an object.
+// tell prints an event, as a line of words and with --json as an object.
 func (t teller) tell(e Event, words ...any) error {
 	t.a.Tprint(words...)
 	if !t.p.JSON {
@@ -124,7 +124,7 @@ func usable(f grasp.TaggedObjective) bool {
 // CheckEvery refuses an interval between floods that makes no sense.
 func CheckEvery(every time.Duration) error {
 	if every < time.Second || every > time.Hour {
-		return errors.New("-every must be from 1s to 1h")
+		return errors.New("--every must be from 1s to 1h")
 	}
 	return nil
 }
@@ -132,7 +132,7 @@ func CheckEvery(every time.Duration) error {
 // CheckPorts refuses what is no port, or has too few after it for the variations.
 func CheckPorts(port int) error {
 	if port > 65535-maxVariations {
-		return fmt.Errorf("-port must be %d at most, for the variations have the ports after it", 65535-maxVariations)
+		return fmt.Errorf("--port must be %d at most, for the variations have the ports after it", 65535-maxVariations)
 	}
 	return CheckPort(port)
 }
@@ -140,7 +140,7 @@ func CheckPorts(port int) error {
 // CheckPort refuses what is no port.
 func CheckPort(port int) error {
 	if port < 1 || port > 65535 {
-		return errors.New("-port must be from 1 to 65535")
+		return errors.New("--port must be from 1 to 65535")
 	}
 	return nil
 }

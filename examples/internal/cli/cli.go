@@ -5,12 +5,13 @@ package cli
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"syscall"
+
+	flag "github.com/spf13/pflag"
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
@@ -26,19 +27,23 @@ type Command struct {
 	// Arguments are for the usage text what follows the flags; without it
 	// nothing may.
 	Arguments string
-	// Counts is what -n counts, in the plural. Without it there are no -n,
-	// -seed and -wait.
+	// JSON says what --json does, if it does not print outcomes or results.
+	JSON string
+	// Notes are for the end of its help, such as which files it has.
+	Notes string
+	// Counts is what --number counts, in the plural. Without it there are no
+	// --number, --seed and --wait.
 	Counts string
 	// Memory allows the network in memory.
 	Memory bool
-	// Offline is for a program that opens no link: it has neither -link nor
-	// -plane nor -dialogue.
+	// Offline is for a program that opens no link: it has none of the
+	// flags for links.
 	Offline bool
 	// Daemon is for a program that runs on when a link that was named does not
 	// exist yet. Others end with status 2.
 	Daemon bool
 	// Results is for a program that prints results on standard output with or
-	// without -json, and so its progress on standard error.
+	// without --json, and so its progress on standard error.
 	Results bool
 	// Flags adds the program's own flags, and Check refuses wrong ones. Both
 	// may be nil.
@@ -47,13 +52,15 @@ type Command struct {
 	// Run is the program proper. It ends when the context does, or before. Its
 	// error may be an [*ExitError].
 	Run func(context.Context, *Program) error
+
+	sharedHelp string // where help on flags is that others have as well; "": in that of this one
 }
 
 // Program is a running command.
 type Program struct {
 	Options
 	Outcomes *Outcomes
-	Stdout   io.Writer // of the process; with -json for objects only
+	Stdout   io.Writer // of the process; with --json for objects only
 	Stdin    io.Reader
 	Stderr   io.Writer
 	dialogue grasp.Dialogue
@@ -61,7 +68,7 @@ type Program struct {
 	members  int            // of it
 	name     string
 	daemon   bool
-	monitor  *monitor.Monitor // nil without -monitor
+	monitor  *monitor.Monitor // nil without --monitor
 }
 
 // ExitError is an error with which a program ends with another status than 1.
@@ -90,7 +97,10 @@ func processMain(execute func(context.Context, []string, io.Reader, io.Writer, i
 
 // Execute is Main without the end of the process: it returns the status.
 func (c Command) Execute(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	o, err := c.parse(args, stderr)
+	if hidden, ok := c.hidden(args); ok {
+		return printed(stdout, hidden)
+	}
+	o, err := c.parse(args, stdout, stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -191,7 +201,7 @@ func (p *Program) newInstance(cfg grasp.Config) (*grasp.Instance, error) {
 }
 
 // NewDULL starts a DULL instance (RFC 8990 section 2.5.2) for these objectives.
-// It takes the links of a plane as they are, whatever protection -plane gives to others.
+// It takes the links of a plane as they are, whatever protection --plane gives to others.
 func (p *Program) NewDULL(links acp.Plane, objectives ...string) (*grasp.Instance, error) {
 	return p.newInstance(grasp.Config{Plane: memory.Insecure{Plane: links}, DULL: true, DULLObjectives: objectives})
 }

@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"io"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	flag "github.com/spf13/pflag"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -47,6 +47,8 @@ func TestFlags(t *testing.T) {
 		"-wait 0 -seed 4":                   {Seed: 4, PlaneName: PlaneLayer2},
 		"-link a,b -seed 5":                 {Seed: 5, PlaneName: PlaneLayer2, Wait: defaultWait, Links: []string{"a", "b"}},
 		"-link memory -seed 6":              {Seed: 6, PlaneName: PlaneLayer2, Wait: defaultWait, Links: []string{"memory"}},
+		"--seed=8 --dialogue":               {Seed: 8, PlaneName: PlaneLayer2, Wait: defaultWait, Dialogue: true},
+		"--number 5 --seed 2 -n6":           {Seed: 2, PlaneName: PlaneLayer2, Wait: defaultWait, N: 6},
 		"-seed 8 -dialogue":                 {Seed: 8, PlaneName: PlaneLayer2, Wait: defaultWait, Dialogue: true},
 		"-seed=9 --json=true -":             {},
 		"-seed 10 -plane quads -password x": {Seed: 10, PlaneName: PlaneQUADS, Password: "x", Wait: defaultWait},
@@ -97,14 +99,17 @@ func TestFlags(t *testing.T) {
 	assert.Equal(t, 2, status)
 	assert.Equal(t, "all: nothing to shout\n", stderr)
 
-	status, _, stderr = run(all, "", "-h")
-	assert.Zero(t, status)
-	for _, flag := range []string{"-n N", "-seed S", "-json", "-wait D", "-dialogue", "-link name", "-plane plane", "-monitor address:port", "memory"} {
-		assert.Contains(t, stderr, flag)
+	for _, help := range []string{"-h", "-help", "--help"} {
+		status, stdout, stderr := run(all, "", help)
+		assert.Zero(t, status)
+		assert.Empty(t, stderr)
+		for _, flag := range []string{"-n, --number N", "--seed S", "--json", "--wait D", "--dialogue", "--link name", "--plane plane", "--monitor address:port", "memory"} {
+			assert.Contains(t, stdout, flag)
+		}
 	}
-	_, _, stderr = run(few, "", "-h")
-	assert.NotContains(t, stderr, "-n N")
-	assert.NotContains(t, stderr, "memory")
+	_, help, _ := run(few, "", "-h")
+	assert.NotContains(t, help, "-n N")
+	assert.NotContains(t, help, "memory")
 
 	// Without a seed there is a new one each time, and it is told.
 	_, stdout, _ := run(all, "")
@@ -193,12 +198,12 @@ func TestTLS(t *testing.T) {
 		for _, c := range []Command{inOne, alone} {
 			status, _, stderr := run(c, "", strings.Fields(args)...)
 			assert.Equal(t, 2, status, args)
-			assert.Contains(t, stderr, "-domain and -member")
+			assert.Contains(t, stderr, "--domain and --member")
 		}
 	}
 	status, _, stderr := run(alone, "", "-plane", "tls")
 	assert.Equal(t, 2, status)
-	assert.Contains(t, stderr, "-domain and -member")
+	assert.Contains(t, stderr, "--domain and --member")
 	status, _, stderr = run(alone, "", "-plane", "tls", "-domain", dir, "-member", "nobody")
 	assert.Equal(t, 1, status)
 	assert.Contains(t, stderr, "nobody.pem")

@@ -24,7 +24,7 @@ func (c Commands) Main() { processMain(c.Execute) }
 func (c Commands) Execute(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
 		c.help(stderr)
-		return 2
+		return statusUsage
 	}
 	name, rest := args[0], args[1:]
 	switch name {
@@ -33,27 +33,36 @@ func (c Commands) Execute(ctx context.Context, args []string, stdin io.Reader, s
 			c.help(stdout)
 			return 0
 		}
-		name, rest = rest[0], []string{"-h"}
+		name, rest = rest[0], []string{"--help"}
+		switch name {
+		case completionCommand:
+			c.completionHelp(stdout)
+			return 0
+		case sharedTopic:
+			c.sharedFlags(stdout)
+			return 0
+		}
 	case completionCommand:
 		return c.completion(rest, stdout, stderr)
-	case completeCommand:
-		for _, word := range c.complete(rest) {
-			fmt.Fprintln(stdout, word)
-		}
-		return 0
+	case completeWord:
+		return printed(stdout, words(c.complete(rest)))
+	case manWord:
+		return printed(stdout, c.man())
 	}
 	command, ok := c.find(name)
 	if !ok {
-		fmt.Fprintf(stderr, "%s: there is no command %q; %s help tells which there are\n", c.Name, name, c.Name)
-		return 2
+		fmt.Fprintf(stderr, "%s: there is no command %q; `%s help` lists them\n", c.Name, name, c.Name)
+		return statusUsage
 	}
-	command.Name = c.Name + " " + command.Name
 	return command.Execute(ctx, rest, stdin, stdout, stderr)
 }
 
+// find returns the command of a name.
 func (c Commands) find(name string) (Command, bool) {
 	for _, command := range c.List {
 		if command.Name == name {
+			command.Name = c.Name + " " + command.Name
+			command.sharedHelp = fmt.Sprintf("`%s help %s`", c.Name, sharedTopic)
 			return command, true
 		}
 	}
@@ -64,12 +73,27 @@ func (c Commands) find(name string) (Command, bool) {
 func (c Commands) help(w io.Writer) {
 	fmt.Fprintf(w, "%s\n\nUsage: %s command [flags] [arguments]\n\n", c.About, c.Name)
 	for _, command := range c.List {
-		about, _, _ := strings.Cut(command.About, ".")
-		fmt.Fprintf(w, "  %-10s %s\n", command.Name, strings.ReplaceAll(about, "\n", " "))
+		fmt.Fprintf(w, "  %-10s %s\n", command.Name, command.summary())
 	}
-	fmt.Fprintf(w, "  %-10s %s\n\n", completionCommand, "prints a script that completes command lines in bash, zsh or fish")
-	fmt.Fprintf(w, "%s help command tells the flags and arguments of one.\n", c.Name)
+	fmt.Fprintf(w, "  %-10s %s\n\n", completionCommand, completionAbout)
+	fmt.Fprintf(w, "`%s help command` tells the flags and arguments of one; `%s help %s`\nthose for links, protection and the monitor.\n", c.Name, c.Name, sharedTopic)
 	if c.Notes != "" {
 		fmt.Fprintf(w, "\n%s\n", c.Notes)
 	}
+}
+
+// summary is what the command does in a few words.
+func (c Command) summary() string {
+	about, _, _ := strings.Cut(c.About, ".")
+	about, _, _ = strings.Cut(about, ":")
+	return strings.ReplaceAll(about, "\n", " ")
+}
+
+// sharedTopic is what help is asked for on the flags that commands have in common.
+const sharedTopic = "flags"
+
+// sharedFlags prints the flags that commands have in common.
+func (c Commands) sharedFlags(w io.Writer) {
+	fmt.Fprintf(w, "Flags of the commands of %s that open links:\n", c.Name)
+	PrintFlags(w, Command{Results: true}.flags(new(Options)).shared)
 }

@@ -61,7 +61,7 @@ func TestResultsAndOffline(t *testing.T) {
 	for _, flag := range []string{"-link=lo", "-plane=layer2", "-dialogue"} {
 		status, _, stderr := run(c, "", flag)
 		assert.Equal(t, 2, status)
-		assert.Contains(t, stderr, "not defined")
+		assert.Contains(t, stderr, "x: unknown flag: -"+strings.Split(flag, "=")[0]+"; `x --help` lists the flags\n")
 	}
 }
 
@@ -91,28 +91,41 @@ func TestCommands(t *testing.T) {
 			assert.Contains(t, stdout, text)
 		}
 	}
-	status, _, stderr = execute("help", "push")
+	status, stdout, _ := execute("help", "push")
 	assert.Zero(t, status)
-	assert.Contains(t, stderr, "Does push.\nAnd more.\n\nUsage: tool push [flags] [word]\n")
+	assert.Contains(t, stdout, "Does push.\nAnd more.\n\nUsage: tool push [flags] [word]\n")
+	assert.Contains(t, stdout, "`tool help flags`")
+	assert.NotContains(t, stdout, "--plane")
+	status, stdout, _ = execute("help", "flags")
+	assert.Zero(t, status)
+	assert.Contains(t, stdout, "--plane")
+	status, stdout, _ = execute("help", "completion")
+	assert.Zero(t, status)
+	assert.Contains(t, stdout, "source <(tool completion bash)\n")
+	status, _, stderr = execute("push", "-colour")
+	assert.Equal(t, 2, status)
+	assert.Equal(t, "tool push: unknown flag: --colour; `tool push --help` lists the flags\n", stderr)
 	status, _, stderr = execute()
 	assert.Equal(t, 2, status)
 	assert.Contains(t, stderr, "Usage: tool command")
 	status, _, stderr = execute("shove")
 	assert.Equal(t, 2, status)
-	assert.Equal(t, "tool: there is no command \"shove\"; tool help tells which there are\n", stderr)
+	assert.Equal(t, "tool: there is no command \"shove\"; `tool help` lists them\n", stderr)
 
 	for words, want := range map[string]string{
-		"pu":            "push pull",
-		"":              "push pull completion help",
-		"help pus":      "push",
-		"push -j":       "-json",
-		"push -link lo": "lo",
-		"shove -":       "",
-		"push word":     "",
-		"completion b":  "bash",
+		"pu":             "push pull",
+		"":               "push pull completion help",
+		"help pus":       "push",
+		"help f":         "flags",
+		"push -j":        "--json",
+		"push --j":       "--json",
+		"push --link lo": "lo",
+		"shove -":        "",
+		"push word":      "",
+		"completion b":   "bash",
 	} {
 		got := c.complete(strings.Split(words, " "))
-		if words == "push -link lo" {
+		if words == "push --link lo" {
 			assert.Contains(t, got, want)
 			continue
 		}
@@ -122,7 +135,7 @@ func TestCommands(t *testing.T) {
 	for _, shell := range shells {
 		status, stdout, _ := execute("completion", shell)
 		assert.Zero(t, status)
-		assert.Contains(t, stdout, completeCommand)
+		assert.Contains(t, stdout, completeWord)
 	}
 	status, _, _ = execute("completion", "sh")
 	assert.Equal(t, 2, status)

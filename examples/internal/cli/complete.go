@@ -1,18 +1,24 @@
 package cli
 
 import (
-	"flag"
 	"fmt"
 	"io"
 	"net"
 	"slices"
 	"strings"
+
+	flag "github.com/spf13/pflag"
 )
 
-// The commands for shells: one prints a script, which calls the other.
+// The command that prints a script for a shell, and the words that are for scripts
+// only: with completeWord a program prints what a word may become, with manWord its
+// man page, and one without commands prints a script with completionWord.
 const (
 	completionCommand = "completion"
-	completeCommand   = "__complete"
+	completionAbout   = "Prints a script that completes command lines in bash, zsh or fish"
+	completeWord      = "__complete"
+	completionWord    = "__completion"
+	manWord           = "__man"
 )
 
 // scripts ask the program itself what a word may become, and leave it to the
@@ -46,16 +52,65 @@ complete -c %[1]s -a '(__%[1]s_complete)'
 
 var shells = []string{"bash", "fish", "zsh"}
 
+// script returns the script for a shell.
+func script(shell, program string) string {
+	return fmt.Sprintf(scripts[shell], program, completeWord)
+}
+
 // completion prints the script for a shell.
 func (c Commands) completion(args []string, stdout, stderr io.Writer) int {
-	if len(args) != 1 || scripts[args[0]] == "" {
+	switch {
+	case len(args) == 1 && (args[0] == "-h" || args[0] == "--help"):
+		c.completionHelp(stdout)
+		return 0
+	case len(args) != 1 || scripts[args[0]] == "":
 		fmt.Fprintf(stderr, "Usage: %s %s %s\n", c.Name, completionCommand, strings.Join(shells, "|"))
-		return 2
+		return statusUsage
 	}
-	if _, err := fmt.Fprintf(stdout, scripts[args[0]], c.Name, completeCommand); err != nil {
+	return printed(stdout, script(args[0], c.Name))
+}
+
+// completionHelp prints how to use the scripts.
+func (c Commands) completionHelp(w io.Writer) {
+	fmt.Fprintf(w, "%s.\n\nUsage: %s %s %s\n\n", completionAbout, c.Name, completionCommand, strings.Join(shells, "|"))
+	for _, shell := range shells {
+		first, _, _ := strings.Cut(script(shell, c.Name), ": ")
+		_, how, _ := strings.Cut(script(shell, c.Name), first+": ")
+		how, _, _ = strings.Cut(how, "\n")
+		fmt.Fprintf(w, "  %-5s %s\n", shell, how)
+	}
+}
+
+// printed prints a text and returns the exit status.
+func printed(w io.Writer, text string) int {
+	if _, err := io.WriteString(w, text); err != nil {
 		return 1
 	}
 	return 0
+}
+
+// words returns words, one a line.
+func words(all []string) string {
+	text := ""
+	for _, word := range all {
+		text += word + "\n"
+	}
+	return text
+}
+
+// hidden returns what the words print that are for scripts only.
+func (c Command) hidden(args []string) (text string, ok bool) {
+	switch {
+	case len(args) == 0:
+		return "", false
+	case args[0] == completeWord && len(args) > 1:
+		return words(matching(c.completeFlags(args[1:]), args[len(args)-1])), true
+	case args[0] == completionWord && len(args) == 2:
+		return script(args[1], c.Name), scripts[args[1]] != ""
+	case args[0] == manWord:
+		return c.man(), true
+	}
+	return "", false
 }
 
 // complete returns what the last of some words may become, those before it
@@ -64,25 +119,48 @@ func (c Commands) complete(words []string) []string {
 	if len(words) == 0 {
 		return nil
 	}
-	last := words[len(words)-1]
 	var all []string
 	switch command, ok := c.find(words[0]); {
 	case len(words) == 1, len(words) == 2 && words[0] == "help":
 		for _, command := range c.List {
 			all = append(all, command.Name)
 		}
+		all = append(all, completionCommand)
 		if len(words) == 1 {
-			all = append(all, completionCommand, "help")
+			all = append(all, "help")
+		} else {
+			all = append(all, sharedTopic)
 		}
 	case words[0] == completionCommand && len(words) == 2:
 		all = shells
-	case !ok:
-	case strings.TrimLeft(words[len(words)-2], "-") == linkFlag:
-		all = linkNames()
-	case strings.HasPrefix(last, "-"):
-		command.flags(new(Options)).VisitAll(func(f *flag.Flag) { all = append(all, "-"+f.Name) })
+	case ok:
+		all = command.completeFlags(words[1:])
 	}
-	return slices.DeleteFunc(slices.Clone(all), func(s string) bool { return !strings.HasPrefix(s, last) })
+	return matching(all, words[len(words)-1])
+}
+
+// completeFlags returns the names of all flags, or of interfaces, if the last of some
+// words may become one.
+func (c Command) completeFlags(words []string) (all []string) {
+	last := words[len(words)-1]
+	f := c.flags(new(Options)).all()
+	if n := len(words); n > 1 && strings.TrimLeft(words[n-2], "-") == linkFlag && f.Lookup(linkFlag) != nil {
+		return linkNames()
+	}
+	if strings.HasPrefix(last, "-") {
+		f.VisitAll(func(x *flag.Flag) { all = append(all, "--"+x.Name) })
+		slices.Sort(all)
+	}
+	return all
+}
+
+// matching returns the words that one may become. A flag may have been begun with
+// a single minus.
+func matching(all []string, begun string) []string {
+	if strings.HasPrefix(begun, "-") && !strings.HasPrefix(begun, "--") {
+		begun = "-" + begun
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(s string) bool { return !strings.HasPrefix(s, begun) })
 }
 
 // linkNames returns the names of the interfaces there are.

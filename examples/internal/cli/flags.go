@@ -2,34 +2,35 @@ package cli
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
+
+	flag "github.com/spf13/pflag"
 )
 
-// Memory is what -link takes, where a program allows it, for a network in
+// Memory is what --link takes, where a program allows it, for a network in
 // memory instead of a real link.
 const Memory = "memory"
 
 // Options are the settings of a program: the flags that all have.
 type Options struct {
-	N        int           // -n
-	Seed     uint64        // -seed, drawn if it was not given
-	JSON     bool          // -json
-	Wait     time.Duration // -wait
-	Dialogue bool          // -dialogue
-	Links    []string      // -link; none: all
-	// PlaneName is -plane.
+	N        int           // --number
+	Seed     uint64        // --seed, drawn if it was not given
+	JSON     bool          // --json
+	Wait     time.Duration // --wait
+	Dialogue bool          // --dialogue
+	Links    []string      // --link; none: all
+	// PlaneName is --plane.
 	PlaneName string
-	Password  string   // -password, or from the environment
-	Domain    string   // -domain
-	Member    string   // -member
-	Monitor   string   // -monitor
-	Args      []string // what follows the flags
+	Password  string   // --password, or from the environment
+	Domain    string   // --domain
+	Member    string   // --member
+	Monitor   string   // --monitor
+	Args      []string // what is no flag
 }
 
 const (
@@ -37,59 +38,87 @@ const (
 	maxWait     = time.Hour
 )
 
+// flagSets are the flags of a command.
+type flagSets struct {
+	own    *flag.FlagSet
+	shared *flag.FlagSet // those of all that open links
+}
+
+// all returns the flags in one set.
+func (s flagSets) all() *flag.FlagSet {
+	all := newFlagSet()
+	all.AddFlagSet(s.own)
+	all.AddFlagSet(s.shared)
+	return all
+}
+
+func newFlagSet() *flag.FlagSet {
+	f := flag.NewFlagSet("", flag.ContinueOnError)
+	f.SortFlags = false
+	f.Usage = func() {} // the callers of Parse print it
+	return f
+}
+
 // flags returns the flags of the command, which set the options.
-func (c Command) flags(o *Options) *flag.FlagSet {
+func (c Command) flags(o *Options) flagSets {
 	*o = Options{PlaneName: PlaneLayer2}
-	f := flag.NewFlagSet(c.Name, flag.ContinueOnError)
+	s := flagSets{newFlagSet(), newFlagSet()}
 	if c.Counts != "" {
-		f.IntVar(&o.N, "n", 0, "stop after `N` "+c.Counts+"; 0: go on until Ctrl-C")
-		f.Uint64Var(&o.Seed, "seed", 0, "make the random choices of seed `S` again; 0: new ones")
-		f.DurationVar(&o.Wait, "wait", defaultWait, "the longest random delay `D`; the Python programs have 10s")
-	}
-	f.BoolVar(&o.JSON, "json", false, "print outcomes on standard output, one JSON object per line,\nand the progress on standard error")
-	if !c.Offline {
-		f.BoolVar(&o.Dialogue, "dialogue", false, "ask how much to print, like the Python prototype")
-		f.Func(linkFlag, "use these interfaces only: `name[,name]`"+c.memoryUsage(), func(names string) error {
-			o.Links = nil
-			if names != "" {
-				o.Links = strings.Split(names, ",")
-			}
-			return nil
-		})
-		o.planeFlags(f, c.Memory)
-		f.StringVar(&o.Monitor, "monitor", "", "show what happens on a page at `address:port`, such as localhost:8990,\nuntil Ctrl-C")
+		s.own.IntVarP(&o.N, "number", "n", 0, "stop after `N` "+c.Counts+"; 0: go on until Ctrl-C")
+		s.own.Uint64Var(&o.Seed, "seed", 0, "make the random choices of seed `S` again; 0: new ones")
+		s.own.DurationVar(&o.Wait, "wait", defaultWait, "the longest random delay `D`; the Python programs have 10s")
 	}
 	if c.Flags != nil {
-		c.Flags(f)
+		c.Flags(s.own)
 	}
-	return f
+	s.own.BoolVar(&o.JSON, "json", false, c.jsonUsage())
+	if c.Offline {
+		return s
+	}
+	if !c.Results {
+		s.own.BoolVar(&o.Dialogue, "dialogue", false, "ask how much to print, like the Python prototype")
+	}
+	s.shared.Func(linkFlag, "use these interfaces only: `name[,name]`"+c.memoryUsage(), func(names string) error {
+		o.Links = nil
+		if names != "" {
+			o.Links = strings.Split(names, ",")
+		}
+		return nil
+	})
+	o.planeFlags(s.shared, c.Memory)
+	s.shared.StringVar(&o.Monitor, "monitor", "", "show what happens on a page at `address:port`, such as localhost:8990, until Ctrl-C")
+	return s
+}
+
+// jsonUsage says what --json does.
+func (c Command) jsonUsage() string {
+	switch {
+	case c.JSON != "":
+		return c.JSON
+	case c.Results:
+		return "print each result as a JSON object on a line"
+	}
+	return "print outcomes on standard output, one JSON object per line, and the progress on standard error"
 }
 
 const linkFlag = "link"
 
 // parse reads the command line, in which flags may also follow arguments. On
 // error the user has been told.
-func (c Command) parse(args []string, stderr io.Writer) (Options, error) {
+func (c Command) parse(args []string, stdout, stderr io.Writer) (Options, error) {
 	var o Options
-	f := c.flags(&o)
-	f.SetOutput(stderr)
-	f.Usage = func() {
-		fmt.Fprintf(stderr, "%s\n\nUsage: %s [flags]%s\n\n", c.About, c.Name, c.argumentsUsage())
-		f.PrintDefaults()
+	s := c.flags(&o)
+	f := s.all()
+	err := ParseFlags(f, args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		c.help(stdout, s)
+		return o, err
+	case err != nil:
+		TellFlagError(stderr, c.Name, err)
+		return o, err
 	}
-	for rest := args; ; rest = f.Args()[1:] {
-		if err := f.Parse(rest); err != nil {
-			return o, err
-		}
-		if f.NArg() == 0 {
-			break
-		}
-		if at := len(rest) - f.NArg(); at > 0 && rest[at-1] == "--" {
-			o.Args = append(o.Args, f.Args()...)
-			break
-		}
-		o.Args = append(o.Args, f.Arg(0))
-	}
+	o.Args = f.Args()
 	if err := errors.Join(o.checkPlane(c.Memory), c.check(o)); err != nil {
 		fmt.Fprintf(stderr, "%s: %v\n", c.Name, err)
 		return o, err
@@ -100,16 +129,41 @@ func (c Command) parse(args []string, stderr io.Writer) (Options, error) {
 	return o, nil
 }
 
-func (c Command) memoryUsage() string {
-	if c.Memory {
-		return ",\nor \"" + Memory + "\" for a network in memory"
+// ParseFlags parses a command line in the manner of GNU: --name value, --name=value,
+// and -n value for a flag that has a letter. The name of a flag may also follow a
+// single minus.
+func ParseFlags(f *flag.FlagSet, args []string) error {
+	args = slices.Clone(args)
+	for i, arg := range args {
+		if arg == "--" {
+			break
+		}
+		if isLong(f, arg) {
+			args[i] = "-" + arg
+		}
 	}
-	return ""
+	return f.Parse(args)
 }
 
-func (c Command) argumentsUsage() string {
-	if c.Arguments != "" {
-		return " " + c.Arguments
+// isLong reports whether a word that begins with a single minus is the name of a
+// flag, or else cannot be letters of flags.
+func isLong(f *flag.FlagSet, word string) bool {
+	name, _, _ := strings.Cut(strings.TrimPrefix(word, "-"), "=")
+	if len(name) < 2 || len(name) == len(word) || strings.HasPrefix(name, "-") {
+		return false
+	}
+	letter := f.ShorthandLookup(name[:1])
+	return f.Lookup(name) != nil || letter == nil && 'a' <= name[0] && name[0] <= 'z'
+}
+
+// TellFlagError says in one line what is wrong with a command line, and where help is.
+func TellFlagError(stderr io.Writer, name string, err error) {
+	fmt.Fprintf(stderr, "%s: %v; `%s --help` lists the flags\n", name, err, name)
+}
+
+func (c Command) memoryUsage() string {
+	if c.Memory {
+		return ", or \"" + Memory + "\" for a network in memory"
 	}
 	return ""
 }
@@ -120,15 +174,15 @@ func (c Command) check(o Options) error {
 	case len(o.Args) > 0 && c.Arguments == "":
 		return fmt.Errorf("unexpected argument %q", o.Args[0])
 	case o.N < 0:
-		return errors.New("-n must not be negative")
+		return errors.New("--number must not be negative")
 	case o.Wait < 0 || o.Wait > maxWait:
-		return fmt.Errorf("-wait must be from 0 to %v", maxWait)
+		return fmt.Errorf("--wait must be from 0 to %v", maxWait)
 	case slices.Contains(o.Links, ""):
-		return errors.New("-link has an empty name")
+		return errors.New("--link has an empty name")
 	case slices.Contains(o.Links, Memory) && !c.Memory:
-		return fmt.Errorf("-link %s: only programs with both sides in one process can do that", Memory)
+		return fmt.Errorf("--link %s: only programs with both sides in one process can do that", Memory)
 	case slices.Contains(o.Links, Memory) && len(o.Links) > 1:
-		return fmt.Errorf("-link %s goes with no other link", Memory)
+		return fmt.Errorf("--link %s goes with no other link", Memory)
 	}
 	if c.Check != nil {
 		return c.Check(o)

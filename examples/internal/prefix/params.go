@@ -41,6 +41,9 @@ func (ps Params) String() string {
 	return strings.Join(all, ",")
 }
 
+// Type is for the help.
+func (*Params) Type() string { return "params" }
+
 // Set implements flag.Value.
 func (ps *Params) Set(text string) error {
 	var all Params
