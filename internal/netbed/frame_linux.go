@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"os"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -13,24 +14,32 @@ import (
 // It does not block, and is the caller's to close.
 func (n *Node) PacketSocket(t testing.TB, name string) (fd int, mac net.HardwareAddr) {
 	t.Helper()
-	proto := binary.NativeEndian.Uint16([]byte{unix.ETH_P_IPV6 >> 8, unix.ETH_P_IPV6 & 0xff})
 	var err error
-	n.Do(t, func() {
-		var ifi *net.Interface
-		if ifi, err = net.InterfaceByName(name); err != nil {
-			return
-		}
-		mac = ifi.HardwareAddr
-		if fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, int(proto)); err != nil {
-			return
-		}
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20)
-		err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: proto, Ifindex: ifi.Index})
-	})
+	n.Do(t, func() { fd, mac, err = packetSocket(name, unix.ETH_P_IPV6) })
 	if err != nil {
 		t.Fatalf("netbed: %v: a socket for frames on %s: %v", n, name, err)
 	}
 	return fd, mac
+}
+
+// packetSocket opens a socket for raw frames of a protocol of Ethernet, here.
+func packetSocket(name string, ether uint16) (fd int, mac net.HardwareAddr, err error) {
+	ifi, err := net.InterfaceByName(name)
+	if err != nil {
+		return 0, nil, err
+	}
+	proto := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, ether))
+	// It hears nothing before it is bound.
+	fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return 0, nil, os.NewSyscallError("socket", err)
+	}
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20)
+	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: proto, Ifindex: ifi.Index}); err != nil {
+		_ = unix.Close(fd)
+		return 0, nil, os.NewSyscallError("bind", err)
+	}
+	return fd, ifi.HardwareAddr, nil
 }
 
 // Frame returns an Ethernet frame with an IPv6 packet, whose payload gets its

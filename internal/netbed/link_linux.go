@@ -93,28 +93,6 @@ func Bridge(t testing.TB, name string, ports ...string) {
 	Up(t, name)
 }
 
-// Netem makes an interface of the node slow and lossy: it delays each packet it
-// sends, and loses it with the probability loss, from 0 to 1. If the kernel has no
-// netem, the test is skipped.
-func (n *Node) Netem(t testing.TB, name string, delay time.Duration, loss float64) {
-	t.Helper()
-	var err error
-	n.Do(t, func() {
-		err = withLink(name, func(l netlink.Link) error {
-			return netlink.QdiscReplace(netlink.NewNetem(
-				netlink.QdiscAttrs{LinkIndex: l.Attrs().Index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT},
-				netlink.NetemQdiscAttrs{Latency: uint32(delay.Microseconds()), Loss: float32(loss * 100)},
-			))
-		})
-	})
-	if errors.Is(err, unix.ENOENT) {
-		t.Skip("netbed: this kernel has no netem (module sch_netem)") // also where CI=true: no package brings it
-	}
-	if err != nil {
-		t.Fatalf("netbed: %v: netem on %s: %v", n, name, err)
-	}
-}
-
 // VRF makes a routing domain in the node, and brings it up. If the kernel has no VRF,
 // the test is skipped.
 func (n *Node) VRF(t testing.TB, name string, table uint32) {
@@ -130,12 +108,6 @@ func (n *Node) VRF(t testing.TB, name string, table uint32) {
 		t.Fatalf("netbed: %v: VRF %s: %v", n, name, err)
 	}
 	n.Up(t, name)
-}
-
-// Netem is [Node.Netem] for the test's namespace.
-func Netem(t testing.TB, name string, delay time.Duration, loss float64) {
-	t.Helper()
-	(*Node)(nil).Netem(t, name, delay, loss)
 }
 
 // DAD turns duplicate address detection on or off for interfaces that the

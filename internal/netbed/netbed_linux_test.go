@@ -373,14 +373,6 @@ func TestBridge(t *testing.T) {
 	}
 }
 
-func TestNetem(t *testing.T) {
-	if !Enter(t) {
-		return
-	}
-	VethPair(t, "va0", "va1")
-	Netem(t, "va0", 20*time.Millisecond, 0.25)
-}
-
 func BenchmarkEnter(b *testing.B) {
 	if !Enter(b) {
 		return

@@ -39,25 +39,7 @@ var zoo = []struct {
 }{
 	// RFC 8994: the address is a /128 on the loopback, the links have none but
 	// link-local ones.
-	{"LoopbackULA", func(t *testing.T) (_, _ *topology.Node) {
-		a, r, b := netbed.NewNode(t, "a"), netbed.NewNode(t, "r"), netbed.NewNode(t, "b")
-		netbed.Cable(t, a, "a0", r, "r0")
-		netbed.Cable(t, r, "r1", b, "b0")
-		for i, n := range []*netbed.Node{a, r, b} {
-			n.Sysctl(t, "net/ipv6/conf/all/forwarding", "1")
-			n.AddAddr(t, "lo", fmt.Sprintf("fd89:b714:f3db::%d/128", i+1))
-		}
-		a.IP(t, "route", "add", "fd89:b714:f3db::/48", "via", linkLocal(t, r, "r0"), "dev", "a0")
-		b.IP(t, "route", "add", "fd89:b714:f3db::/48", "via", linkLocal(t, r, "r1"), "dev", "b0")
-		r.IP(t, "route", "add", "fd89:b714:f3db::1/128", "via", linkLocal(t, a, "a0"), "dev", "r0")
-		r.IP(t, "route", "add", "fd89:b714:f3db::3/128", "via", linkLocal(t, b, "b0"), "dev", "r1")
-		topology.Start(t, r, on())
-		giving := topology.Start(t, b, on())
-		within(t, "the address is announced", func() bool {
-			return giving.Snapshot().Address.String() == "fd89:b714:f3db::3"
-		})
-		return topology.Start(t, a, on()), giving
-	}},
+	{"LoopbackULA", func(t *testing.T) (_, _ *topology.Node) { return loopbackULA(t, netbed.Cable) }},
 	{"VPNBesideLAN", func(t *testing.T) (_, _ *topology.Node) { return vpnBesideLAN(t, on()) }},
 	{"VPNBesideLANNamed", func(t *testing.T) (_, _ *topology.Node) { return vpnBesideLAN(t, on("eth0")) }},
 	// The same where the LAN has no addresses but link-local ones.
@@ -228,6 +210,28 @@ func usesAll(t *testing.T, count int, nodes ...*topology.Node) {
 	for _, n := range nodes {
 		within(t, "all links are in use", func() bool { return len(n.Snapshot().Links) == count })
 	}
+}
+
+// loopbackULA is a node that asks, a relay and a node that gives, with cables between
+// them, on which the kernels route.
+func loopbackULA(t *testing.T, cable func(t testing.TB, a *netbed.Node, nameA string, b *netbed.Node, nameB string)) (asking, giving *topology.Node) {
+	a, r, b := netbed.NewNode(t, "a"), netbed.NewNode(t, "r"), netbed.NewNode(t, "b")
+	cable(t, a, "a0", r, "r0")
+	cable(t, r, "r1", b, "b0")
+	for i, n := range []*netbed.Node{a, r, b} {
+		n.Sysctl(t, "net/ipv6/conf/all/forwarding", "1")
+		n.AddAddr(t, "lo", fmt.Sprintf("fd89:b714:f3db::%d/128", i+1))
+	}
+	a.IP(t, "route", "add", "fd89:b714:f3db::/48", "via", linkLocal(t, r, "r0"), "dev", "a0")
+	b.IP(t, "route", "add", "fd89:b714:f3db::/48", "via", linkLocal(t, r, "r1"), "dev", "b0")
+	r.IP(t, "route", "add", "fd89:b714:f3db::1/128", "via", linkLocal(t, a, "a0"), "dev", "r0")
+	r.IP(t, "route", "add", "fd89:b714:f3db::3/128", "via", linkLocal(t, b, "b0"), "dev", "r1")
+	topology.Start(t, r, on())
+	giving = topology.Start(t, b, on())
+	within(t, "the address is announced", func() bool {
+		return giving.Snapshot().Address.String() == "fd89:b714:f3db::3"
+	})
+	return topology.Start(t, a, on()), giving
 }
 
 // lan is two nodes, each with an interface eth0 on the link between them.
