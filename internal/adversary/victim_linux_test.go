@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"runtime/metrics"
 	"strings"
 	"sync"
@@ -43,6 +44,8 @@ type victimConfig struct {
 	Descriptors   uint64 // the process may have; 0: as many as it likes
 	IdleMemory    int
 	IdleTimeout   time.Duration // 0: an hour
+	MemoryLimit   int64         // of the runtime (GOMEMLIMIT) and, if it is Enforced, of the system
+	Enforced      bool
 }
 
 // planes are the names that planeOf knows.
@@ -105,6 +108,12 @@ func TestVictim(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(raw), &cfg))
 	plane, err := planeOf(cfg.Plane, cfg.Domain, "victim", "victim")
 	require.NoError(t, err)
+	if cfg.MemoryLimit > 0 {
+		debug.SetMemoryLimit(cfg.MemoryLimit)
+	}
+	if cfg.Enforced {
+		enforce(t, cfg.MemoryLimit)
+	}
 	if cfg.Descriptors > 0 {
 		require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: cfg.Descriptors, Max: cfg.Descriptors}))
 	}
