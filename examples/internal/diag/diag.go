@@ -9,9 +9,8 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/fxamacker/cbor/v2"
-
 	"github.com/go-grasp/grasp/internal/wire"
+	"github.com/go-grasp/grasp/internal/words"
 )
 
 // hexPrefix begins a value that is given as encoded CBOR.
@@ -36,13 +35,7 @@ func Value(s string) ([]byte, error) {
 
 // Format returns an encoded item in diagnostic notation, or as h'...' if it is none,
 // or nested deeper than a message may be.
-func Format(item []byte) string {
-	text, err := cbor.Diagnose(item)
-	if err != nil {
-		return fmt.Sprintf("h'%x'", item)
-	}
-	return text
-}
+func Format(item []byte) string { return words.Notation(item) }
 
 // JSON returns an encoded item as JSON, or null if JSON has no such value.
 func JSON(item []byte) json.RawMessage {

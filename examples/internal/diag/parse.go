@@ -91,8 +91,8 @@ func head(major byte, n uint64) []byte {
 	return b
 }
 
-// words are the items that have names.
-var words = map[string][]byte{
+// keywords are the items that have names.
+var keywords = map[string][]byte{
 	"false": {0xf4}, "true": {0xf5}, "null": {0xf6}, "undefined": {0xf7},
 	"Infinity": {0xf9, 0x7c, 0}, "-Infinity": {0xf9, 0xfc, 0}, "NaN": {0xf9, 0x7e, 0},
 }
@@ -123,7 +123,7 @@ func (p *parser) item(depth int) ([]byte, error) {
 		return p.bytes()
 	}
 	word := p.word()
-	if item, ok := words[word]; ok {
+	if item, ok := keywords[word]; ok {
 		return item, nil
 	}
 	if p.take("(") {
