@@ -186,17 +186,18 @@ type Snapshot struct {
 	Interfaces []acp.Interface // which interfaces are links, and why others are not
 	// LinkTrouble is what keeps the plane from using or knowing some links, ""
 	// if nothing does.
-	LinkTrouble string
-	ASAs        []string
-	Objectives  []ObjectiveState
-	Locators    []LocatorState // the discovery cache
-	Floods      []FloodState   // the flood cache
-	Sessions    []SessionState // negotiations
-	SessionIDs  int            // in use, by all kinds of sessions
-	Searches    int            // discoveries under way
-	Responses   int            // discovery responses under way
-	Streams     int            // open connections
-	Pending     int            // of them, those that have not said yet what they are for
+	LinkTrouble       string
+	acp.Neighbourhood // empty if the plane does not tell members from others one by one
+	ASAs              []string
+	Objectives        []ObjectiveState
+	Locators          []LocatorState // the discovery cache
+	Floods            []FloodState   // the flood cache
+	Sessions          []SessionState // negotiations
+	SessionIDs        int            // in use, by all kinds of sessions
+	Searches          int            // discoveries under way
+	Responses         int            // discovery responses under way
+	Streams           int            // open connections
+	Pending           int            // of them, those that have not said yet what they are for
 	// Sent, Received and Relayed count messages by type, such as "M_FLOOD";
 	// those relayed count for each link.
 	Sent, Received, Relayed map[string]uint64
@@ -264,6 +265,7 @@ func (g *Instance) Snapshot() Snapshot {
 	if amiss != nil {
 		s.LinkTrouble = amiss.Error()
 	}
+	s.Neighbourhood, _ = acp.NeighbourhoodOf(g.ep)
 	s.Streams, s.Pending = g.streams.count()
 	for _, e := range g.floods.all() {
 		source := decodeLocator(e.Place.Locator, e.Link)
@@ -331,7 +333,11 @@ func (s Snapshot) text(partial bool) string {
 		b.WriteByte('\n')
 	}
 	if !partial {
-		line("Plane: secure %v: %s", s.Status.Secure, s.Status.Reason)
+		secure := strconv.FormatBool(s.Status.Secure)
+		if s.Status.Secure && s.Status.Assumed {
+			secure += ", assumed"
+		}
+		line("Plane: secure %s: %s", secure, s.Status.Reason)
 		address := "none but link-local"
 		if s.Address.IsValid() {
 			address = s.Address.String()
@@ -347,6 +353,12 @@ func (s Snapshot) text(partial bool) string {
 		}
 		if s.LinkTrouble != "" {
 			line("Trouble with links: %s", s.LinkTrouble)
+		}
+		for _, n := range s.Neighbours {
+			line("Neighbour: %s at %v", n.Identity, n.Addr)
+		}
+		for _, r := range s.Refusals {
+			line("Refused: %s at %v: %s", cmp.Or(r.Identity, "somebody"), r.Peer, r.Reason)
 		}
 		line("ASAs: %s", strings.Join(s.ASAs, ", "))
 	}

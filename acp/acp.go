@@ -49,6 +49,9 @@ type Status struct {
 	// Secure is true if the plane admits only authenticated members and
 	// protects their messages (RFC 8990 section 2.5.1), or is trusted to.
 	Secure bool
+	// Assumed is true if a plane that is Secure is only trusted to be so: nobody has
+	// verified it.
+	Assumed bool
 	// Reason is for people: what the protection is, or what is missing.
 	Reason string
 }

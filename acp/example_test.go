@@ -25,10 +25,13 @@ func ExampleAddrs() {
 	to := netip.AddrPortFrom(link.Addr, acp.Port)
 	fmt.Println(acp.SendTo(ep, to, []byte{0xf6}))
 	fmt.Println(acp.OnLink(ep, netip.MustParseAddr("fe80::1"))) // this plane does not know
+	_, tells := acp.NeighbourhoodOf(ep)                         // nor members from others
+	fmt.Println(tells)
 	fmt.Println(acp.Group6(), acp.Group4())
 	// Output:
 	// true 1
 	// <nil>
+	// false
 	// false
 	// ff02::13 224.0.0.119
 }

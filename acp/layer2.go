@@ -112,7 +112,7 @@ const layer2Reason = "layer 2 is assumed, without a check, to be protected by ot
 
 // Status implements [Plane]. It is always secure, by assumption.
 func (l *Layer2) Status() Status {
-	return Status{Secure: true, Reason: layer2Reason}
+	return Status{Secure: true, Assumed: true, Reason: layer2Reason}
 }
 
 // Open implements [Plane]: it opens the sockets of one instance and joins the

@@ -35,6 +35,10 @@ func (full) SendTo(netip.AddrPort, []byte) error { return nil }
 
 func (full) Interfaces() ([]acp.Interface, error) { return nil, errListed }
 
+func (full) Neighbourhood() acp.Neighbourhood {
+	return acp.Neighbourhood{Refused: map[string]uint64{"because": 1}}
+}
+
 // over is on top of another, and adds nothing.
 type over struct{ core }
 
@@ -53,11 +57,17 @@ func TestOptional(t *testing.T) {
 	assert.NoError(t, err)
 	assert.Equal(t, []acp.Interface{{Index: 3, Name: "va0", State: acp.LinkInUse}}, ifs)
 
+	_, ok := acp.NeighbourhoodOf(plain)
+	assert.False(t, ok)
+
 	assert.Len(t, acp.Addrs(full{}, 3), acp.MaxAddrs)
 	assert.NoError(t, acp.SendTo(full{}, netip.AddrPort{}, nil))
 
 	twice := over{core{Endpoint: over{core{Endpoint: full{}}}}}
 	assert.Len(t, acp.Addrs(twice, 3), acp.MaxAddrs)
+	met, ok := acp.NeighbourhoodOf(twice)
+	assert.True(t, ok)
+	assert.Equal(t, map[string]uint64{"because": 1}, met.Refused)
 	_, err = acp.Interfaces(twice)
 	assert.ErrorIs(t, err, errListed)
 	assert.ErrorIs(t, acp.SendTo(twice, netip.AddrPort{}, nil), errors.ErrUnsupported)

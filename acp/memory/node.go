@@ -67,7 +67,7 @@ func (n *Network) NewNode(name string, links ...*Link) *Node {
 		n:      n,
 		id:     len(n.nodes),
 		name:   name,
-		status: acp.Status{Secure: true, Reason: "in-memory network for tests: nothing leaves the process"},
+		status: acp.Status{Secure: true, Assumed: true, Reason: "in-memory network for tests: nothing leaves the process"},
 		ports:  make(map[uint16]*endpoint),
 		// Ports, too, are of little use on the wrong node.
 		port:  uint16(len(n.nodes) * 101 % portCount),

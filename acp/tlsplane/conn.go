@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -25,6 +26,7 @@ type conn struct {
 	*tls.Conn
 	raw      *opening
 	plane    *Plane
+	peer     netip.AddrPort
 	identity string
 	shown    []*x509.Certificate // by the peer
 	usage    x509.ExtKeyUsage    // of the peer
@@ -114,7 +116,7 @@ func (c *conn) abort() { _ = c.raw.Close() }
 func (c *conn) expel(err *RefusedError) {
 	c.plane.members.remove(c)
 	if c.expelled.CompareAndSwap(nil, err) {
-		c.plane.counters.expel(err.Reason)
+		c.plane.counters.expel(c.peer, err)
 		c.plane.lines.do(func() { c.plane.log().Warn("a connection was ended", "peer", c.RemoteAddr(), "error", err) })
 	}
 	c.abort()
@@ -123,7 +125,7 @@ func (c *conn) expel(err *RefusedError) {
 // secure makes a raw stream a connection to a member, for one of the protocols.
 // On error it is closed.
 func (p *Plane) secure(ctx context.Context, s *acp.Stream, server bool, protos ...string) (*conn, error) {
-	c := &conn{raw: &opening{Conn: s.Conn}, plane: p, usage: x509.ExtKeyUsageServerAuth}
+	c := &conn{raw: &opening{Conn: s.Conn}, plane: p, peer: s.Peer, usage: x509.ExtKeyUsageServerAuth}
 	if server {
 		c.usage = x509.ExtKeyUsageClientAuth
 	}

@@ -95,11 +95,22 @@ func TestX02RevokedNeighbour(t *testing.T) {
 		assert.Len(t, heardBy(one), 1, "its own")
 		assert.Positive(t, one.Stats().Refused[tlsplane.ReasonRevoked])
 		assert.Less(t, one.Stats().Refused[tlsplane.ReasonRevoked], uint64(60), "two dials, and is refused, less and less")
+		met, ok := acp.NeighbourhoodOf(one.Endpoint)
+		assert.True(t, ok)
+		assert.Empty(t, met.Neighbours)
+		assert.Equal(t, one.Stats().Refused[tlsplane.ReasonRevoked]+1, met.Refused[string(tlsplane.ReasonRevoked)], "expelled once")
+		last := met.Refusals[len(met.Refusals)-1]
+		assert.Equal(t, "two", last.Identity)
+		assert.Equal(t, string(tlsplane.ReasonRevoked), last.Reason)
+		assert.Equal(t, two.Links()[0].Addr.WithZone(""), last.Peer.Addr().WithZone(""))
+		assert.LessOrEqual(t, len(met.Refusals), 16)
 
 		one.set(func(c *credentials) { c.revoked["two"] = false })
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
 		assert.Equal(t, []string{"two"}, identities(one.Plane))
+		met, _ = acp.NeighbourhoodOf(one.Endpoint)
+		assert.Equal(t, one.Stats().Neighbours, met.Neighbours)
 	})
 }
 

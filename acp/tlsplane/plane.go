@@ -159,7 +159,7 @@ func (p *Plane) failed(what string, peer netip.AddrPort, err error) {
 		return
 	}
 	reason := reasonOf(err)
-	p.counters.refuse(reason)
+	p.counters.refuse(peer, err)
 	p.lines.do(func() { p.log().Warn("no connection to "+what, "peer", peer, "reason", string(reason), "error", err) })
 }
 

@@ -2,12 +2,15 @@ package tlsplane
 
 import (
 	"cmp"
+	"errors"
 	"maps"
 	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/go-grasp/grasp/acp"
 )
 
 // Stats are the counters of a [Plane] since it was made, and its neighbours.
@@ -39,18 +42,7 @@ type Stats struct {
 }
 
 // Neighbour is another member on a link.
-type Neighbour struct {
-	// Link is the index of the link.
-	Link int
-	// Identity says who it is, as its certificate does.
-	Identity string
-	// Addr is where it sends from and accepts streams.
-	Addr netip.AddrPort
-	// Since is when the connection came about.
-	Since time.Time
-	// Slow counts the multicasts that it did not take fast enough.
-	Slow uint64
-}
+type Neighbour = acp.Neighbour
 
 type counters struct {
 	handshakes, announcements, clear, sent, received, slow, unheard atomic.Uint64
@@ -58,24 +50,66 @@ type counters struct {
 
 	mu                sync.Mutex // guards all following fields
 	refused, expelled map[Reason]uint64
+	refusals          []acp.Refusal // the last ones, the oldest first
 }
 
-func (c *counters) refuse(r Reason) {
+// maxRefusals is how many refusals are remembered.
+const maxRefusals = 16
+
+func (c *counters) refuse(peer netip.AddrPort, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.refused == nil {
 		c.refused = make(map[Reason]uint64)
 	}
-	c.refused[r]++
+	c.refused[reasonOf(err)]++
+	c.rememberLocked(peer, err)
 }
 
-func (c *counters) expel(r Reason) {
+func (c *counters) expel(peer netip.AddrPort, err *RefusedError) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.expelled == nil {
 		c.expelled = make(map[Reason]uint64)
 	}
-	c.expelled[r]++
+	c.expelled[err.Reason]++
+	c.rememberLocked(peer, err)
+}
+
+// rememberLocked remembers a refusal. It takes the place of an earlier one like it.
+func (c *counters) rememberLocked(peer netip.AddrPort, err error) {
+	r := acp.Refusal{Time: time.Now(), Peer: peer, Reason: string(reasonOf(err))}
+	if refused, ok := errors.AsType[*RefusedError](err); ok {
+		r.Identity = refused.Identity
+	}
+	c.refusals = slices.DeleteFunc(c.refusals, func(old acp.Refusal) bool {
+		return old.Peer.Addr() == peer.Addr() && old.Identity == r.Identity && old.Reason == r.Reason
+	})
+	if len(c.refusals) == maxRefusals {
+		c.refusals = slices.Delete(c.refusals, 0, 1)
+	}
+	c.refusals = append(c.refusals, r)
+}
+
+// neighbourhood returns the refusals.
+func (c *counters) neighbourhood() acp.Neighbourhood {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := acp.Neighbourhood{Refused: make(map[string]uint64), Refusals: slices.Clone(c.refusals)}
+	for _, counts := range []map[Reason]uint64{c.refused, c.expelled} {
+		for reason, k := range counts {
+			n.Refused[string(reason)] += k
+		}
+	}
+	return n
+}
+
+// Neighbourhood implements [acp.NeighbourLister]. Refusals are those of all
+// endpoints of the plane.
+func (e *endpoint) Neighbourhood() acp.Neighbourhood {
+	n := e.plane.counters.neighbourhood()
+	n.Neighbours = e.neighbours()
+	return n
 }
 
 func (c *counters) stats() Stats {
