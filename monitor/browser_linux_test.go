@@ -43,10 +43,30 @@ func TestBrowserPair(t *testing.T) {
 
 	b.open(url + "#monitor?instance=pair-2")
 	b.await("document.querySelectorAll('#messages li').length > 10 && document.querySelectorAll('#tables td').length > 10")
+	b.await("document.querySelectorAll('#history .curve').length > 5")
 	inTwoColours(t, b.screenshot("monitor"))
 	b.dark(true)
 	b.screenshot("monitor-dark")
 	b.dark(false)
+
+	// A telephone shows the same.
+	b.size(390, 844)
+	b.await("document.querySelectorAll('#messages li').length > 10")
+	everyWordThere(t, b)
+	b.screenshot("monitor-phone")
+	b.scrollTo("#tables")
+	b.screenshot("monitor-phone-tables")
+	b.scrollTo("#log")
+	b.screenshot("monitor-phone-log")
+	b.open(url + "#bubbles")
+	b.await("document.querySelectorAll('.card .said').length > 0")
+	everyWordThere(t, b)
+	b.screenshot("bubbles-phone")
+	b.size(1280, 800)
+	b.open(url + "#monitor?instance=pair-2&log=negotiations")
+	b.await("document.querySelectorAll('#ladders .said').length > 5")
+	everyWordThere(t, b)
+	b.screenshot("monitor-ladders")
 
 	// When all is over it can still be looked at.
 	summary := said("Gray: Negotiations: ")
@@ -118,9 +138,25 @@ func inTwoColours(t *testing.T, raw []byte) {
 // everyWordThere says that no text is cut off or overflows its box.
 func everyWordThere(t *testing.T, b *browser) {
 	t.Helper()
-	assert.Empty(t, eval[[]string](b, `[...document.querySelectorAll('.bubble, .card, .lane, header, #tables td, #messages li, #filter')]
+	assert.Empty(t, eval[[]string](b, `[...document.querySelectorAll('.bubble, .card, .said, .lane, header, #tables td, #messages li, #filter, figure, dl')]
 		.filter(e => e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 0).map(e => e.className + ': ' + e.textContent)`), "too wide")
 	assert.False(t, eval[bool](b, "document.documentElement.scrollWidth > innerWidth"), "wider than the window")
+	assert.Empty(t, eval[[]string](b, `(() => {
+		const broken = [];
+		const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+		while (texts.nextNode()) {
+			const text = texts.currentNode;
+			if (!text.parentElement.checkVisibility() || text.parentElement.closest('noscript')) continue;
+			for (const word of text.data.matchAll(/(?<![\p{L}\p{N}])[\p{L}\p{N}]{2,28}(?![\p{L}\p{N}])/gu)) {
+				const range = document.createRange();
+				range.setStart(text, word.index);
+				range.setEnd(text, word.index + word[0].length);
+				const lines = new Set([...range.getClientRects()].map((r) => Math.round(r.top)));
+				if (lines.size > 1) broken.push(word[0]);
+			}
+		}
+		return broken.slice(0, 20);
+	})()`), "broken in the middle")
 }
 
 // What is hostile is shown as text, whoever says it; what is there is shown,
@@ -233,9 +269,49 @@ func TestBrowserHostile(t *testing.T) {
 	choose("objective", state.Name)
 	b.await(fmt.Sprintf("[...new Set([...document.querySelectorAll('#messages .objective')].map(e => e.textContent))].join() === %q", state.Name))
 
+	choose("objective", "")
+
+	// A click on a name leaves only what has to do with it, everywhere.
+	shown := func(path, column string) []string {
+		return b.texts(fmt.Sprintf("#tables .part-%s tr:not([hidden]) td[data-column=%s]", path, column))
+	}
+	b.await("document.querySelectorAll('#tables .part-objectives tbody tr:not([hidden])').length === 2")
+	require.ElementsMatch(t, []string{o.Name, state.Name}, shown("objectives", "Name"))
+	eval[any](b, fmt.Sprintf("[...document.querySelectorAll('#tables .part-objectives .pick')].find(e => e.textContent === %q).click()", o.Name))
+	b.await("document.querySelectorAll('#tables .part-objectives tbody tr:not([hidden])').length === 1")
+	assert.Equal(t, []string{o.Name}, shown("objectives", "Name"))
+	assert.Empty(t, shown("floods", "Objective"))
+	assert.NotEmpty(t, shown("sessions", "Objective"))
+	b.await(fmt.Sprintf("[...new Set([...document.querySelectorAll('#messages .objective')].map(e => e.textContent))].join() === %q", o.Name))
+	eval[any](b, "document.querySelector('#tables .part-sessions td[data-column=ID] .pick').click()")
+	b.await("new URLSearchParams(location.hash.split('?')[1]).get('session') && document.querySelectorAll('#messages li').length > 0 && new Set([...document.querySelectorAll('#messages [data-pick=session]')].map(e => e.textContent)).size === 1")
+	eval[any](b, "document.querySelector('#logs [data-log=negotiations]').click()")
+	b.await("document.querySelectorAll('#ladders .card').length === 1 && document.querySelectorAll('#ladders .said').length >= 2")
+	harmless(t, b)
+	eval[any](b, "document.querySelector('#logs [data-log=messages]').click()")
+	eval[any](b, "document.getElementById('clear').click()")
+	b.await("document.getElementById('clear').hidden && document.querySelectorAll('#tables .part-objectives tbody tr:not([hidden])').length === 2")
+	b.await("document.querySelector('#messages .peer.pick') !== null")
+	eval[any](b, "document.querySelector('#messages .peer.pick').click()")
+	b.await("(() => { const host = new URLSearchParams(location.hash.split('?')[1]).get('peer'); return host && document.querySelectorAll('#messages li').length > 0 && [...document.querySelectorAll('#messages .peer')].every(e => e.textContent.replace(/%\\d+/, '').includes(host)); })()")
+	choose("peer", "")
+	choose("text", "AT BYTE 0")
+	b.await("document.querySelectorAll('#messages li').length === 3 && document.querySelectorAll('#messages .error').length === 3")
+	choose("text", "")
+	b.await("document.querySelectorAll('#messages li').length > 5")
+
+	// What is paused stays as it is.
+	eval[any](b, "document.getElementById('pause').click()")
+	assert.Equal(t, []string{"paused"}, b.texts("#connection"))
+	before := b.texts("#messages li")
+	require.NoError(t, asker.Flood(time.Hour, grasp.TaggedObjective{Objective: state}))
+	time.Sleep(time.Second)
+	assert.Equal(t, before, b.texts("#messages li"))
+	eval[any](b, "document.getElementById('pause').click()")
+
 	// What is new comes at the top, live.
 	require.NoError(t, asker.Flood(time.Hour, grasp.TaggedObjective{Objective: state}))
-	b.await("document.querySelector('#messages b').textContent === 'M_FLOOD'")
+	b.await("document.querySelector('#messages b')?.textContent === 'M_FLOOD'")
 	eval[any](b, "document.querySelector('#instances button').click()")
 	sameFigures(t, b, url, evil)
 	assert.Empty(t, b.complaints())

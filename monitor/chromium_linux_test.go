@@ -82,7 +82,7 @@ func newBrowser(t testing.TB) *browser {
 	for _, domain := range []string{"Page", "Runtime", "Log"} {
 		b.call(domain+".enable", nil, nil)
 	}
-	b.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": 1280, "height": 800, "deviceScaleFactor": 1, "mobile": false}, nil)
+	b.size(1280, 800)
 	return b
 }
 
@@ -174,6 +174,18 @@ func (b *browser) await(expression string) {
 func (b *browser) texts(selector string) []string {
 	b.Helper()
 	return eval[[]string](b, fmt.Sprintf("[...document.querySelectorAll(%q)].map(e => e.textContent)", selector))
+}
+
+// size sets the size of the window, that of a telephone perhaps.
+func (b *browser) size(width, height int) {
+	b.Helper()
+	b.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false}, nil)
+}
+
+// scrollTo has the page show an element.
+func (b *browser) scrollTo(selector string) {
+	b.Helper()
+	eval[any](b, fmt.Sprintf("document.querySelector(%q).scrollIntoView()", selector))
 }
 
 // dark sets whether the user likes it dark.

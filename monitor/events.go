@@ -53,6 +53,7 @@ func (m *Monitor) serveEvents(w http.ResponseWriter, r *http.Request) {
 		p.messages = newMessageReader(m.messages, newFilter(q), messages)
 	}
 	p.state = wants("state")
+	p.history, p.names = wants("history"), given(q["instance"])
 
 	w.Header().Set("Content-Type", "text/event-stream")
 	if r.Method != http.MethodHead {
@@ -69,6 +70,9 @@ type page struct {
 	messages *messageReader // nil if not wanted
 	state    bool
 	stated   time.Time // when the last snapshot was sent
+	history  bool
+	told     time.Time // the end of the last history that was sent
+	names    []string  // of the instances whose history is wanted; none: all
 	wrote    time.Time
 	err      error // the first of writing
 }
@@ -123,6 +127,7 @@ func (p *page) catchUp() {
 		sendSome(p, "messages", readAll(p.messages.read, history))
 	}
 	p.mayState()
+	p.mayHistory()
 }
 
 // missed tells the page how much it was too slow for.
@@ -147,6 +152,7 @@ func (p *page) news() {
 		p.send("missed", gap)
 	}
 	p.mayState()
+	p.mayHistory()
 	if time.Since(p.wrote) > quietTime {
 		p.write(": still here\n\n")
 	}
@@ -157,6 +163,19 @@ func (p *page) mayState() {
 		p.stated = time.Now()
 		p.send("state", p.m.pageState())
 	}
+}
+
+// mayHistory sends the last hour when another step of it is over.
+func (p *page) mayHistory() {
+	if !p.history {
+		return
+	}
+	now := time.Now()
+	if now.Sub(p.told) < historyStep {
+		return
+	}
+	p.told = now.Truncate(historyStep)
+	p.send("history", p.m.histories(p.names, now))
 }
 
 // sendSome sends an event with a list, unless the list is empty.

@@ -104,7 +104,7 @@ func figuresOf(t *testing.T, i InstanceState) map[string]figure {
 		fields = append(fields, f.Name)
 	}
 	require.ElementsMatch(t, []string{
-		"Status", "Port", "Address", "Links", "Interfaces", "LinkTrouble", "ASAs", "Objectives", "Locators", "Floods", "Sessions",
+		"Status", "Port", "Address", "Links", "Interfaces", "LinkTrouble", "Neighbourhood", "ASAs", "Objectives", "Locators", "Floods", "Sessions",
 		"SessionIDs", "Searches", "Responses", "Streams", "Pending",
 		"Sent", "Received", "Relayed", "Dropped",
 	}, fields, "what a Snapshot has, the page shows")
@@ -133,7 +133,7 @@ func figuresOf(t *testing.T, i InstanceState) map[string]figure {
 			set(path, "for ever")
 		}
 	}
-	set("Status.Secure", either(s.Status.Secure, "secure", "not secure"))
+	set("Status.Secure", either(s.Status.Secure, either(s.Status.Assumed, "assumed secure", "secure"), "not secure"))
 	set("Status.Reason", s.Status.Reason)
 	set("Closed", either(i.Closed, "closed", "running"))
 	set("Address", either(s.Address.IsValid(), s.Address.String(), "link-local only"))
@@ -146,6 +146,7 @@ func figuresOf(t *testing.T, i InstanceState) map[string]figure {
 	set("LinkTrouble", either(s.LinkTrouble == "", "none", s.LinkTrouble))
 	for name, n := range map[string]int{
 		"Links": len(s.Links), "Interfaces": len(s.Interfaces), "ASAs": len(s.ASAs), "Objectives": len(s.Objectives),
+		"Neighbours": len(s.Neighbours), "Refusals": len(s.Refusals),
 		"Sessions": len(s.Sessions), "Locators": len(s.Locators), "Floods": len(s.Floods),
 	} {
 		set("Counts."+name, n)
@@ -162,6 +163,26 @@ func figuresOf(t *testing.T, i InstanceState) map[string]figure {
 		set(p+"Index", l.Index)
 		set(p+"State", l.State)
 		set(p+"Detail", l.Detail)
+	}
+	at := func(t time.Time) string { return t.Local().Format(time.TimeOnly) }
+	for n, e := range s.Neighbours {
+		p := fmt.Sprintf("Neighbours.%d.", n)
+		set(p+"Identity", e.Identity)
+		set(p+"Link", e.Link)
+		set(p+"Addr", e.Addr)
+		set(p+"Since", at(e.Since))
+		set(p+"Slow", e.Slow)
+	}
+	for n, r := range s.Refusals {
+		p := fmt.Sprintf("Refusals.%d.", n)
+		set(p+"Identity", either(r.Identity == "", "unknown", r.Identity))
+		set(p+"Peer", r.Peer)
+		set(p+"Reason", r.Reason)
+		set(p+"Time", at(r.Time))
+	}
+	for reason, n := range s.Refused {
+		set("Refused."+reason+".Reason", reason)
+		set("Refused."+reason+".Count", n)
 	}
 	for n, name := range s.ASAs {
 		set(fmt.Sprintf("ASAs.%d.Name", n), name)

@@ -2,8 +2,11 @@ package monitor
 
 import (
 	"encoding/hex"
+	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -11,6 +14,7 @@ import (
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/internal/wire"
+	"github.com/go-grasp/grasp/internal/words"
 )
 
 // Message is a message that was sent, received, relayed or dropped, as JSON
@@ -28,6 +32,7 @@ type Message struct {
 	Peer      string `json:",omitempty"` // address and port; empty for a multicast that was sent
 	Link      int    `json:",omitempty"` // the link's index
 	Size      int    `json:",omitempty"` // in bytes
+	Words     string `json:",omitempty"` // what it says; empty if it is no message, or longer than what is kept
 	Text      string `json:",omitempty"` // in diagnostic notation; in hexadecimal digits if that cannot be
 	Step      *Step  `json:",omitempty"` // of a negotiation
 }
@@ -44,14 +49,14 @@ type Step struct {
 
 // filter says which messages are wanted. Empty lists let everything through.
 type filter struct {
-	instances, kinds, types, objectives []string
-	peer                                string
+	instances, kinds, types, objectives, sessions []string
+	peer, text                                    string
 }
 
 func newFilter(q url.Values) filter {
 	return filter{
 		instances: given(q["instance"]), kinds: given(q["kind"]), types: given(q["type"]),
-		objectives: given(q["objective"]), peer: q.Get("peer"),
+		objectives: given(q["objective"]), sessions: given(q["session"]), peer: zone.ReplaceAllString(q.Get("peer"), ""), text: strings.ToLower(q.Get("text")),
 	}
 }
 
@@ -64,8 +69,29 @@ func given(values []string) []string {
 func (f *filter) wants(m *message, objective string) bool {
 	in := func(list []string, what string) bool { return len(list) == 0 || slices.Contains(list, what) }
 	return in(f.instances, m.from.name) && in(f.kinds, m.event.Kind.String()) && in(f.types, m.event.Message) &&
-		in(f.objectives, objective) &&
-		(f.peer == "" || m.event.Peer.IsValid() && strings.Contains(m.event.Peer.String(), f.peer))
+		in(f.objectives, objective) && in(f.sessions, strconv.FormatUint(uint64(m.event.SessionID), 10)) &&
+		(f.peer == "" || m.event.Peer.IsValid() && strings.Contains(withoutZone(m.event.Peer).String(), f.peer))
+}
+
+// withoutZone returns an address as it is known on every host.
+func withoutZone(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().WithZone(""), a.Port())
+}
+
+// zone is that of a link-local address.
+var zone = regexp.MustCompile(`%[^\]:]*`)
+
+// hasText reports whether a message shows the text that is looked for.
+func (f *filter) hasText(m *Message) bool {
+	if f.text == "" {
+		return true
+	}
+	for _, shown := range []string{m.Type, m.Kind, m.Reason, m.Error, m.Objective, m.Peer, m.Words, m.Text} {
+		if strings.Contains(strings.ToLower(shown), f.text) {
+			return true
+		}
+	}
+	return f.text == strconv.FormatUint(uint64(m.SessionID), 10)
 }
 
 // messageReader reads the messages of a monitor in order.
@@ -107,7 +133,9 @@ func (r *messageReader) read() (out []Message, more bool, missed uint64) {
 		n++
 		objective := r.subject(&kept[i].event)
 		if n > r.from && r.filter.wants(&kept[i], objective) {
-			out = append(out, kept[i].describe(n, objective))
+			if m := kept[i].describe(n, objective); r.filter.hasText(&m) {
+				out = append(out, m)
+			}
 		}
 	}
 	return out, len(kept) == chunk, missed
@@ -146,7 +174,9 @@ func (m *message) describe(n uint64, objective string) Message {
 	}
 	if len(e.Raw) > 0 {
 		out.Text = m.notation()
-		out.Step = step(e.Raw)
+		if parsed, err := wire.Parse(e.Raw, keptLimits); err == nil && len(e.Raw) == m.size {
+			out.Words, out.Step = words.Of(parsed), negotiationStep(parsed)
+		}
 	}
 	return out
 }
@@ -170,13 +200,12 @@ func (m *message) notation() string {
 // 24.
 var embedded, _ = cbor.DiagOptions{ByteStringEmbeddedCBOR: true}.DiagMode() // these options are valid
 
-// step returns what a message means in a negotiation, nil if nothing.
-func step(raw []byte) *Step {
-	parsed, err := wire.Parse(raw, wire.Limits{Bytes: keptBytes, Depth: wire.DefaultDepth, Elements: keptBytes})
-	if err != nil {
-		return nil
-	}
-	switch m := parsed.(type) {
+// keptLimits are those of the messages that are kept whole.
+var keptLimits = wire.Limits{Bytes: keptBytes, Depth: wire.DefaultDepth, Elements: keptBytes}
+
+// negotiationStep returns what a message means in a negotiation, nil if nothing.
+func negotiationStep(m wire.Message) *Step {
+	switch m := m.(type) {
 	case *wire.ReqNeg:
 		return offer(&m.Objective)
 	case *wire.Negotiate:

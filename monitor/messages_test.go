@@ -84,6 +84,8 @@ func TestFilters(t *testing.T) {
 		require.Greater(t, len(everything), 15)
 		peer := w.here.Snapshot().Links[0].Addr.WithZone("").String()
 		for query, want := range map[string]func(Message) bool{
+			"text=m_flood":                     func(m Message) bool { return m.Type == "M_FLOOD" },
+			"text=A+VALUE&kind=sent":           func(m Message) bool { return strings.Contains(m.Words, "a value") && m.Kind == "sent" },
 			"instance=here":                    func(m Message) bool { return m.Instance == "here" },
 			"instance=here&instance=there":     func(Message) bool { return true },
 			"kind=dropped":                     func(m Message) bool { return m.Kind == "dropped" },

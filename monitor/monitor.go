@@ -17,11 +17,13 @@
 // # The page
 //
 // Its part Bubbles shows each line that an ASA prints with Tprint as a speech
-// bubble, with a column for each ASA, and beside them the negotiations, step by
-// step. Its part Monitor shows an instance: its links and whether they are
-// protected, its ASAs and objectives, both caches with the time left, the sessions,
-// the counters, and the messages in CBOR's diagnostic notation (RFC 8949 section 8),
-// filtered by type, direction, objective and peer.
+// bubble, with a column for each ASA, and beside them the negotiations as ladders,
+// step by step. Its part Node shows an instance: its links and whether they are
+// protected, who its neighbours are and whom it refused, its ASAs and objectives, both
+// caches with the time left, the sessions, the counters and their last hour, the
+// negotiations, and the messages in words and in CBOR's diagnostic notation (RFC 8949
+// section 8). A click on an objective, a session or a peer leaves only what has to do
+// with it.
 //
 // # For programs
 //
@@ -30,8 +32,10 @@
 //   - snapshot: a [State], as JSON;
 //   - messages: an array of [Message], as JSON, the last 2000 at most, filtered
 //     by the parameters instance, kind (sent, received, relayed, dropped), type
-//     (M_DISCOVERY...), objective, each of which may be given several times, and
-//     peer, a part of its address;
+//     (M_DISCOVERY...), objective and session, each of which may be given several
+//     times, peer, a part of its address, and text, a part of what is shown;
+//   - history: an array of [History], as JSON, one for each instance or those that the
+//     parameter instance names;
 //   - metrics: gauges, counters and histograms in the Prometheus text format; of the
 //     sessions and bytes, those since the monitor watches the instance;
 //   - events: the lines and messages that the page shows, as server-sent events.
@@ -122,6 +126,7 @@ type watched struct {
 	name  string
 	g     *grasp.Instance
 	tally *tally
+	past  *past
 	stop  func()
 }
 
@@ -150,7 +155,7 @@ func (m *Monitor) Watch(name string, g *grasp.Instance) (stop func()) {
 	if m.closed {
 		return func() {}
 	}
-	w := &watched{m: m, name: m.freeNameLocked(name), g: g, tally: newTally()}
+	w := &watched{m: m, name: m.freeNameLocked(name), g: g, tally: newTally(), past: newPast(time.Now())}
 	w.stop = g.Observe(grasp.Observer{Trace: w.trace, Words: w.say})
 	m.watched = append(m.watched, w)
 	return w.unwatch
@@ -176,6 +181,7 @@ func (w *watched) unwatch() {
 // trace keeps an event, and counts it.
 func (w *watched) trace(e grasp.Event) {
 	w.tally.count(&e)
+	w.past.count(&e)
 	w.m.messages.put(func(m *message) {
 		raw := append(m.event.Raw[:0], e.Raw[:min(len(e.Raw), keptBytes)]...)
 		*m = message{at: e.Time, from: w, event: e, size: len(e.Raw)}

@@ -31,6 +31,7 @@ var assets = map[string]string{
 	"negotiations.js": "text/javascript; charset=utf-8",
 	"instance.js":     "text/javascript; charset=utf-8",
 	"log.js":          "text/javascript; charset=utf-8",
+	"history.js":      "text/javascript; charset=utf-8",
 	"icon.svg":        "image/svg+xml",
 }
 
@@ -43,6 +44,9 @@ func (m *Monitor) routes() *http.ServeMux {
 	mux.HandleFunc("GET /events", m.serveEvents)
 	mux.HandleFunc("GET /metrics", m.serveMetrics)
 	mux.HandleFunc("GET /snapshot", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, m.State()) })
+	mux.HandleFunc("GET /history", func(w http.ResponseWriter, r *http.Request) {
+		writeJSON(w, m.histories(given(r.URL.Query()["instance"]), time.Now()))
+	})
 	mux.HandleFunc("GET /messages", func(w http.ResponseWriter, r *http.Request) {
 		all := readAll(newMessageReader(m.messages, newFilter(r.URL.Query()), 0).read, keptMessages)
 		writeJSON(w, append([]Message{}, all...)) // none is an empty array

@@ -77,10 +77,11 @@ func forPage(i InstanceState) pageInstance {
 	p := pageInstance{Counts: map[string]int{
 		"Links": len(s.Links), "Interfaces": len(s.Interfaces), "ASAs": len(s.ASAs), "Objectives": len(s.Objectives),
 		"Locators": len(s.Locators), "Floods": len(s.Floods), "Sessions": len(s.Sessions),
+		"Neighbours": len(s.Neighbours), "Refusals": len(s.Refusals),
 	}}
 	s.Links, s.Interfaces, s.ASAs = firstRows(s.Links), firstRows(s.Interfaces), firstRows(s.ASAs)
 	s.Objectives, s.Sessions = firstRows(s.Objectives), firstRows(s.Sessions)
-	s.Locators, s.Floods = firstRows(s.Locators), firstRows(s.Floods)
+	s.Locators, s.Floods, s.Neighbours = firstRows(s.Locators), firstRows(s.Floods), firstRows(s.Neighbours)
 	for j := range s.Objectives {
 		o := &s.Objectives[j]
 		o.Value, o.ASAs = firstLetters(o.Value), firstRows(o.ASAs)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-grasp/grasp"
+	"github.com/go-grasp/grasp/internal/wire"
 )
 
 // What a tally keeps at most.
@@ -165,10 +166,11 @@ func (t *tally) followLocked(e *grasp.Event) {
 
 // outcomeOf returns what a message that ends a negotiation makes of it.
 func outcomeOf(e *grasp.Event) outcome {
-	switch s := step(e.Raw); {
-	case e.Message == "M_INVALID":
+	if e.Message == "M_INVALID" {
 		return invalid
-	case s != nil && s.Accept:
+	}
+	m, err := wire.Parse(e.Raw, wire.Limits{Bytes: len(e.Raw), Elements: len(e.Raw)})
+	if end, ok := m.(*wire.End); err == nil && ok && end.Accept {
 		return agreed
 	}
 	return declined

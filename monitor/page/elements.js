@@ -10,6 +10,14 @@ export function element(tag, className, ...content) {
   return e;
 }
 
+// drawing returns an element of SVG with attributes.
+export function drawing(tag, attributes, ...content) {
+  const e = document.createElementNS('http://www.w3.org/2000/svg', tag);
+  for (const [name, value] of Object.entries(attributes)) e.setAttribute(name, value);
+  e.append(...content);
+  return e;
+}
+
 // byId returns the element with an id.
 export const byId = (id) => document.getElementById(id);
 
@@ -17,6 +25,21 @@ export const byId = (id) => document.getElementById(id);
 // keeps what the reader has selected.
 export function setText(e, text) {
   if (e.textContent !== text) e.textContent = text;
+}
+
+// pick returns a name that can be clicked on to see only what has to do with it.
+export function pick(what, value) {
+  const e = element('button', 'pick', element('bdi', '', value));
+  e.type = 'button';
+  setPick(e, what, value);
+  return e;
+}
+
+// setPick changes what a click is on.
+export function setPick(e, what, value) {
+  e.dataset.pick = what;
+  e.dataset.value = value;
+  e.title = `only this ${what}`;
 }
 
 // clock returns the time of day.
@@ -34,6 +57,14 @@ export function duration(ns) {
   if (s < 120) return `${Math.round(s)} s`;
   if (s < 7200) return `${Math.round(s / 60)} min`;
   return `${Math.round(s / 3600)} h`;
+}
+
+// short returns a number in few digits.
+export function short(n) {
+  for (const [size, letter] of [[1e9, 'G'], [1e6, 'M'], [1e3, 'k']]) {
+    if (n >= size) return `${Number((n / size).toPrecision(3))} ${letter}`;
+  }
+  return String(n >= 100 ? Math.round(n) : Number(n.toPrecision(2)));
 }
 
 // shade returns the class of the colour that a name has, the same every time:

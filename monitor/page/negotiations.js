@@ -1,7 +1,6 @@
-// The negotiations, a card for each, as the first instance saw them that
-// reported it.
-import {asaOf} from './bubbles.js';
-import {byId, duration, element, setText, shade} from './elements.js';
+// The negotiations, a card with a ladder for each, as the first instance saw them
+// that reported it: who asked is on the left, who was asked on the right.
+import {clock, duration, element, pick, setText, shade} from './elements.js';
 
 // types are the messages of a negotiation.
 export const types = ['M_REQ_NEG', 'M_NEGOTIATE', 'M_WAIT', 'M_END'];
@@ -9,46 +8,124 @@ export const types = ['M_REQ_NEG', 'M_NEGOTIATE', 'M_WAIT', 'M_END'];
 const most = 40; // cards
 const mostSteps = 30; // in a card
 
-let cards = new Map(); // by session
+// Board shows negotiations in an element. asaOf returns the ASA that speaks for an
+// instance, if that is known; picks says that names can be clicked on.
+export class Board {
+  constructor(box, asaOf, picks) {
+    this.box = box;
+    this.asaOf = asaOf;
+    this.picks = picks;
+    this.clear();
+  }
 
-export function clear() {
-  cards = new Map();
-  byId('negotiations').replaceChildren(element('p', 'empty', 'None yet.'));
+  clear() {
+    this.cards = new Map(); // by session
+    this.box.replaceChildren(element('p', 'empty', 'None yet.'));
+  }
+
+  // take shows a message.
+  take(m) {
+    if (!m.Step || (m.Kind !== 'sent' && m.Kind !== 'received')) return;
+    let card = this.cards.get(m.SessionID);
+    // Session IDs come again: then an end that is known asks or is asked. The other
+    // end may tell of the first time when that is over.
+    const known = m.Kind === 'sent' ? card?.asks : card?.answers;
+    if (!card || (m.Type === 'M_REQ_NEG' && card.over && known)) {
+      if (m.Type !== 'M_REQ_NEG') return; // it began before we looked
+      card = this.#add(m);
+    }
+    if (m.Type === 'M_REQ_NEG') { // each end knows itself
+      if (m.Kind === 'sent') card.asks = m.Instance; else card.answers = m.Instance;
+      this.#title(card);
+    }
+    // An instance that talks to itself sees each message twice.
+    const same = m.Type + m.Text;
+    if (m.Instance !== card.seenBy || (card.previous === same && card.kind !== m.Kind)) return;
+    card.previous = same;
+    card.kind = m.Kind;
+    this.#step(card, m, (m.Kind === 'sent') === card.sawAsker);
+  }
+
+  // check marks those that ended without a word: the connection broke, or
+  // somebody had waited for too long.
+  check(state) {
+    for (const [id, card] of this.cards) {
+      const seenBy = (state.Instances ?? []).find((i) => i.Name === card.seenBy);
+      const sessions = seenBy?.Snapshot.Sessions ?? [];
+      if (card.over || !seenBy || sessions.length < seenBy.Counts.Sessions) continue;
+      if (!sessions.some((s) => s.ID === id)) end(card, 'broken off', '');
+    }
+  }
+
+  // add starts a card, at the top.
+  #add(m) {
+    const name = this.picks ? pick('objective', m.Objective) : element('bdi', '', m.Objective);
+    name.classList.add('name');
+    const parts = {state: element('span', 'state open', 'under way')};
+    parts.who = element('p', 'who');
+    parts.steps = element('ol', 'steps');
+    const session = this.picks ? pick('session', String(m.SessionID)) : null;
+    const card = {
+      ...parts, seenBy: m.Instance, sawAsker: m.Kind === 'sent', peer: m.Peer, over: false, began: new Date(m.Time),
+      box: element('article', 'card', element('h3', '', name, m.Step.Dry ? element('small', '', 'dry run') : null, parts.state),
+        element('p', 'when', clock(m.Time), session ? ' session ' : null, session), parts.who, parts.steps),
+    };
+    this.cards.set(m.SessionID, card);
+    this.box.querySelector('.empty')?.remove();
+    this.box.prepend(card.box);
+    while (this.box.childElementCount > most) this.box.lastElementChild.remove();
+    if (this.cards.size > most) this.cards.delete(this.cards.keys().next().value);
+    return card;
+  }
+
+  // party returns the name and the colour of one end of a negotiation.
+  #party(card, asker) {
+    const instance = asker ? card.asks : card.answers;
+    if (!instance) return {name: card.peer, shade: 'shade-6'};
+    const asa = this.asaOf(instance);
+    return {name: asa || instance, shade: asa ? shade(JSON.stringify([instance, asa])) : shade(instance)};
+  }
+
+  // title names both ends, each above its side of the ladder.
+  #title(card) {
+    card.who.replaceChildren(...[true, false].map((asker) => {
+      const {name, shade} = this.#party(card, asker);
+      const peer = this.picks && !(asker ? card.asks : card.answers);
+      return element('span', `party ${shade}`, peer ? pick('peer', name) : element('bdi', '', name));
+    }));
+
+  }
+
+  // step adds a step to a card.
+  #step(card, m, byAsker) {
+    let said;
+    switch (m.Type) {
+      case 'M_REQ_NEG':
+      case 'M_NEGOTIATE':
+        said = element('code', '', element('bdi', '', m.Step.Value));
+        break;
+      case 'M_WAIT':
+        said = element('span', '', `asks to wait ${duration(m.Step.Wait)}`);
+        break;
+      default:
+        said = element('span', '', m.Step.Accept ? 'accepts' : 'declines',
+          m.Step.Why ? element('bdi', 'why', `: ${m.Step.Why}`) : null);
+        if (m.Step.Accept) end(card, 'agreed', 'good'); else end(card, 'declined', 'bad');
+    }
+    if (card.steps.childElementCount === mostSteps) card.steps.append(element('li', 'more', element('span', '', '…')));
+    if (card.steps.childElementCount > mostSteps && !card.over) return;
+    const row = element('li', `${byAsker ? 'there' : 'back'} ${this.#party(card, byAsker).shade}`,
+      element('time', '', since(card.began, m.Time)), element('span', 'said', said));
+    row.title = `${m.Type} at ${clock(m.Time, 3)}`;
+    card.steps.append(row);
+  }
 }
 
-// take shows a message.
-export function take(m) {
-  if (!m.Step || (m.Kind !== 'sent' && m.Kind !== 'received')) return;
-  let card = cards.get(m.SessionID);
-  // Session IDs come again: then an end that is known asks or is asked. The other
-  // end may tell of the first time when that is over.
-  const known = m.Kind === 'sent' ? card?.asks : card?.answers;
-  if (!card || (m.Type === 'M_REQ_NEG' && card.over && known)) {
-    if (m.Type !== 'M_REQ_NEG') return; // it began before we looked
-    card = add(m);
-  }
-  if (m.Type === 'M_REQ_NEG') { // each end knows itself
-    if (m.Kind === 'sent') card.asks = m.Instance; else card.answers = m.Instance;
-    title(card);
-  }
-  // An instance that talks to itself sees each message twice.
-  const same = m.Type + m.Text;
-  if (m.Instance !== card.seenBy || (card.previous === same && card.kind !== m.Kind)) return;
-  card.previous = same;
-  card.kind = m.Kind;
-  const byAsker = (m.Kind === 'sent') === card.sawAsker;
-  step(card, m, byAsker);
-}
-
-// check marks those that ended without a word: the connection broke, or
-// somebody had waited for too long.
-export function check(state) {
-  for (const [id, card] of cards) {
-    const seenBy = (state.Instances ?? []).find((i) => i.Name === card.seenBy);
-    const sessions = seenBy?.Snapshot.Sessions ?? [];
-    if (card.over || !seenBy || sessions.length < seenBy.Counts.Sessions) continue;
-    if (!sessions.some((s) => s.ID === id)) end(card, 'broken off', '');
-  }
+// since returns how long after the beginning something was.
+function since(began, time) {
+  const ms = Math.max(0, new Date(time) - began);
+  if (ms < 1000) return `${ms} ms`;
+  return ms < 100000 ? `${(ms / 1000).toFixed(1)} s` : duration(ms * 1e6);
 }
 
 // end shows how a negotiation ended.
@@ -56,61 +133,4 @@ function end(card, how, good) {
   card.over = true;
   setText(card.state, how);
   card.state.className = `state ${good}`;
-}
-
-// add starts a card, at the top.
-function add(m) {
-  const parts = {name: element('bdi', 'name', m.Objective), state: element('span', 'state open', 'under way')};
-  parts.who = element('p', 'who');
-  parts.steps = element('ol', 'steps');
-  const card = {
-    ...parts, seenBy: m.Instance, sawAsker: m.Kind === 'sent', peer: m.Peer, over: false,
-    box: element('article', 'card', element('h3', '', parts.name, m.Step.Dry ? element('small', '', 'dry run') : null, parts.state),
-      parts.who, parts.steps),
-  };
-  cards.set(m.SessionID, card);
-  const list = byId('negotiations');
-  list.querySelector('.empty')?.remove();
-  list.prepend(card.box);
-  while (list.childElementCount > most) list.lastElementChild.remove();
-  if (cards.size > most) cards.delete(cards.keys().next().value);
-  return card;
-}
-
-// party returns the name and the colour of one end of a negotiation.
-function party(card, asker) {
-  const instance = asker ? card.asks : card.answers;
-  if (!instance) return {name: card.peer, shade: ''};
-  const asa = asaOf(instance);
-  return {name: asa || instance, shade: asa ? shade(JSON.stringify([instance, asa])) : shade(instance)};
-}
-
-function title(card) {
-  const name = (asker) => {
-    const who = party(card, asker);
-    return element('bdi', `party ${who.shade}`, who.name);
-  };
-  card.who.replaceChildren(name(true), ' asks ', name(false));
-}
-
-// step adds a step to a card.
-function step(card, m, byAsker) {
-  const {name, shade} = party(card, byAsker);
-  let said;
-  switch (m.Type) {
-    case 'M_REQ_NEG':
-    case 'M_NEGOTIATE':
-      said = element('code', '', element('bdi', '', m.Step.Value));
-      break;
-    case 'M_WAIT':
-      said = `asks to wait ${duration(m.Step.Wait)}`;
-      break;
-    default:
-      said = element('span', '', m.Step.Accept ? 'accepts' : 'declines',
-        m.Step.Why ? element('bdi', 'why', `: ${m.Step.Why}`) : null);
-      if (m.Step.Accept) end(card, 'agreed', 'good'); else end(card, 'declined', 'bad');
-  }
-  if (card.steps.childElementCount === mostSteps) card.steps.append(element('li', '', '…'));
-  if (card.steps.childElementCount > mostSteps && !card.over) return;
-  card.steps.append(element('li', shade, element('bdi', 'party', name), ' ', said));
 }
