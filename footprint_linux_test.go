@@ -47,7 +47,7 @@ func TestIdleFootprint(t *testing.T) {
 			require.NoError(t, a.ListenSynchronize(o))
 		}
 	}
-	netbed.Eventually(t, 20*time.Second, "all links are in use", func() bool { return len(g.Snapshot().Links) == links })
+	netbed.Eventually(t, 30*time.Second, "all links are in use", func() bool { return len(g.Snapshot().Links) == links })
 	nowHeap, nowGoroutines := footprint()
 	t.Logf("%d bytes of heap, %d goroutines", nowHeap-heap, nowGoroutines-goroutines)
 	assert.Less(t, nowHeap, heap+8*mebibyte)

@@ -174,6 +174,6 @@ func openBench(b *testing.B, p acp.Plane) acp.Endpoint {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = e.Close() })
-	netbed.Eventually(b, 10*time.Second, "a link is in use", func() bool { return len(e.Links()) > 0 })
+	netbed.Eventually(b, 30*time.Second, "a link is in use", func() bool { return len(e.Links()) > 0 })
 	return e
 }

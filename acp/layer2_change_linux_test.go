@@ -93,7 +93,7 @@ func TestLayer2Renumbering(t *testing.T) {
 		batch(t, "addr del "+had+" dev va0", "addr add "+prefix+" dev va0")
 		start := time.Now()
 		want := netip.MustParsePrefix(prefix).Addr()
-		netbed.Eventually(t, 500*time.Millisecond, "the address is "+prefix, func() bool { return e.Addr() == want })
+		netbed.Eventually(t, patience, "the address is "+prefix, func() bool { return e.Addr() == want })
 		t.Logf("%s after %v", prefix, time.Since(start))
 		awaitChange(t, e)
 		had = prefix

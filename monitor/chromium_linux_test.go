@@ -66,7 +66,7 @@ func newBrowser(t testing.TB) *browser {
 	var reading sync.WaitGroup
 	reading.Go(func() { b.read(out) })
 	t.Cleanup(func() {
-		killer := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
+		killer := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
 		_, _ = io.WriteString(in, `{"id":0,"method":"Browser.close"}`+"\x00")
 		_ = cmd.Wait() // its status says nothing that matters
 		killer.Stop()

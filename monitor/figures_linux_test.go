@@ -38,11 +38,12 @@ func sameFigures(t *testing.T, b *browser, url, name string) {
 		return out
 	}
 	// The page is up to a second behind.
-	deadline := time.Now().Add(15 * time.Second)
-	for len(wrong()) > 0 && time.Now().Before(deadline) {
+	deadline := time.Now().Add(time.Minute)
+	last := wrong()
+	for ; len(last) > 0 && time.Now().Before(deadline); last = wrong() {
 		time.Sleep(100 * time.Millisecond)
 	}
-	require.Empty(t, wrong())
+	require.Empty(t, last)
 	require.Greater(t, len(got), 20)
 	everyWordThere(t, b)
 }

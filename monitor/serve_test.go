@@ -163,7 +163,7 @@ func TestCloseWithIdleConnections(t *testing.T) {
 	select {
 	case err := <-done:
 		require.NoError(t, err)
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		require.Fail(t, "Close waits for clients")
 	}
 }
@@ -237,7 +237,7 @@ func TestBubbles(t *testing.T) {
 			_ = r.Body.Close()
 		}
 		return err != nil
-	}, 20*time.Second, 10*time.Millisecond)
+	}, 30*time.Second, 10*time.Millisecond)
 }
 
 // InitBubbleText is about the default instance, which is on real links.

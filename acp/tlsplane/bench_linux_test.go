@@ -62,7 +62,7 @@ func BenchmarkDial(b *testing.B) {
 				return p
 			}
 			from, to := openIn(b, plane("va0")), openIn(b, plane("va1"))
-			netbed.Eventually(b, 10*time.Second, "links", func() bool { return len(from.Links()) == 1 && len(to.Links()) == 1 })
+			netbed.Eventually(b, 30*time.Second, "links", func() bool { return len(from.Links()) == 1 && len(to.Links()) == 1 })
 			at := netip.AddrPortFrom(to.Links()[0].Addr.WithZone(fmt.Sprint(from.Links()[0].Index)), to.Port())
 			buf := make([]byte, 64)
 			b.ReportAllocs()
@@ -95,7 +95,7 @@ func BenchmarkSend(b *testing.B) {
 				to, _ := newPlane(b, d, fmt.Sprint("n", i), &acp.Layer2{Links: []string{"va1"}})
 				openIn(b, to)
 			}
-			netbed.Eventually(b, 20*time.Second, "neighbours", func() bool { return len(p.Stats().Neighbours) == neighbours })
+			netbed.Eventually(b, 30*time.Second, "neighbours", func() bool { return len(p.Stats().Neighbours) == neighbours })
 			link := from.Links()[0].Index
 			msg := make([]byte, 200)
 			var sent uint64

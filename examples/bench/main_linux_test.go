@@ -66,7 +66,7 @@ func TestEachVerb(t *testing.T) {
 	var heard result
 	var listening sync.WaitGroup
 	listening.Go(func() { heard = measured(t, t.Context(), "-link va1 -floor floodsink 3") })
-	netbed.Eventually(t, 10*time.Second, "the sink listens", func() bool {
+	netbed.Eventually(t, 30*time.Second, "the sink listens", func() bool {
 		members, err := os.ReadFile("/proc/thread-self/net/igmp6")
 		require.NoError(t, err)
 		return regexp.MustCompile(fmt.Sprintf(`(?m)^\d+ +va1 +%x `, floorGroup.Addr().As16())).Match(members)

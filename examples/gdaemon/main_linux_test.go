@@ -77,7 +77,7 @@ func acrossARelay(t *testing.T, plane func(program string) []string) {
 		}
 	}
 	relay, stopRelay := start(router, "gdaemon")
-	netbed.Eventually(t, 20*time.Second, "the links are up, with carriers, and in use", func() bool {
+	netbed.Eventually(t, 30*time.Second, "the links are up, with carriers, and in use", func() bool {
 		for _, n := range ns {
 			if strings.Contains(n.IP(t, "-o", "link", "show", "type", "veth"), " state DOWN ") ||
 				!strings.Contains(n.IP(t, "-o", "link", "show", "type", "veth"), " state UP ") {
@@ -87,7 +87,7 @@ func acrossARelay(t *testing.T, plane func(program string) []string) {
 		return strings.Count(relay.String(), "Link up: ") == 2
 	})
 	banker, stopBanker := start(briggs, "briggs", "-seed", "1", "-wait", "0")
-	netbed.Eventually(t, 20*time.Second, "the banker is up", func() bool {
+	netbed.Eventually(t, 30*time.Second, "the banker is up", func() bool {
 		return strings.Contains(banker.String(), "Flooding EX1")
 	})
 
@@ -100,7 +100,7 @@ func acrossARelay(t *testing.T, plane func(program string) []string) {
 	assert.Zero(t, bytes.Count(outcomes, []byte(`"outcome":"failed"`)), string(outcomes))
 
 	router.Down(t, "to-n2")
-	netbed.Eventually(t, 10*time.Second, "the relay sees the link go", func() bool {
+	netbed.Eventually(t, 30*time.Second, "the relay sees the link go", func() bool {
 		return strings.Contains(relay.String(), "Link down: to-n2")
 	})
 	stopBanker()

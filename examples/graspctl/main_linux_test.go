@@ -28,7 +28,7 @@ func TestOnALink(t *testing.T) {
 	g, err := grasp.New(grasp.Config{Plane: &acp.Layer2{Links: []string{"vb"}}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, g.Close()) })
-	netbed.Eventually(t, 10*time.Second, "the link is in use", func() bool { return len(g.Snapshot().Links) == 1 })
+	netbed.Eventually(t, 30*time.Second, "the link is in use", func() bool { return len(g.Snapshot().Links) == 1 })
 	a, err := g.RegisterASA("peer")
 	require.NoError(t, err)
 	ex2 := grasp.Objective{Name: "EX2", Synch: true, Value: []any{1, "two", []byte{3}}}
@@ -95,7 +95,7 @@ func TestOnALink(t *testing.T) {
 	assert.Contains(t, s.Words, "]:443")
 	assert.Equal(t, "vb", s.Link)
 	ex1 := grasp.Objective{Name: "EX1", Synch: true}
-	netbed.Eventually(t, 10*time.Second, "the flood is cached", func() bool {
+	netbed.Eventually(t, 30*time.Second, "the flood is cached", func() bool {
 		all, err := a.GetFlood(ex1)
 		return err == nil && len(all) == 1
 	})
@@ -186,7 +186,7 @@ func TestInteropBriggsByHand(t *testing.T) {
 	assert.Contains(t, flooded.String(), `"EX1" (discovery, synchronization; loop count 4) = "20`)
 	assert.Contains(t, flooded.String(), "from Briggs")
 	t.Logf("after %v: %s", time.Since(start).Round(time.Second), flooded)
-	netbed.Eventually(t, 10*time.Second, "Briggs knows", func() bool { return strings.Contains(briggs.String(), "Negotiation succeeded") })
+	netbed.Eventually(t, 30*time.Second, "Briggs knows", func() bool { return strings.Contains(briggs.String(), "Negotiation succeeded") })
 	assert.Empty(t, briggs.Complaints())
 }
 

@@ -40,15 +40,13 @@ func TestPair(t *testing.T) {
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
 		start := time.Now()
 		require.NoError(t, cmd.Run(), stdout.String())
-		took := time.Since(start)
-		assert.Less(t, took, 40*time.Second)
+		t.Log(time.Since(start))
 		assert.Empty(t, stderr.String())
 		for _, text := range []string{
 			"Running on an in-memory network\n", "Gray: Negotiation succeeded NZD 160\n", "Briggs: #3 Declined: You are mean!\n",
 		} {
 			assert.Contains(t, stdout.String(), text)
 		}
-		t.Log(took)
 	})
 	t.Run("JSON", func(t *testing.T) {
 		t.Parallel()
@@ -102,18 +100,16 @@ func TestPair(t *testing.T) {
 			t.Skip("a process cannot be interrupted there")
 		}
 		t.Parallel()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		var stdout output.Buffer
 		cmd := exec.CommandContext(ctx, exe, "-link", "memory", "-wait", "1h", "-c", "20")
 		cmd.Stdout = &stdout
 		require.NoError(t, cmd.Start())
 		require.Eventually(t, func() bool { return strings.Contains(stdout.String(), "Gray-20: Synchronized EX1") },
-			30*time.Second, 10*time.Millisecond, "they are in the midst of it")
+			time.Minute, 10*time.Millisecond, "they are in the midst of it")
 		require.NoError(t, cmd.Process.Signal(os.Interrupt))
-		start := time.Now()
-		require.NoError(t, cmd.Wait())
-		assert.Less(t, time.Since(start), 20*time.Second) // and not for the hour that Briggs would wait
+		require.NoError(t, cmd.Wait()) // and not for the hour that Briggs would wait: the context ends before
 		assert.Contains(t, stdout.String(), "Briggs: ASA exiting\n")
 		assert.Contains(t, stdout.String(), "Gray-20: ASA exiting\n")
 	})

@@ -94,7 +94,7 @@ func TestHookTimeout(t *testing.T) {
 	assert.Eventually(t, func() bool {
 		b, err := os.ReadFile(stat)
 		return err != nil || strings.Contains(string(b), ") Z")
-	}, 10*time.Second, 10*time.Millisecond, "the child lives on")
+	}, 30*time.Second, 10*time.Millisecond, "the child lives on")
 
 	// Its output may be without end.
 	loud := script(t, `i=0; while [ $i -lt 20000 ]; do echo "line $i"; i=$((i+1)); done; exit 1`)

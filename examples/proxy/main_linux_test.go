@@ -44,7 +44,7 @@ func start(t *testing.T, n *netbed.Node, program string, args ...string) *graspy
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
 		assert.NoError(t, cmd.Process.Signal(os.Interrupt))
-		kill := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
+		kill := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
 		assert.NoError(t, cmd.Wait(), program)
 		kill.Stop()
 		if t.Failed() {
@@ -126,14 +126,14 @@ func TestPledgeProxyRelayRegistrar(t *testing.T) {
 	start(t, relay, filepath.Join(dir, "gdaemon"))
 	atRegistrar := start(t, registrar, filepath.Join(dir, "registrar"), "-every", "1s")
 
-	assert.Equal(t, "[fd00:2::2]:8443", eventually(t, 20*time.Second, atRegistrar, "flooded").Locator)
+	assert.Equal(t, "[fd00:2::2]:8443", eventually(t, time.Minute, atRegistrar, "flooded").Locator)
 	assert.Equal(t, brski.Event{Event: "found", Objective: "AN_join_registrar", Locator: "[fd00:2::2]:8443", Method: "TCP", Value: "EST-TLS"},
-		eventually(t, 20*time.Second, atProxy, "found"))
-	found := eventually(t, 20*time.Second, atPledge, "found")
+		eventually(t, time.Minute, atProxy, "found"))
+	found := eventually(t, time.Minute, atPledge, "found")
 	assert.Equal(t, "AN_Proxy", found.Objective)
 	at := netip.MustParseAddrPort(found.Locator)
 	assert.EqualValues(t, 11800, at.Port())
-	assert.Equal(t, found.Locator, eventually(t, 20*time.Second, atPledge, "chosen").Locator)
+	assert.Equal(t, found.Locator, eventually(t, time.Minute, atPledge, "chosen").Locator)
 	netbed.Eventually(t, 30*time.Second, "floods go on", func() bool {
 		all, _ := messages(t, f)
 		return len(all) >= 3 && len(events(t, atRegistrar, "flooded")) >= 5

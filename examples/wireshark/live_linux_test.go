@@ -56,7 +56,7 @@ func (r *recorder) node(t *testing.T, link string) *grasp.ASA {
 	g, err := grasp.New(grasp.Config{Plane: &acp.Layer2{Links: []string{link}}, Trace: r.trace})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, g.Close()) })
-	netbed.Eventually(t, 10*time.Second, link+" is in use", func() bool { return len(g.Snapshot().Links) == 1 })
+	netbed.Eventually(t, 30*time.Second, link+" is in use", func() bool { return len(g.Snapshot().Links) == 1 })
 	a, err := g.RegisterASA(link)
 	require.NoError(t, err)
 	return a

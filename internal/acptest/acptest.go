@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/netbed"
 )
 
 // Plane checks what every Plane has to do. The planes share a link, and
@@ -56,7 +57,7 @@ var Tests = []struct {
 }
 
 // Patience is for what has to happen at once.
-const Patience = 10 * time.Second
+const Patience = netbed.Patience
 
 // Open opens an endpoint and waits for its first link.
 func Open(t *testing.T, p acp.Plane) acp.Endpoint {
@@ -324,10 +325,11 @@ func onPort(at netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(at.Add
 
 // testDatagram: where the planes are on one node the system may give a datagram
 // to either endpoint, always to the same one for a sender, so that it takes
-// another sender if that one is not on the link.
+// another sender if that one is not on the link. The more often nothing is heard, the
+// longer it waits.
 func testDatagram(t *testing.T, a, b acp.Plane) {
 	eb := Join(t, b)
-	for range 32 {
+	for try := range 32 {
 		ea := Join(t, a)
 		to, _ := meet(t, eb, ea)
 		assert.False(t, to.Unicast)
@@ -339,7 +341,7 @@ func testDatagram(t *testing.T, a, b acp.Plane) {
 		require.NoError(t, err)
 		r := Received{}
 		by := eb
-		for giveUp := time.After(Patience / 8); giveUp != nil && r.Msg != msg; {
+		for giveUp := time.After(time.Duration(try+1) * 100 * time.Millisecond); giveUp != nil && r.Msg != msg; {
 			select {
 			case r = <-ea.Heard:
 				by = ea

@@ -294,7 +294,7 @@ func (v *victim) caller() *grasp.ASA {
 func (v *victim) call(a *grasp.ASA, times int) (failed int) {
 	v.Helper()
 	for range times {
-		s, _, err := a.ReqNegotiate(v.Context(), called, nil, 10*time.Second)
+		s, _, err := a.ReqNegotiate(v.Context(), called, nil, netbed.Patience)
 		if s != nil {
 			_ = s.Close()
 		}

@@ -232,7 +232,7 @@ func SoonTrue(cond func() bool) bool {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for start := time.Now(); !cond(); <-tick.C {
-		if time.Since(start) > 10*time.Second {
+		if time.Since(start) > netbed.Patience {
 			return false
 		}
 	}
@@ -241,7 +241,7 @@ func SoonTrue(cond func() bool) bool {
 
 func WaitForLink(t testing.TB, g *grasp.Instance) {
 	t.Helper()
-	netbed.Eventually(t, 10*time.Second, "the link is in use", func() bool { return len(g.Snapshot().Links) > 0 })
+	netbed.Eventually(t, netbed.Patience, "the link is in use", func() bool { return len(g.Snapshot().Links) > 0 })
 }
 
 // DiscoveryLasts is how long a discovery takes by default, with the default loop

@@ -332,7 +332,7 @@ func TestCloseLeavesNoGoroutine(t *testing.T) {
 	before := goroutines()
 	g, err := grasp.New(grasp.Config{Plane: memory.NewNetwork(1).NewNode("x")})
 	require.NoError(t, err)
-	netbed.Eventually(t, 10*time.Second, "an instance has goroutines", func() bool { return goroutines() > before })
+	netbed.Eventually(t, 30*time.Second, "an instance has goroutines", func() bool { return goroutines() > before })
 	require.NoError(t, g.Close())
-	netbed.Eventually(t, 10*time.Second, "they are gone after Close", func() bool { return goroutines() <= before })
+	netbed.Eventually(t, 30*time.Second, "they are gone after Close", func() bool { return goroutines() <= before })
 }

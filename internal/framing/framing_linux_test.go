@@ -26,7 +26,7 @@ func TestResetBeforeTheFirstItem(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, err := r.Arrived()
 		return err != nil && r.failed != nil
-	}, 10*time.Second, time.Millisecond)
+	}, 30*time.Second, time.Millisecond)
 	_, err = r.Next(t.Context(), time.Now().Add(10*time.Second))
 	require.ErrorIs(t, err, syscall.ECONNRESET)
 }

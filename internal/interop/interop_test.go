@@ -26,7 +26,7 @@ import (
 // are skipped if the environment variable GRASPY names no checkout of it.
 
 // patience bounds the wait for what must happen soon.
-const patience = 15 * time.Second
+const patience = 30 * time.Second
 
 // The addresses of nodes that have any but link-local ones.
 const (

@@ -51,7 +51,7 @@ func (n *Node) AddAddr(t testing.TB, name, prefix string) {
 	n.IP(t, "addr", "add", prefix, "dev", name, "nodad")
 	addr, _, _ := strings.Cut(prefix, "/")
 	if strings.Contains(addr, ":") && strings.Contains(n.IP(t, "link", "show", "dev", name), "LOWER_UP") {
-		Eventually(t, 10*time.Second, "there is a route to "+addr, func() bool {
+		Eventually(t, 30*time.Second, "there is a route to "+addr, func() bool {
 			return n.IP(t, "-6", "route", "show", "table", "local", addr) != ""
 		})
 	}
@@ -154,7 +154,7 @@ func Index(t testing.TB, name string) int {
 func LinkLocal(t testing.TB, name string) netip.Addr {
 	t.Helper()
 	var found netip.Addr
-	Eventually(t, 10*time.Second, name+" has a link-local address", func() bool {
+	Eventually(t, 30*time.Second, name+" has a link-local address", func() bool {
 		ifi, err := net.InterfaceByName(name)
 		if err != nil {
 			return false

@@ -30,6 +30,9 @@ import (
 	"time"
 )
 
+// Patience is for what happens at once, unless the machine is busy.
+const Patience = 30 * time.Second
+
 // Eventually polls until cond is true, and fails the test if it is not within
 // the given time.
 func Eventually(t testing.TB, within time.Duration, what string, cond func() bool) {

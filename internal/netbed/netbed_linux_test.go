@@ -350,7 +350,7 @@ func TestNode(t *testing.T) {
 		}
 		n.Down(t, "va1")
 		n.Delete(t, "va1")
-		Eventually(t, 5*time.Second, "va0 is gone too", func() bool {
+		Eventually(t, 30*time.Second, "va0 is gone too", func() bool {
 			_, err := net.InterfaceByName("va0")
 			return err != nil
 		})

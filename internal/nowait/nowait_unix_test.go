@@ -58,7 +58,7 @@ func TestRead(t *testing.T) {
 			require.Eventually(t, func() bool {
 				n, err = nowait.Read(far, b)
 				return n > 0 || err != nil
-			}, 10*time.Second, time.Millisecond)
+			}, 30*time.Second, time.Millisecond)
 			require.NoError(t, err)
 			require.Equal(t, "requ", string(b[:n]))
 			n, err = far.Read(b)
@@ -99,6 +99,6 @@ func TestReadReset(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, err = nowait.Read(far, make([]byte, 1))
 		return err != nil
-	}, 10*time.Second, time.Millisecond)
+	}, 30*time.Second, time.Millisecond)
 	require.ErrorIs(t, err, syscall.ECONNRESET)
 }

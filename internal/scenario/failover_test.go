@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp/memory"
+	"github.com/go-grasp/grasp/internal/netbed"
 	"github.com/go-grasp/grasp/internal/topology"
 )
 
@@ -30,6 +31,10 @@ func behindRelays(relays int) topology.Topology {
 func failover(t *testing.T, b *topology.Bed, silence func(node int)) {
 	t.Helper()
 	from, relay := b.On[b.From], b.To-1
+	timeout := 10 * time.Second
+	if b.Real {
+		timeout = netbed.Patience // the machine may be busy
+	}
 	provide := func(objective string, nodes ...int) {
 		for _, i := range nodes {
 			b.On[i].Provide(objective, int64(i))
@@ -39,11 +44,11 @@ func failover(t *testing.T, b *topology.Bed, silence func(node int)) {
 	// call synchronizes and negotiates, and returns who gave the value.
 	call := func(objective string) (int, error) {
 		start := time.Now()
-		synch := from.Call(topology.Request{Op: topology.OpSynchronize, Objective: objective, Timeout: 10 * time.Second})
+		synch := from.Call(topology.Request{Op: topology.OpSynchronize, Objective: objective, Timeout: timeout})
 		if synch.Err != "" {
 			return 0, fmt.Errorf("after %v: %s", time.Since(start), synch.Err)
 		}
-		neg := from.Call(topology.Request{Op: topology.OpNegotiate, Objective: "neg " + objective, Value: 10, Timeout: 10 * time.Second})
+		neg := from.Call(topology.Request{Op: topology.OpNegotiate, Objective: "neg " + objective, Value: 10, Timeout: timeout})
 		if neg.Err != "" {
 			return 0, fmt.Errorf("after %v: %s", time.Since(start), neg.Err)
 		}

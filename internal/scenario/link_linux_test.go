@@ -23,9 +23,6 @@ import (
 	"github.com/go-grasp/grasp/internal/netbed"
 )
 
-// patience bounds the wait for what happens soon on real links.
-const patienceOnLinks = 10 * time.Second
-
 // onLinks is the plane of the operating system's sockets, limited to links.
 func onLinks(names ...string) acp.Plane { return &acp.Layer2{Links: names} }
 
@@ -34,7 +31,7 @@ func onLinks(names ...string) acp.Plane { return &acp.Layer2{Links: names} }
 func newInstanceOn(t *testing.T, names ...string) *grasp.Instance {
 	t.Helper()
 	g := bed.NewInstance(t, onLinks(names...))
-	netbed.Eventually(t, patienceOnLinks, "the links are in use", func() bool { return len(g.Snapshot().Links) == len(names) })
+	netbed.Eventually(t, patience, "the links are in use", func() bool { return len(g.Snapshot().Links) == len(names) })
 	return g
 }
 
@@ -54,7 +51,7 @@ const processRole = "GRASP_TEST_ROLE"
 func newProcess(t *testing.T, node *netbed.Node, role string) *process {
 	t.Helper()
 	p := &process{t: t, lines: make(chan string, 100)}
-	p.cmd = node.Exec(context.Background(), os.Args[0], "-test.run=^TestProcess$", "-test.timeout=60s")
+	p.cmd = node.Exec(context.Background(), os.Args[0], "-test.run=^TestProcess$", "-test.timeout=5m")
 	p.cmd.Env = append(os.Environ(), processRole+"="+role)
 	p.cmd.Stderr = os.Stderr
 	var err error
@@ -83,7 +80,7 @@ func newProcess(t *testing.T, node *netbed.Node, role string) *process {
 // returns the rest.
 func (p *process) says(word string) string {
 	p.t.Helper()
-	late := time.After(patienceOnLinks)
+	late := time.After(patience)
 	for {
 		select {
 		case line := <-p.lines:
@@ -106,7 +103,7 @@ func TestProcess(t *testing.T) {
 		return
 	}
 	g := bed.NewInstance(t, &acp.Layer2{IPv4: true}) // for links without IPv6
-	ctx, cancel := context.WithTimeout(t.Context(), patienceOnLinks)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	require.NoError(t, g.WaitForLink(ctx))
 	asa := bed.NewASA(t, g, role)
@@ -128,7 +125,7 @@ func TestProcess(t *testing.T) {
 				fmt.Println("outcome", o.Value, err)
 			}
 		}()
-		netbed.Eventually(t, patienceOnLinks, "it listens", func() bool { return bed.Listens(g, "EX3") })
+		netbed.Eventually(t, patience, "it listens", func() bool { return bed.Listens(g, "EX3") })
 		fmt.Println("ready")
 	case "buyer": // asks for 100, and again for three quarters of what it is offered
 		require.NoError(t, asa.RegisterObj(ex3, grasp.RegisterOptions{}))
@@ -148,7 +145,7 @@ func TestProcess(t *testing.T) {
 		for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 			at := grasp.Locator{}
 			require.NoError(t, json.Unmarshal(in.Bytes(), &at))
-			found, err := asa.Discover(t.Context(), bed.Neg("EX4", nil), patienceOnLinks, grasp.DiscoverOptions{Peer: &at, First: true})
+			found, err := asa.Discover(t.Context(), bed.Neg("EX4", nil), patience, grasp.DiscoverOptions{Peer: &at, First: true})
 			fmt.Println("found", found, err)
 		}
 	case "relay": // is there
@@ -156,7 +153,7 @@ func TestProcess(t *testing.T) {
 	case "reader": // says what it hears of EX1
 		fmt.Println("ready")
 		var values []grasp.TaggedObjective
-		netbed.Eventually(t, patienceOnLinks, "EX1 is flooded", func() bool {
+		netbed.Eventually(t, patience, "EX1 is flooded", func() bool {
 			var err error
 			values, err = asa.GetFlood(bed.Syn("EX1", nil))
 			return err != nil || len(values) > 0
@@ -284,7 +281,7 @@ func send(t *testing.T, link string, message any) {
 func hears(t *testing.T, a *grasp.ASA, name string, value any) {
 	t.Helper()
 	var values []grasp.TaggedObjective
-	netbed.Eventually(t, patienceOnLinks, name+" is heard", func() bool {
+	netbed.Eventually(t, patience, name+" is heard", func() bool {
 		var err error
 		values, err = a.GetFlood(bed.Syn(name, nil))
 		return err != nil || len(values) > 0
@@ -348,12 +345,12 @@ func TestT11D11ResponsesOnRealSockets(t *testing.T) {
 	peer, err := onLinks("va1").Open()
 	require.NoError(t, err)
 	defer func() { require.NoError(t, peer.Close()) }()
-	netbed.Eventually(t, patienceOnLinks, "the link is in use", func() bool { return len(peer.Links()) == 1 })
+	netbed.Eventually(t, patience, "the link is in use", func() bool { return len(peer.Links()) == 1 })
 	link := peer.Links()[0]
 
 	found := make(chan []grasp.Locator, 1)
 	go func() {
-		locators, err := a.Discover(t.Context(), bed.Syn("EX1", nil), patienceOnLinks, grasp.DiscoverOptions{First: true})
+		locators, err := a.Discover(t.Context(), bed.Syn("EX1", nil), patience, grasp.DiscoverOptions{First: true})
 		if err != nil {
 			t.Error(err)
 		}
@@ -371,7 +368,7 @@ func TestT11D11ResponsesOnRealSockets(t *testing.T) {
 	_, err = s.Write(bed.Encoded(t, arr{2, m.ID(t), m.Items(t)[2], 60000, arr{103, bed.IP("fd00::1"), 6, 7017}}))
 	require.NoError(t, err)
 	require.Len(t, <-found, 1)
-	_, err = s.NextWithin(patienceOnLinks)
+	_, err = s.NextWithin(patience)
 	require.ErrorIs(t, err, io.EOF)
 	require.NoError(t, s.Close())
 
@@ -381,7 +378,7 @@ func TestT11D11ResponsesOnRealSockets(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, c.Close()) }()
 	s = &bed.Stream{T: t, Stream: c}
-	m, err = s.NextWithin(patienceOnLinks)
+	m, err = s.NextWithin(patience)
 	require.NoError(t, err)
 	own := netbed.LinkLocal(t, "va0").WithZone("")
 	m.Is(t, fmt.Sprintf(`[2, %%d, %s, 60000, [103, %s, 6, %d]]`, bed.Hex(bed.IP("2001:db8::1")), bed.Hex(own.AsSlice()), a.Instance().Snapshot().Port))
@@ -409,7 +406,7 @@ func TestG03LinksComeAndGo(t *testing.T) {
 	b := bed.NewASA(t, newInstanceOn(t, "va1"), "late")
 	alive := func(why string) {
 		t.Helper()
-		netbed.Eventually(t, patienceOnLinks, why, func() bool {
+		netbed.Eventually(t, patience, why, func() bool {
 			o, err := b.Synchronize(t.Context(), bed.Syn("EX1", nil), nil, 200*time.Millisecond)
 			return err == nil && o.Value == "value"
 		})
@@ -417,15 +414,15 @@ func TestG03LinksComeAndGo(t *testing.T) {
 	}
 	alive("it comes alive")
 	netbed.Down(t, "va0")
-	netbed.Eventually(t, patienceOnLinks, "the link is gone", func() bool { return len(a.Instance().Snapshot().Links) == 0 })
+	netbed.Eventually(t, patience, "the link is gone", func() bool { return len(a.Instance().Snapshot().Links) == 0 })
 	netbed.Up(t, "va0")
 	alive("it is back after the link was down")
 	netbed.Delete(t, "va0")
-	netbed.Eventually(t, patienceOnLinks, "the link is gone", func() bool { return len(a.Instance().Snapshot().Links) == 0 })
+	netbed.Eventually(t, patience, "the link is gone", func() bool { return len(a.Instance().Snapshot().Links) == 0 })
 	netbed.VethPair(t, "va0", "va1")
 	alive("it is back on a link of the same name")
 	netbed.AddAddr(t, "va0", "fd00::1/64")
-	netbed.Eventually(t, patienceOnLinks, "it has the address", func() bool { return a.Instance().Snapshot().Address == netip.MustParseAddr("fd00::1") })
+	netbed.Eventually(t, patience, "it has the address", func() bool { return a.Instance().Snapshot().Address == netip.MustParseAddr("fd00::1") })
 	alive("it is found by its new address")
 
 	// What it says of itself can be shown to people and programs.

@@ -197,7 +197,7 @@ func TestSilentWire(t *testing.T) {
 	}()
 	opened := func() (s *grasp.Session) {
 		netbed.Eventually(t, patienceOnWires, "a session is open", func() bool {
-			ctx, cancel := context.WithTimeout(t.Context(), patienceOnLinks)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			var err error
 			s, _, err = asking.ReqNegotiate(ctx, o, nil, 0)
@@ -222,7 +222,7 @@ func TestSilentWire(t *testing.T) {
 
 	w.Set(netbed.Trouble{})
 	s = opened()
-	_, _, err = s.NegotiateStep(t.Context(), o, patienceOnLinks)
+	_, _, err = s.NegotiateStep(t.Context(), o, patience)
 	require.NoError(t, err)
 	require.NoError(t, <-served)
 }

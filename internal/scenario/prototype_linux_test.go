@@ -42,7 +42,7 @@ func TestT01C03ScenarioOverIPv4(t *testing.T) {
 	ep, err := on("va0").Open()
 	require.NoError(t, err)
 	defer ep.Close()
-	netbed.Eventually(t, 10*time.Second, "the link is in use", func() bool { return len(ep.Links()) == 1 })
+	netbed.Eventually(t, 30*time.Second, "the link is in use", func() bool { return len(ep.Links()) == 1 })
 	require.True(t, ep.Links()[0].Addr.Is4() && ep.Addr().Is4())
 	runScenario(t, on("va0"), on("va1", "vb0"), on("vb1"), time.Second/2)
 }

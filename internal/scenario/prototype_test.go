@@ -37,7 +37,7 @@ func runScenario(t *testing.T, left, middle, right acp.Plane, moment time.Durati
 		plane acp.Plane
 		links int
 	}{{s.left, left, 1}, {s.middle, middle, 2}, {s.right, right, 1}} {
-		netbed.Eventually(t, 10*time.Second, "the links are in use", func() bool {
+		netbed.Eventually(t, 30*time.Second, "the links are in use", func() bool {
 			if p, ok := n.plane.(*tlsplane.Plane); ok && len(p.Stats().Neighbours) != n.links {
 				return false // which takes a moment more
 			}
@@ -112,7 +112,7 @@ func (s *scenario) flood(asa1 *grasp.ASA) {
 		reader := bed.NewASA(s, g, "reader of floods")
 		for name, value := range values {
 			var got []grasp.TaggedObjective
-			netbed.Eventually(s, 10*time.Second, name+" was flooded", func() bool {
+			netbed.Eventually(s, 30*time.Second, name+" was flooded", func() bool {
 				got, err = reader.GetFlood(grasp.Objective{Name: name, Synch: true})
 				return err != nil || len(got) > 0
 			})
@@ -194,7 +194,7 @@ func (s *scenario) haggle() {
 		}
 	}()
 	var found []grasp.Locator
-	netbed.Eventually(s, 10*time.Second, "Neg1 is found", func() bool {
+	netbed.Eventually(s, 30*time.Second, "Neg1 is found", func() bool {
 		var err error
 		found, err = neg2.Discover(ctx, scenarioEX2, 60*s.moment, grasp.DiscoverOptions{First: true})
 		return err != nil || len(found) > 0
@@ -221,7 +221,7 @@ func (s *scenario) haggle() {
 
 	// Between two calls Neg1 could not know, and would listen on.
 	var err error
-	netbed.Eventually(s, 10*time.Second, "Neg1 stops", func() bool {
+	netbed.Eventually(s, 30*time.Second, "Neg1 stops", func() bool {
 		require.NoError(s, neg1.StopNegotiate(scenarioEX2))
 		select {
 		case err = <-stopped:

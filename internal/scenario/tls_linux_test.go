@@ -48,7 +48,7 @@ func TestX02CaptureOverTLS(t *testing.T) {
 		t.Helper()
 		stop := capture(t, "va0")
 		g1, g2 := bed.NewInstance(t, one), bed.NewInstance(t, two)
-		netbed.Eventually(t, patienceOnLinks, "the links are in use", func() bool {
+		netbed.Eventually(t, patience, "the links are in use", func() bool {
 			return len(g1.Snapshot().Links) == 1 && len(g2.Snapshot().Links) == 1
 		})
 		disclose(t, bed.NewASA(t, g1, "asa"), bed.NewASA(t, g2, "asa"), secrets)
@@ -85,23 +85,23 @@ func disclose(t *testing.T, one, two *grasp.ASA, secrets []string) {
 		s, o, err := one.ListenNegotiate(t.Context(), neg)
 		if err == nil {
 			o.Value = secrets[4]
-			_, _, err = s.NegotiateStep(t.Context(), o, patienceOnLinks)
+			_, _, err = s.NegotiateStep(t.Context(), o, patience)
 		}
 		served <- err
 	}()
 	var s *grasp.Session
-	netbed.Eventually(t, patienceOnLinks, "a negotiation", func() bool {
+	netbed.Eventually(t, patience, "a negotiation", func() bool {
 		var err error
 		s, _, err = two.ReqNegotiate(t.Context(), neg, nil, time.Second)
 		return err == nil && s != nil
 	})
 	require.NoError(t, s.EndNegotiate(false, secrets[6]))
 	require.ErrorIs(t, <-served, grasp.ErrDeclined)
-	got, err := two.Synchronize(t.Context(), syn, nil, patienceOnLinks)
+	got, err := two.Synchronize(t.Context(), syn, nil, patience)
 	require.NoError(t, err)
 	require.Equal(t, secrets[4], got.Value)
 	require.NoError(t, one.Flood(time.Minute, grasp.TaggedObjective{Objective: flo}))
-	netbed.Eventually(t, patienceOnLinks, "the flood arrives", func() bool {
+	netbed.Eventually(t, patience, "the flood arrives", func() bool {
 		all, err := two.GetFlood(grasp.Objective{Name: flo.Name, Synch: true})
 		return err == nil && len(all) == 1
 	})

@@ -69,7 +69,7 @@ func TestChangesInNamespaces(t *testing.T) {
 	}
 	b := topology.Namespaces(t, topology.Ring(6), grasp.Config{})
 	changeAcross(t, b.Bed, func() {
-		topology.Eventually(t, 5*time.Second, "the host has no link", func() bool {
+		b.Eventually(t, 5*time.Second, "the host has no link", func() bool {
 			return len(b.On[b.From].Snapshot().Links) == 0
 		})
 	})
@@ -113,17 +113,17 @@ func TestL01L02L03L04L05L06L07DULLOnARealLink(t *testing.T) {
 	require.NoError(t, secure[0].RegisterObj(ex1, grasp.RegisterOptions{Discoverable: true}))
 	require.NoError(t, dull[0].Flood(time.Minute, grasp.TaggedObjective{Objective: o}))
 	require.NoError(t, secure[0].Flood(time.Minute, grasp.TaggedObjective{Objective: ex1}))
-	topology.Eventually(t, 5*time.Second, "the floods are there", func() bool {
+	topology.Eventually(t, patience, "the floods are there", func() bool {
 		return flooded(dull[1], "AN_ACP") == 1 && flooded(secure[1], "EX1") == 1
 	})
 	require.Zero(t, flooded(dull[1], "EX1"))
 
-	found, err := dull[1].Discover(t.Context(), o, 10*time.Second, grasp.DiscoverOptions{First: true})
+	found, err := dull[1].Discover(t.Context(), o, patience, grasp.DiscoverOptions{First: true})
 	require.NoError(t, err)
 	require.Len(t, found, 1)
 	require.True(t, found[0].IP.IsLinkLocalUnicast())
 	require.False(t, found[0].Diverted)
-	found, err = secure[1].Discover(t.Context(), ex1, 10*time.Second, grasp.DiscoverOptions{First: true})
+	found, err = secure[1].Discover(t.Context(), ex1, patience, grasp.DiscoverOptions{First: true})
 	require.NoError(t, err)
 	require.Len(t, found, 1)
 	_, err = dull[1].Synchronize(t.Context(), o, &found[0], time.Second)

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp"
+	"github.com/go-grasp/grasp/internal/netbed"
 	"github.com/go-grasp/grasp/internal/topology"
 )
 
@@ -100,9 +101,13 @@ func askAlone(t *testing.T, b *topology.Bed) {
 	t.Helper()
 	from, next, to := b.On[0], b.On[1], b.On[3]
 	there := to.At().String()
+	timeout := 5 * time.Second
+	if b.Real {
+		timeout = netbed.Patience // the machine may be busy
+	}
 	ask := func(name string, peer grasp.Locator) topology.Reply {
 		t.Helper()
-		return from.Call(topology.Request{Op: topology.OpDiscover, Objective: name, First: true, Timeout: 5 * time.Second, Peer: &peer})
+		return from.Call(topology.Request{Op: topology.OpDiscover, Objective: name, First: true, Timeout: timeout, Peer: &peer})
 	}
 	finds := func(name string, peer grasp.Locator, at string, diverted bool) {
 		t.Helper()
@@ -191,7 +196,7 @@ func negotiateAcross(t *testing.T, b *topology.Bed) {
 		}
 	}
 	all.Wait()
-	topology.Eventually(t, 10*time.Second, "all sessions are over", func() bool {
+	b.Eventually(t, 10*time.Second, "all sessions are over", func() bool {
 		return !slices.ContainsFunc(b.On, func(n *topology.Node) bool {
 			s := n.Snapshot()
 			return len(s.Sessions) > 0 || s.Streams > 0
@@ -206,7 +211,7 @@ func floodAcross(t *testing.T, b *topology.Bed) {
 	for i, n := range b.On {
 		name := fmt.Sprint("flood", i)
 		n.Flood(name, int64(i+1), 255)
-		topology.Eventually(t, 10*time.Second, name+" is everywhere", func() bool {
+		b.Eventually(t, 10*time.Second, name+" is everywhere", func() bool {
 			sent, heard := 0, 0
 			for _, m := range b.On {
 				for _, c := range m.Traffic(name) {
@@ -301,7 +306,7 @@ func discoverCold(t *testing.T, b *topology.Bed) {
 	lost, start := 0, time.Now()
 	request := topology.Request{Op: topology.OpDiscover, First: true}
 	if b.Real {
-		request.Timeout = 10 * time.Second // the machine may be busy
+		request.Timeout = netbed.Patience // the machine may be busy
 	}
 	discover := func(name string) {
 		request.Objective = name
@@ -335,7 +340,7 @@ func changeAcross(t *testing.T, b *topology.Bed, asleep func()) {
 	reaches := func(name string, nodes ...int) {
 		t.Helper()
 		to.Flood(name, 1, 6)
-		topology.Eventually(t, 5*time.Second, name+" is everywhere", func() bool {
+		b.Eventually(t, 5*time.Second, name+" is everywhere", func() bool {
 			return !slices.ContainsFunc(nodes, func(i int) bool { return len(b.On[i].Flooded(name)) != 1 })
 		})
 	}
@@ -346,7 +351,7 @@ func changeAcross(t *testing.T, b *topology.Bed, asleep func()) {
 	// Another address: the next response gives it, and is reached there.
 	b.Renumber(b.To)
 	start := time.Now()
-	topology.Eventually(t, 5*time.Second, "the new address is noticed", func() bool {
+	b.Eventually(t, 5*time.Second, "the new address is noticed", func() bool {
 		return to.At().Addr() != old.Addr() && to.At().Addr().IsValid()
 	})
 	t.Logf("the new address was noticed after %v", time.Since(start))
@@ -380,7 +385,7 @@ func changeAcross(t *testing.T, b *topology.Bed, asleep func()) {
 		b.SetLink(l, true)
 	}
 	start = time.Now()
-	topology.Eventually(t, 5*time.Second, "all links are in use", b.Ready)
+	b.Eventually(t, 5*time.Second, "all links are in use", b.Ready)
 	t.Logf("awake, all links were in use after %v", time.Since(start))
 	to.Offer("awake")
 	finds(t, b, "awake", to.At().String())

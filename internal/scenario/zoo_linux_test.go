@@ -18,8 +18,8 @@ import (
 	"github.com/go-grasp/grasp/internal/topology"
 )
 
-// patience is for what happens at once on a machine that is not busy.
-const patience = 20 * time.Second
+// patience bounds the wait for what happens soon on real links.
+const patience = netbed.Patience
 
 // on is a node that runs on these links, or on all.
 func on(names ...string) topology.Host {

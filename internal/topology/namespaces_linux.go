@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
@@ -208,7 +207,7 @@ func batch(t testing.TB, n *netbed.Node, commands []string) {
 // ready waits until a node uses all its links.
 func (b *NamespaceBed) ready(i int) {
 	b.t.Helper()
-	Eventually(b.t, 10*time.Second, "the links are in use", func() bool {
+	Eventually(b.t, netbed.Patience, "the links are in use", func() bool {
 		// A new link that is up may lose what is sent on it until the kernel
 		// has noticed its carrier, which takes up to a second.
 		links := b.Spaces[i].IP(b.t, "-o", "link", "show", "up")

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/go-grasp/grasp"
+	"github.com/go-grasp/grasp/internal/netbed"
 )
 
 // Topology is a network: nodes, numbered from 0, and the links they are on.
@@ -254,6 +255,16 @@ func linkOf(name string) int {
 		return -1
 	}
 	return link
+}
+
+// Eventually polls until cond is true, and fails the test if it is not within
+// the given time. On real links it waits longer, because the machine may be busy.
+func (b *Bed) Eventually(t testing.TB, within time.Duration, what string, cond func() bool) {
+	t.Helper()
+	if b.Real {
+		within = max(within, netbed.Patience)
+	}
+	Eventually(t, within, what, cond)
 }
 
 // Eventually polls until cond is true, and fails the test if it is not within

@@ -129,7 +129,7 @@ func instance(t *testing.T, cfg grasp.Config, links int) *grasp.ASA {
 	g, err := grasp.New(cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = g.Close() })
-	netbed.Eventually(t, 10*time.Second, "the links are in use", func() bool { return len(g.Snapshot().Links) == links })
+	netbed.Eventually(t, 30*time.Second, "the links are in use", func() bool { return len(g.Snapshot().Links) == links })
 	a, err := g.RegisterASA("target")
 	require.NoError(t, err)
 	return a

@@ -66,7 +66,7 @@ func (b *bench) push() (stop func()) {
 	ctx, cancel := context.WithCancel(b.t.Context())
 	over := make(chan error, 1)
 	go func() { over <- p.Run(ctx) }()
-	require.Eventually(b.t, func() bool { return g.Snapshot().Objectives[0].Negotiating }, 10*time.Second, time.Millisecond)
+	require.Eventually(b.t, func() bool { return g.Snapshot().Objectives[0].Negotiating }, 30*time.Second, time.Millisecond)
 	stop = sync.OnceFunc(func() {
 		cancel()
 		assert.NoError(b.t, <-over)
@@ -304,7 +304,7 @@ func TestOtherPushers(t *testing.T) {
 		{nil, []any{grasp.EncodedCBOR{0x18, 0x18}, []byte{1}, []byte{}}}, // as the prototype does
 	} {
 		go serve(c.steps...)
-		require.Eventually(t, func() bool { return a.Instance().Snapshot().Objectives[0].Negotiating }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return a.Instance().Snapshot().Objectives[0].Negotiating }, 30*time.Second, time.Millisecond)
 		assert.ErrorIs(t, b.getter.Get(t.Context(), "file"), c.want)
 		if c.want != nil {
 			assert.Empty(t, b.got())
