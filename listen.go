@@ -117,16 +117,29 @@ func (g *Instance) acceptStreams() {
 		pause.Reset()
 		s := g.newStream(c, false)
 		m := s.arrived()
-		if _, ok := m.(*wire.ReqNeg); ok && g.cfg.Authorize == nil {
-			g.serve(s, m) // somebody else answers it
+		if g.servesAtOnce(m) {
+			g.serve(s, m)
 		} else if !g.spawn(func() { g.serve(s, m) }) {
 			_ = c.Close()
 		}
 	}
 }
 
+// servesAtOnce reports whether serve does not wait for anybody, so that it needs no
+// goroutine of its own.
+func (g *Instance) servesAtOnce(m wire.Message) bool {
+	if g.cfg.Authorize != nil {
+		return false
+	}
+	switch m.(type) {
+	case *wire.ReqNeg, *wire.ReqSyn:
+		return true // what has to wait goes on elsewhere
+	}
+	return false
+}
+
 // serve does what the first message of a stream asks for. If the message is nil, serve
-// waits for it, for a bounded time. After an M_REQ_NEG it waits only for
+// waits for it, for a bounded time. After an M_REQ_NEG or M_REQ_SYN it waits only for
 // Config.Authorize.
 func (g *Instance) serve(s *stream, m wire.Message) {
 	evicted, ok := g.streams.add(s, true)

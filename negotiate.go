@@ -248,9 +248,7 @@ func (g *Instance) handleRequest(st *stream, m *wire.ReqNeg) {
 		// The request is discarded, the peer runs into its timeout.
 		g.dropFrom(st, m, ReasonIDClash, nil)
 		queue.Tell(ErrIDClash)
-		if !g.spawn(func() { g.linger(st) }) {
-			st.close()
-		}
+		g.linger(st)
 		return
 	case err != nil:
 		reason := ReasonTooManySessions
@@ -268,9 +266,15 @@ func (g *Instance) handleRequest(st *stream, m *wire.ReqNeg) {
 	}
 }
 
-// linger keeps a stream open, and ignores what comes, until the peer gives up.
+// linger keeps a stream open, and ignores what comes, until the peer gives up. It
+// returns at once.
 func (g *Instance) linger(st *stream) {
-	defer st.close()
-	_ = st.SetReadDeadline(time.Now().Add(DefaultTimeout))
-	_, _ = io.Copy(io.Discard, st)
+	ignore := func() {
+		defer st.close()
+		_ = st.SetReadDeadline(time.Now().Add(DefaultTimeout))
+		_, _ = io.Copy(io.Discard, st)
+	}
+	if !g.spawn(ignore) {
+		st.close()
+	}
 }

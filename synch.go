@@ -281,14 +281,18 @@ func (t objectiveTable) answer(name string) (o wire.Objective, f SynchAnswer, ok
 	return o, f, ok
 }
 
+// mostAtOnce is the longest value, in bytes, that is sent without a goroutine for it:
+// the buffers of a new connection hold that much, whether or not the peer reads.
+const mostAtOnce = 1024
+
 // answerSynch answers M_REQ_SYN with the value of this moment. RFC 8990
 // section 2.8.6: if nobody listens, the connection is closed at once; a
-// request whose session ID is in use is discarded.
+// request whose session ID is in use is discarded. It does not wait for anybody.
 func (g *Instance) answerSynch(s *stream, m *wire.ReqSyn) {
-	defer s.close()
 	o, answer, ok := g.objectives.answer(m.Objective.Name)
 	if !ok {
 		g.dropFrom(s, m, ReasonNoListener, nil)
+		s.close()
 		return
 	}
 	if g.sessions.InUse(session.Key{ID: m.SessionID, Initiator: s.Peer.Addr()}, s.local) {
@@ -296,15 +300,23 @@ func (g *Instance) answerSynch(s *stream, m *wire.ReqSyn) {
 		g.linger(s)
 		return
 	}
-	if answer != nil {
-		var err error
-		if o.Value, err = g.callAnswer(answer, s, m); err != nil {
-			g.log.Warn("a request for synchronization was refused", "objective", o.Name, "peer", s.Peer, "error", err)
-			g.dropFrom(s, m, ReasonNoListener, err)
-			return
+	reply := func() {
+		defer s.close()
+		if answer != nil {
+			var err error
+			if o.Value, err = g.callAnswer(answer, s, m); err != nil {
+				g.log.Warn("a request for synchronization was refused", "objective", o.Name, "peer", s.Peer, "error", err)
+				g.dropFrom(s, m, ReasonNoListener, err)
+				return
+			}
 		}
+		g.reply(s, &wire.Synch{SessionID: m.SessionID, Objective: o})
 	}
-	g.reply(s, &wire.Synch{SessionID: m.SessionID, Objective: o})
+	if answer == nil && len(o.Value) <= mostAtOnce {
+		reply()
+	} else if !g.spawn(reply) {
+		s.close()
+	}
 }
 
 // callAnswer returns the value that a function of an ASA has for a request.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -21,10 +20,10 @@ func (e *layer2Endpoint) Accept() (*Stream, error) {
 			return a.stream, a.err
 		default:
 		}
-		conn, err := e.streams.AcceptTCP()
+		conn, peer, err := e.streams.accept()
 		switch {
 		case err == nil:
-			if s := e.streamOf(conn); e.takes(s) {
+			if s := e.streamOf(conn, peer); e.takes(s) {
 				return s, nil
 			}
 		case errors.Is(err, os.ErrDeadlineExceeded):
@@ -66,7 +65,11 @@ func (e *layer2Endpoint) listenShared() {
 	if e.shared {
 		return
 	}
-	l, err := e.sys.listenTCP(Port)
+	tcp, err := e.sys.listenTCP(Port)
+	if err != nil {
+		return
+	}
+	l, err := newListener(tcp)
 	if err != nil {
 		return
 	}
@@ -84,13 +87,13 @@ func (e *layer2Endpoint) listenShared() {
 
 // acceptShared accepts for Accept until the endpoint is closed. One stream
 // waits there at most, errors count as one; the next is accepted after that.
-func (e *layer2Endpoint) acceptShared(l *net.TCPListener) {
+func (e *layer2Endpoint) acceptShared(l *listener) {
 	for e.ctx.Err() == nil {
 		var a accepted
-		conn, err := l.AcceptTCP()
+		conn, peer, err := l.accept()
 		if err != nil {
 			a.err = fmt.Errorf("acp: accept on port %d: %w", Port, err)
-		} else if a.stream = e.streamOf(conn); !e.takes(a.stream) {
+		} else if a.stream = e.streamOf(conn, peer); !e.takes(a.stream) {
 			continue
 		}
 		select {

@@ -3,8 +3,6 @@ package acp
 import (
 	"context"
 	"errors"
-	"io"
-	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -30,12 +28,13 @@ func connect(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 	// The last segment of the handshake goes with the first of the data, or 200 ms
 	// later: so the peer wakes up once, with something to read.
 	_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_QUICKACK, 0)
+	sendAtOnce(fd)
 	// Each call says where matters stand; a neighbour may be connected by the second.
 	err = syscall.Connect(fd, sa)
 	if isConnecting(err) {
 		err = syscall.Connect(fd, sa)
 	}
-	c := &fileConn{File: os.NewFile(uintptr(fd), "tcp"), to: to}
+	c := newFileConn(fd, to)
 	if isConnecting(err) {
 		err = c.wait(ctx, sa)
 	}
@@ -43,7 +42,6 @@ func connect(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 		_ = c.Close()
 		return nil, os.NewSyscallError("connect", err)
 	}
-	_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1)
 	return c, nil
 }
 
@@ -61,16 +59,13 @@ func isConnecting(err error) bool {
 	return err == syscall.EINPROGRESS || err == syscall.EALREADY || err == syscall.EINTR
 }
 
-// fileConn is a TCP connection. It is a file to package os, which is the way
-// to a file descriptor of one's own that goroutines can wait for.
-type fileConn struct {
-	*os.File
-	to netip.AddrPort
-}
-
 // wait waits until the connection is there, or the end of the context.
 func (c *fileConn) wait(ctx context.Context, sa syscall.Sockaddr) error {
-	raw, err := c.SyscallConn()
+	f, err := c.waiter()
+	if err != nil {
+		return err
+	}
+	raw, err := f.SyscallConn()
 	if err != nil {
 		return err
 	}
@@ -97,58 +92,74 @@ func (c *fileConn) wait(ctx context.Context, sa syscall.Sockaddr) error {
 	return err
 }
 
-// Read implements [net.Conn].
-func (c *fileConn) Read(b []byte) (int, error) {
-	n, err := c.File.Read(b)
-	if err != nil {
-		err = c.explain(err)
-	}
-	return n, err
+// listener is a listener for streams.
+//
+// It does not accept by package net because that registers each connection with the
+// poller, asks for the local address and sets an option, all before it is known whether
+// there is anything to wait for; and because it knows zones by name only.
+type listener struct {
+	*os.File
+	raw syscall.RawConn
 }
 
-// Write implements [net.Conn].
-func (c *fileConn) Write(b []byte) (int, error) {
-	n, err := c.File.Write(b)
+// newListener takes over a listener of package net, also if it fails.
+func newListener(l *net.TCPListener) (*listener, error) {
+	defer l.Close()
+	f, err := l.File()
 	if err != nil {
-		err = c.explain(err)
+		return nil, err
 	}
-	return n, err
+	raw, err := f.SyscallConn()
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return &listener{f, raw}, nil
 }
 
-// explain turns an error of a file into one of a connection.
-func (c *fileConn) explain(err error) error {
-	if err == io.EOF {
-		return err
-	}
-	op := "use"
-	var file *fs.PathError
-	if errors.As(err, &file) {
-		op, err = file.Op, file.Err
-	}
-	if errors.Is(err, os.ErrClosed) {
-		err = net.ErrClosed
-	}
-	return &net.OpError{Op: op, Net: "tcp", Addr: c.RemoteAddr(), Err: err}
-}
-
-// RemoteAddr implements [net.Conn].
-func (c *fileConn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.to) }
-
-// LocalAddr implements [net.Conn].
-func (c *fileConn) LocalAddr() net.Addr {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return &net.TCPAddr{}
-	}
-	local := &net.TCPAddr{}
-	_ = raw.Control(func(fd uintptr) {
-		sa, _ := syscall.Getsockname(int(fd))
-		switch sa := sa.(type) {
-		case *syscall.SockaddrInet4:
-			local.IP, local.Port = sa.Addr[:], sa.Port
-		case *syscall.SockaddrInet6:
-			local.IP, local.Port, local.Zone = sa.Addr[:], sa.Port, zoneOf(int(sa.ZoneId))
+// accept waits for a connection. It returns the peer's address, with the index of the
+// link as its zone if it is link-local.
+func (l *listener) accept() (net.Conn, netip.AddrPort, error) {
+	var (
+		fd     int
+		sa     syscall.Sockaddr
+		failed error
+	)
+	err := l.raw.Read(func(listening uintptr) bool {
+		for {
+			fd, sa, failed = syscall.Accept4(int(listening), syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
+			if failed != syscall.EINTR && failed != syscall.ECONNABORTED {
+				return failed != syscall.EAGAIN
+			}
 		}
 	})
-	return local
+	if err == nil {
+		err = os.NewSyscallError("accept4", failed)
+	} else if !errors.Is(err, os.ErrDeadlineExceeded) {
+		err = net.ErrClosed // there is nothing else that waiting can fail with
+	}
+	if err != nil {
+		return nil, netip.AddrPort{}, err
+	}
+	peer := addrPortIn(sa)
+	return newFileConn(fd, peer), peer, nil
 }
+
+// addrPortIn returns the address that the kernel gave.
+func addrPortIn(sa syscall.Sockaddr) netip.AddrPort {
+	switch sa := sa.(type) {
+	case *syscall.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+	case *syscall.SockaddrInet6:
+		return unmapped(netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).WithZone(zoneOf(int(sa.ZoneId))), uint16(sa.Port)))
+	}
+	return netip.AddrPort{}
+}
+
+// controlStreams prepares a listener for streams: what it accepts sends at once, as
+// what package net accepts does.
+func controlStreams(_, _ string, c syscall.RawConn) error {
+	return c.Control(func(fd uintptr) { sendAtOnce(int(fd)) })
+}
+
+func sendAtOnce(fd int) { _ = syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1) }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"syscall"
 )
 
 // connect opens a TCP connection, to a link-local address on the link that is
@@ -25,3 +26,28 @@ func connect(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 	}
 	return conn, nil
 }
+
+// listener is a listener for streams.
+type listener struct{ *net.TCPListener }
+
+// newListener takes over a listener of package net.
+func newListener(l *net.TCPListener) (*listener, error) { return &listener{l}, nil }
+
+// accept waits for a connection. It returns the peer's address, with the index of the
+// link as its zone if it is link-local.
+func (l *listener) accept() (net.Conn, netip.AddrPort, error) {
+	conn, err := l.AcceptTCP()
+	if err != nil {
+		return nil, netip.AddrPort{}, err
+	}
+	peer := unmapped(addrPortOf(conn.RemoteAddr()))
+	if isLinkLocal(peer.Addr()) {
+		// Not from the zone's name: package net remembers names for a minute, in
+		// which they can move to another interface.
+		peer = netip.AddrPortFrom(peer.Addr().WithZone(zoneOf(peerZone(conn))), peer.Port())
+	}
+	return conn, peer, nil
+}
+
+// controlStreams prepares a listener for streams: there is nothing to be done.
+func controlStreams(_, _ string, _ syscall.RawConn) error { return nil }

@@ -14,20 +14,14 @@ import (
 )
 
 // streamOf returns an accepted connection as a stream.
-func (e *layer2Endpoint) streamOf(conn *net.TCPConn) *Stream {
-	s := &Stream{Conn: conn}
-	remote := conn.RemoteAddr().(*net.TCPAddr)
-	peer, _ := netip.AddrFromSlice(remote.IP)
-	switch peer = peer.Unmap(); {
-	case isLinkLocal(peer):
-		// Not from the zone's name: package net remembers names for a
-		// minute, in which they can move to another interface.
-		s.Link = peerZone(conn)
-		peer = peer.WithZone(zoneOf(s.Link))
-	case peer.Is4():
-		s.Link = e.linkOf4(conn, peer)
+func (e *layer2Endpoint) streamOf(conn net.Conn, peer netip.AddrPort) *Stream {
+	s := &Stream{Conn: conn, Peer: peer}
+	switch {
+	case isLinkLocal(peer.Addr()):
+		s.Link, _ = linkIn(peer.Addr().Zone())
+	case peer.Addr().Is4():
+		s.Link = e.linkOf4(conn, peer.Addr())
 	}
-	s.Peer = netip.AddrPortFrom(peer, uint16(remote.Port))
 	return s
 }
 

@@ -17,8 +17,8 @@ type layer2Endpoint struct {
 	pin    netip.Prefix   // of the addresses to give; zero: any
 	accept []netip.Prefix // of peers; empty: all
 
-	six, four *family          // versions of IP; nil: the system lacks it, or it is off
-	streams   *net.TCPListener // on port
+	six, four *family   // versions of IP; nil: the system lacks it, or it is off
+	streams   *listener // on port
 	port      uint16
 	shared    bool          // it listens for streams on Port too; see listenShared
 	accepted  chan accepted // from the listener on Port; holds one

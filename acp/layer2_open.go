@@ -97,8 +97,7 @@ func (e *layer2Endpoint) openPort(fixed uint16) error {
 		}
 		port := portOf(tcp.Addr())
 		if err = e.openSenders(port); err == nil {
-			e.streams, e.port = tcp, port
-			return nil
+			return e.acceptAt(tcp, port)
 		}
 		vain = append(vain, tcp)
 		done := len(vain) == portTries || !isInUse(err) || fixed != 0
@@ -106,14 +105,20 @@ func (e *layer2Endpoint) openPort(fixed uint16) error {
 			e.giveUp(e.four, err) // as where a socket of IPv6 takes the port of IPv4, too
 			if err = e.openSenders(port); err == nil {
 				vain = vain[:len(vain)-1]
-				e.streams, e.port = tcp, port
-				return nil
+				return e.acceptAt(tcp, port)
 			}
 		}
 		if done {
 			return fmt.Errorf("sender on port %d, try %d: %w", port, len(vain), err)
 		}
 	}
+}
+
+// acceptAt has the endpoint accept streams on its port.
+func (e *layer2Endpoint) acceptAt(tcp *net.TCPListener, port uint16) (err error) {
+	e.port = port
+	e.streams, err = newListener(tcp)
+	return err
 }
 
 // openSenders opens the senders of all families on a port, or none. A family
@@ -176,7 +181,7 @@ func (e *layer2Endpoint) closeSockets() error {
 // on IPv4 alone where there is no IPv6. Multipath TCP is off: it has no use
 // for link-local addresses, and the transport of RFC 8990 is plain TCP.
 func listenTCP(port uint16) (*net.TCPListener, error) {
-	lc := net.ListenConfig{KeepAlive: noKeepAlive}
+	lc := net.ListenConfig{KeepAlive: noKeepAlive, Control: controlStreams}
 	lc.SetMultipathTCP(false)
 	l, err := lc.Listen(context.Background(), "tcp", ":"+strconv.Itoa(int(port)))
 	if isOption(err) {

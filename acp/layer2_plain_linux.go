@@ -19,6 +19,7 @@ func isOption(err error) bool {
 func plainTCP(port uint16) (*net.TCPListener, error) {
 	file, err := plainSocket("tcp", unix.SOCK_STREAM, port, func(fd int, network string) {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+		sendAtOnce(fd)
 		if network == "tcp6" {
 			_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0)
 		}
