@@ -93,7 +93,9 @@ func (c Config) withDefaults() (Config, error) {
 // do. A field that is 0 has the default. What exceeds a limit is dropped and counted in
 // Snapshot.Dropped, under the reason that the field names.
 //
-// Peers are told apart by their IP addresses. Where one peer or neighbour could crowd
+// A peer is who it has proven to be, on a plane on which peers prove that, or else a
+// neighbour's IP address, or the first 64 bits of an IPv6 address from beyond the links;
+// in what is multicast, always an address. Where one peer or neighbour could crowd
 // out others, there is a bound for each beside the one for all. A table or cache that is
 // full evicts the oldest entry of the largest holder.
 type Limits struct {
@@ -172,7 +174,8 @@ type Limits struct {
 	IdlePerPeer int
 	// IdleMemory bounds the bytes of memory that such connections take, approximately;
 	// over TLS they take most ([ReasonTooManyIdle]). 0 means 96 MiB. Garbage that the
-	// runtime has not collected yet is not counted.
+	// runtime has not collected yet is not counted. A process that may take less than
+	// 256 MiB should set this to a quarter of what it may take, beside GOMEMLIMIT.
 	IdleMemory int
 	// IdleTimeout is how long a connection may take to say what it wants
 	// ([ReasonIdle]); 0 means 10 s.

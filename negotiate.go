@@ -243,7 +243,7 @@ func (g *Instance) handleRequest(st *stream, m *wire.ReqNeg) {
 	g.dropStale(queue)
 	s := g.newSession(m.SessionID, st.Peer.Addr(), &m.Objective)
 	s.stream = st
-	switch err := g.sessions.Accept(s.key, s, st.local); {
+	switch err := g.sessions.Accept(s.key, st.holder, s, st.local); {
 	case errors.Is(err, session.ErrInUse):
 		// The request is discarded, the peer runs into its timeout.
 		g.dropFrom(st, m, ReasonIDClash, nil)
@@ -261,7 +261,7 @@ func (g *Instance) handleRequest(st *stream, m *wire.ReqNeg) {
 	}
 	g.streams.claim(st)
 	r := request{session: s, objective: m.Objective}
-	if refused, ok := queue.Put(s.key.Initiator, r, time.Now()); ok {
+	if refused, ok := queue.Put(st.holder, r, time.Now()); ok {
 		g.refuseRequest(refused.session, ReasonBacklogFull)
 	}
 }

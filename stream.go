@@ -26,9 +26,10 @@ type stream struct {
 	*acp.Stream
 	reader  framing.Reader
 	table   *streamTable
-	local   bool   // both ends are this instance
-	session uint32 // of a rapid answer
-	memory  int    // that it takes while it is pending
+	local   bool         // both ends are this instance
+	holder  share.Holder // the peer, where things are shared out
+	session uint32       // of a rapid answer
+	memory  int          // that it takes while it is pending
 }
 
 // setLimits sets the limits for what is read from now on.
@@ -114,9 +115,9 @@ type streamTable struct {
 	mostMemory int // of pending ones
 	each       int // that one takes, besides what the plane keeps
 
-	mu      sync.Mutex                                   // guards all following fields
-	open    map[*stream]*share.Elem[netip.Addr, *stream] // its place in pending, or nil
-	pending *share.Shares[netip.Addr, *stream]
+	mu      sync.Mutex                                     // guards all following fields
+	open    map[*stream]*share.Elem[share.Holder, *stream] // its place in pending, or nil
+	pending *share.Shares[share.Holder, *stream]
 	memory  int // of pending ones
 	closed  bool
 }
@@ -124,8 +125,8 @@ type streamTable struct {
 func newStreamTable(l Limits) *streamTable {
 	return &streamTable{
 		mostMemory: l.IdleMemory, each: streamMemory + l.MaxMessage,
-		open:    make(map[*stream]*share.Elem[netip.Addr, *stream]),
-		pending: share.New[netip.Addr, *stream](l.MaxIdle, l.IdlePerPeer),
+		open:    make(map[*stream]*share.Elem[share.Holder, *stream]),
+		pending: share.New[share.Holder, *stream](l.MaxIdle, l.IdlePerPeer),
 	}
 }
 
@@ -143,7 +144,7 @@ func (t *streamTable) add(s *stream, pending bool) (evicted []*stream, ok bool) 
 	}
 	s.memory = t.each + s.Memory()
 	t.memory += s.memory
-	elem, evict := t.pending.Add(s.Peer.Addr(), s)
+	elem, evict := t.pending.Add(s.holder, s)
 	t.open[s] = elem
 	if evict != nil {
 		evicted = append(evicted, t.evictLocked(evict))
@@ -165,7 +166,7 @@ func (t *streamTable) evict() *stream {
 	return t.evictLocked(t.pending.OldestOfLargest())
 }
 
-func (t *streamTable) evictLocked(elem *share.Elem[netip.Addr, *stream]) *stream {
+func (t *streamTable) evictLocked(elem *share.Elem[share.Holder, *stream]) *stream {
 	s := elem.Value
 	t.claimLocked(s)
 	return s
@@ -235,7 +236,10 @@ func (t *streamTable) count() (open, pending int) {
 }
 
 func (g *Instance) newStream(c *acp.Stream, local bool) *stream {
-	s := &stream{Stream: c, reader: framing.Reader{Conn: c.Conn}, table: g.streams, local: local}
+	s := &stream{
+		Stream: c, reader: framing.Reader{Conn: c.Conn}, table: g.streams, local: local,
+		holder: share.HolderOf(c.Identity, c.Peer.Addr(), acp.OnLink(g.ep, c.Peer.Addr())),
+	}
 	s.setLimits(g.limits)
 	return s
 }

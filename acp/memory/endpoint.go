@@ -48,6 +48,26 @@ func (e *endpoint) Addr() netip.Addr         { return e.node.Addr() }
 func (e *endpoint) Changed() <-chan struct{} { return e.changed }
 func (e *endpoint) MaxMulticast() int        { return acp.MaxMulticast }
 
+// OnLink implements [acp.OnLinker]: a node is on a link with those that it shares one
+// with, whatever their addresses are.
+func (e *endpoint) OnLink(addr netip.Addr) bool {
+	n := e.node.n
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	other := n.byAddr[addr]
+	if other == nil {
+		return false
+	}
+	for _, a := range other.attachments {
+		for _, b := range e.node.attachments {
+			if a.link == b.link {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 func (e *endpoint) Links() []acp.Link {
 	e.node.n.mu.Lock()
 	defer e.node.n.mu.Unlock()

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/share"
 )
 
 // queueLen is how many multicasts an endpoint keeps until they are received.
@@ -242,7 +243,8 @@ var errDisplaced = &RefusedError{Reason: ReasonDisplaced, Err: errors.New("too m
 func (e *endpoint) greet(s *acp.Stream) {
 	ctx, cancel := context.WithCancelCause(e.ctx)
 	defer cancel(nil)
-	guest := e.gate.enter(sourceOf(s.Peer.Addr(), acp.OnLink(e.under, s.Peer.Addr())), func() { cancel(errDisplaced) })
+	source := share.HolderOf("", s.Peer.Addr(), acp.OnLink(e.under, s.Peer.Addr())) // it has proven nothing yet
+	guest := e.gate.enter(source, func() { cancel(errDisplaced) })
 	defer e.gate.leave(guest)
 	c, err := e.plane.secure(ctx, s, true, protoStream, protoNeighbour)
 	if err != nil {

@@ -13,7 +13,6 @@ import (
 var (
 	Announcement = announcement
 	IdentityOf   = identityOf
-	SourceOf     = sourceOf
 )
 
 // Seal returns a proof for those who know an anchor, signed with a certificate

@@ -1,7 +1,6 @@
 package tlsplane
 
 import (
-	"net/netip"
 	"sync"
 
 	"github.com/go-grasp/grasp/internal/share"
@@ -12,33 +11,22 @@ import (
 // an honest peer is through in milliseconds.
 type gate struct {
 	mu     sync.Mutex // guards all following fields
-	guests *share.Shares[netip.Prefix, *guest]
+	guests *share.Shares[share.Holder, *guest]
 }
 
 // guest is a handshake under way.
 type guest struct {
 	evict func() // ends it
-	place *share.Elem[netip.Prefix, *guest]
+	place *share.Elem[share.Holder, *guest]
 }
 
 func newGate(limit int) *gate {
-	return &gate{guests: share.New[netip.Prefix, *guest](limit, max(limit/4, 1))}
-}
-
-// sourceOf returns what stands for a peer: its address, if it is on a link, or
-// else the prefix, of which a host can have any number of addresses.
-func sourceOf(addr netip.Addr, onLink bool) netip.Prefix {
-	bits := addr.BitLen()
-	if addr.Is6() && !onLink && !addr.IsLinkLocalUnicast() && !addr.IsLoopback() {
-		bits = 64
-	}
-	p, _ := addr.WithZone("").Prefix(bits) // fails for the zero Addr only
-	return p
+	return &gate{guests: share.New[share.Holder, *guest](limit, max(limit/4, 1))}
 }
 
 // enter lets a handshake in, and another out if there are too many. evict is
 // called at most once, without a lock.
-func (g *gate) enter(source netip.Prefix, evict func()) *guest {
+func (g *gate) enter(source share.Holder, evict func()) *guest {
 	in := &guest{evict: evict}
 	if out := g.admit(source, in); out != nil {
 		out.evict()
@@ -46,7 +34,7 @@ func (g *gate) enter(source netip.Prefix, evict func()) *guest {
 	return in
 }
 
-func (g *gate) admit(source netip.Prefix, in *guest) (out *guest) {
+func (g *gate) admit(source share.Holder, in *guest) (out *guest) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	place, evicted := g.guests.Add(source, in)

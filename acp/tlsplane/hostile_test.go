@@ -208,15 +208,6 @@ func TestHalfOpenFloodFromMany(t *testing.T) {
 	})
 }
 
-func TestSourceOf(t *testing.T) {
-	for addr, want := range map[string]string{
-		"192.0.2.1": "192.0.2.1/32", "fe80::1%3": "fe80::1/128", "::1": "::1/128", "2001:db8::1": "2001:db8::/64",
-	} {
-		assert.Equal(t, want, tlsplane.SourceOf(netip.MustParseAddr(addr), false).String())
-	}
-	assert.Equal(t, "2001:db8::1/128", tlsplane.SourceOf(netip.MustParseAddr("2001:db8::1"), true).String(), "on the link")
-}
-
 // A handshake may be of a bounded length, or those under way would take any
 // amount of memory: package crypto/tls would take certificates of 256 KiB.
 func TestLongHandshake(t *testing.T) {

@@ -4,7 +4,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/acp/tlsplane"
 )
@@ -232,6 +235,38 @@ type broken struct{ err error }
 func (b broken) Certificate() (*tls.Certificate, error) { return nil, b.err }
 func (b broken) Roots() (*x509.CertPool, error)         { return nil, b.err }
 func (b broken) Revoked([]*x509.Certificate) error      { return b.err }
+
+// Members have shares by who they are, and not for each of their addresses.
+func TestSharesByIdentity(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bed) {
+		host := b.network.NewNode("victim", b.link)
+		p, _ := newPlane(t, b.domain, "victim", host)
+		g, err := grasp.New(grasp.Config{Plane: p, Dialogue: grasp.Dialogue{Silent: true}, Limits: grasp.Limits{IdlePerPeer: 4}})
+		require.NoError(t, err)
+		defer g.Close()
+		begin := func(identity string, streams int) {
+			t.Helper()
+			p, _ := newPlane(t, b.domain, identity, b.network.NewNode(identity, b.link))
+			n := &node{member: join(t, p)}
+			to := netip.AddrPortFrom(g.Snapshot().Links[0].Addr.WithZone(fmt.Sprint(n.Links()[0].Index)), g.Snapshot().Port)
+			for range streams {
+				s, err := n.Dial(t.Context(), to)
+				require.NoError(t, err)
+				t.Cleanup(func() { _ = s.Close() })
+			}
+			synctest.Wait()
+		}
+		for range 3 { // nodes with one certificate
+			begin("many", 4)
+		}
+		settle()
+		assert.Equal(t, 4, g.Snapshot().Pending)
+		assert.EqualValues(t, 8, g.Snapshot().Dropped[grasp.ReasonTooManyIdle])
+		begin("other", 3)
+		settle()
+		assert.Equal(t, 7, g.Snapshot().Pending)
+	})
+}
 
 // A peer that does not read cannot hold up Close.
 func TestCloseOfStuckStream(t *testing.T) {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -28,19 +27,19 @@ var (
 // Peers are served by turns, each in the order of its requests, so that a peer with
 // many requests does not keep others waiting. The methods may be called concurrently.
 type Backlog[A comparable, R any] struct {
-	mu      sync.Mutex                            // guards all following fields
-	takers  map[A]struct{}                        // if there are none, requests are refused
-	queue   *share.Shares[netip.Addr, *queued[R]] // if it is not empty, nobody waits
-	byAge   *list.List                            // of *queued, oldest first
-	waiting []listener[A, R]                      // oldest first
-	slots   []chan result[R]                      // free ones, for the next listeners
+	mu      sync.Mutex                              // guards all following fields
+	takers  map[A]struct{}                          // if there are none, requests are refused
+	queue   *share.Shares[share.Holder, *queued[R]] // if it is not empty, nobody waits
+	byAge   *list.List                              // of *queued, oldest first
+	waiting []listener[A, R]                        // oldest first
+	slots   []chan result[R]                        // free ones, for the next listeners
 }
 
 // queued is a request in the queue.
 type queued[R any] struct {
 	request R
 	at      time.Time
-	elem    *share.Elem[netip.Addr, *queued[R]]
+	elem    *share.Elem[share.Holder, *queued[R]]
 	age     *list.Element
 }
 
@@ -70,7 +69,7 @@ func (b *Backlog[A, R]) clearLocked(limit int) (was []R) {
 			was = append(was, at.Value.(*queued[R]).request)
 		}
 	}
-	b.queue, b.byAge = share.New[netip.Addr, *queued[R]](limit, limit), list.New()
+	b.queue, b.byAge = share.New[share.Holder, *queued[R]](limit, limit), list.New()
 	return was
 }
 
@@ -112,7 +111,7 @@ func (b *Backlog[A, R]) Start(taker A) {
 // queues it. If a request has to be refused, Put returns that request and true: the
 // new one if nobody takes requests, or, when full, the youngest request of the peer
 // with the most in the queue, which may be the new one.
-func (b *Backlog[A, R]) Put(peer netip.Addr, request R, now time.Time) (refused R, ok bool) {
+func (b *Backlog[A, R]) Put(peer share.Holder, request R, now time.Time) (refused R, ok bool) {
 	if b == nil {
 		return request, true
 	}
@@ -126,7 +125,7 @@ func (b *Backlog[A, R]) Put(peer netip.Addr, request R, now time.Time) (refused 
 		return refused, false
 	}
 	q := &queued[R]{request: request, at: now}
-	var full *share.Elem[netip.Addr, *queued[R]]
+	var full *share.Elem[share.Holder, *queued[R]]
 	q.elem, full = b.queue.Add(peer, q)
 	q.age = b.byAge.PushBack(q)
 	if full == nil {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/go-grasp/grasp/internal/share"
 )
 
 // taker takes requests, which are numbers here.
@@ -43,7 +45,7 @@ func waitUntil(ctx context.Context, b *backlog, who string, gone <-chan struct{}
 
 // put puts a request. It returns false if one is refused.
 func put(b *backlog, id uint32) bool {
-	_, refused := b.Put(netip.Addr{}, id, time.Now())
+	_, refused := b.Put(share.Holder{}, id, time.Now())
 	return !refused
 }
 
@@ -253,7 +255,7 @@ func TestBacklogIsFair(t *testing.T) {
 	b.Start(taker)
 	greedy, modest := netip.MustParseAddr("fd00::1"), netip.MustParseAddr("fd00::2")
 	refused := func(peer netip.Addr, id uint32) uint32 {
-		r, _ := b.Put(peer, id, time.Now())
+		r, _ := b.Put(share.HolderOf("", peer, true), id, time.Now())
 		return r
 	}
 	for id := range uint32(4) {

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"net/netip"
 	"sync"
+
+	"github.com/go-grasp/grasp/internal/share"
 )
 
 // Key tells sessions apart: by ID and the address of the node that started it
@@ -31,7 +33,7 @@ type Table[S any] struct {
 
 	mu     sync.Mutex // guards all following fields
 	active map[Key]entry[S]
-	counts map[netip.Addr]int // how many sessions a peer has started
+	counts map[share.Holder]int // how many sessions a peer has started
 	recent recentIDs
 	closed bool
 }
@@ -41,13 +43,15 @@ type entry[S any] struct {
 	session  S
 	attached bool // session is set; not for a discovery, flood or synchronization
 	local    bool // with this instance itself
+	counted  bool // a peer has started it
+	peer     share.Holder
 }
 
 // NewTable returns a table for at most limit sessions, of which one peer may have
 // started perPeer.
 func NewTable[S any](limit, perPeer int) *Table[S] {
 	return &Table[S]{
-		limit: limit, perPeer: perPeer, active: make(map[Key]entry[S]), counts: make(map[netip.Addr]int),
+		limit: limit, perPeer: perPeer, active: make(map[Key]entry[S]), counts: make(map[share.Holder]int),
 	}
 }
 
@@ -77,10 +81,10 @@ func (t *Table[S]) Attach(key Key, s S) {
 	t.active[key] = entry[S]{session: s, attached: true}
 }
 
-// Accept enters a session that a peer started. A local session is one that this
+// Accept enters a session that a peer started, and that counts as its. A local session is one that this
 // instance started with itself: it is in the table twice. The error is ErrInUse,
 // ErrFull or ErrPeerFull.
-func (t *Table[S]) Accept(key Key, s S, local bool) error {
+func (t *Table[S]) Accept(key Key, peer share.Holder, s S, local bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.inUseLocked(key, local) {
@@ -90,13 +94,13 @@ func (t *Table[S]) Accept(key Key, s S, local bool) error {
 		return ErrFull
 	}
 	if !local {
-		if t.counts[key.Initiator] >= t.perPeer {
+		if t.counts[peer] >= t.perPeer {
 			return ErrPeerFull
 		}
-		t.counts[key.Initiator]++
+		t.counts[peer]++
 	}
 	t.recent.add(key.ID)
-	t.active[key] = entry[S]{session: s, attached: true, local: local}
+	t.active[key] = entry[S]{session: s, attached: true, local: local, counted: !local, peer: peer}
 	return nil
 }
 
@@ -122,11 +126,11 @@ func (t *Table[S]) End(key Key) {
 	defer t.mu.Unlock()
 	e := t.active[key]
 	delete(t.active, key)
-	if !e.attached || e.local || !key.Initiator.IsValid() {
+	if !e.counted {
 		return
 	}
-	if t.counts[key.Initiator]--; t.counts[key.Initiator] == 0 {
-		delete(t.counts, key.Initiator)
+	if t.counts[e.peer]--; t.counts[e.peer] == 0 {
+		delete(t.counts, e.peer)
 	}
 }
 

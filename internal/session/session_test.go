@@ -8,6 +8,8 @@ import (
 	"testing/cryptotest"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/go-grasp/grasp/internal/share"
 )
 
 var (
@@ -17,7 +19,7 @@ var (
 
 // accept accepts a session that a peer started.
 func accept(table *Table[string], id uint32, from netip.Addr, local bool) error {
-	return table.Accept(Key{id, from}, "session", local)
+	return table.Accept(Key{id, from}, share.HolderOf("", from, true), "session", local)
 }
 
 // IDs are neither in use nor were lately.
@@ -73,8 +75,8 @@ func TestSessionTableIsBounded(t *testing.T) {
 
 func TestAllSessions(t *testing.T) {
 	table := NewTable[string](10, 10)
-	require.NoError(t, table.Accept(Key{1, peerA}, "theirs", false))
-	require.NoError(t, table.Accept(Key{2, peerB}, "local", true))
+	require.NoError(t, table.Accept(Key{1, peerA}, share.Holder{}, "theirs", false))
+	require.NoError(t, table.Accept(Key{2, peerB}, share.Holder{}, "local", true))
 	table.Begin() // has no session
 	id := table.Begin()
 	table.Attach(Key{ID: id}, "ours")
@@ -97,6 +99,20 @@ func TestSharePerPeer(t *testing.T) {
 	}
 	require.Empty(t, table.counts)
 	require.Zero(t, table.Len())
+}
+
+// A peer that has proven who it is has one share, at whatever addresses.
+func TestShareOfMember(t *testing.T) {
+	table := NewTable[string](10, 2)
+	begin := func(id uint32, identity string, at netip.Addr) error {
+		return table.Accept(Key{id, at}, share.HolderOf(identity, at, true), "session", false)
+	}
+	require.NoError(t, begin(1, "member", peerA))
+	require.NoError(t, begin(2, "member", peerB))
+	require.ErrorIs(t, begin(3, "member", peerB), ErrPeerFull)
+	require.NoError(t, begin(3, "other", peerB))
+	table.End(Key{1, peerA})
+	require.NoError(t, begin(1, "member", peerB))
 }
 
 // The last 4096 IDs are remembered, and never more than twice as many.
@@ -123,7 +139,7 @@ func TestTableConcurrently(t *testing.T) {
 			for i := range uint32(500) {
 				id := table.Begin()
 				key := Key{g<<16 | i, peerB}
-				if err := table.Accept(key, "", false); err != nil {
+				if err := table.Accept(key, share.Holder{}, "", false); err != nil {
 					t.Error(err)
 				}
 				table.All()
@@ -193,7 +209,7 @@ func TestS04S05SessionIDsInUse(t *testing.T) {
 	// Nor one that a peer uses, or used.
 	table = NewTable[string](1<<20, 1<<20)
 	peer := Key{ID: first[0], Initiator: netip.MustParseAddr("fd00::1")}
-	require.NoError(t, table.Accept(peer, "", false))
+	require.NoError(t, table.Accept(peer, share.Holder{}, "", false))
 	require.NotContains(t, draw(2), first[0])
 	table.End(peer)
 	require.NotContains(t, draw(2), first[0])
