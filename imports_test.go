@@ -23,7 +23,6 @@ import (
 //	acp                     the contract and the links of the machine: rooms
 //	acp/…                   planes: acp and rooms, not each other
 //	(the top)               package grasp: acp, acp/memory and rooms
-//	internal/words          messages in words, for monitor and examples: all of the above
 //	grasptest, monitor      for users: all of the above
 //	examples/…              programs: all of the above, and each other
 //
@@ -36,7 +35,8 @@ var rooms = strings.Fields(`asleep cache datagram domain framing lazyctx loop ne
 // testRooms are the packages that only tests import.
 var testRooms = strings.Fields(`internal/acptest internal/adversary internal/bed internal/conformance
 	internal/exported internal/graspybed internal/interop internal/longtest internal/netbed internal/output internal/scale internal/scenario internal/topology
-	internal/transcript internal/wrongpeer examples/internal/capture/capturetest examples/internal/clitest grasptest`)
+	internal/transcript internal/wrongpeer examples/internal/capture/capturetest examples/internal/clitest
+	examples/internal/dnssd/dnstest grasptest`)
 
 // forTests are modules of others that only tests import.
 var forTests = []string{"github.com/stretchr/testify", "github.com/vishvananda/netlink", "github.com/prometheus"}
@@ -50,7 +50,7 @@ func floor(pkg string) string {
 		return "test room"
 	case pkg == ".":
 		return "top"
-	case pkg == "acp", pkg == "monitor", pkg == "internal/words":
+	case pkg == "acp", pkg == "monitor":
 		return pkg
 	case path.Dir(pkg) == "acp":
 		return "plane"
@@ -85,10 +85,8 @@ func mayImport(pkg, other string, test bool) bool {
 		return to == "room" || to == "acp"
 	case "top":
 		return to == "room" || to == "acp" || other == "acp/memory"
-	case "internal/words":
-		return to == "room" || to == "acp" || to == "top"
 	case "monitor":
-		return to == "room" || to == "acp" || to == "top" || to == "internal/words"
+		return to == "room" || to == "acp" || to == "top"
 	}
 	return false
 }

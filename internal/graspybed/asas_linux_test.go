@@ -60,7 +60,7 @@ func runExample(t *testing.T, node *netbed.Node, d domain, name string, args ...
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
 		_ = stdin.Close()
-		kill := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
+		kill := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
 		assert.NoError(t, cmd.Wait(), name)
 		kill.Stop()
 		if t.Failed() {

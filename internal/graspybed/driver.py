@@ -5,9 +5,12 @@ The checkout must be on PYTHONPATH.
     driver.py call                 answer calls of the module grasp
     driver.py asa FILE ANSWER...   run an ASA as it is, with answers to the
                                    dialogue that graspy begins with
+    driver.py suite FILE           run a test suite as it is, to its end
 
 The environment variable GRASPY_PASSWORD has the password of the QUADS domain
-that graspy is to be in; without it, it is in none.
+that graspy is to be in; without it, it is in none. GRASPY_DNS has the address
+and port of the DNS server that ASAs are to use, GRASPY_TYPING the seconds that
+each answer takes.
 
 Either way the end of standard input ends the process.
 
@@ -61,18 +64,59 @@ import cbor2  # noqa: E402
 sys.modules["cbor"] = cbor2
 
 
+def watch():
+    """Ends the process at the end of standard input."""
+    while os.read(0, 4096):
+        pass
+    os._exit(0)
+
+
+def use_dns(server):
+    """Has dnspython ask this server only."""
+    import dns.resolver
+
+    resolver = dns.resolver.Resolver(configure=False)
+    address, port = server.rsplit(":", 1)
+    resolver.nameservers, resolver.port = [address], int(port)
+    dns.resolver.default_resolver = resolver
+
+
+class Answers(io.StringIO):
+    """Answers to questions, typed by somebody who takes a while."""
+
+    def readline(self, *size):
+        time.sleep(float(os.environ.get("GRASPY_TYPING", 0)))
+        return super().readline(*size)
+
+
 def run_asa(path, answers):
     """Runs an ASA that asks its questions on standard input."""
-
-    def watch():
-        while os.read(0, 4096):
-            pass
-        os._exit(0)
-
     threading.Thread(target=watch, name="watch", daemon=True).start()
-    sys.stdin = io.StringIO("".join(a + "\n" for a in answers))
+    if "GRASPY_DNS" in os.environ:
+        use_dns(os.environ["GRASPY_DNS"])
+    sys.stdin = Answers("".join(a + "\n" for a in answers))
     sys.argv = [path]
     runpy.run_path(path, run_name="__main__")
+
+
+def run_suite(path):
+    """Runs a test suite until the threads that it started have ended."""
+    threading.Thread(target=watch, name="watch", daemon=True).start()
+    started = []
+    start = threading.Thread.start
+
+    def note(thread):
+        if thread.__class__.__module__ == "suite":
+            started.append(thread)
+        start(thread)
+
+    threading.Thread.start = note
+    runpy.run_path(path, run_name="suite")["ASAtest"]()
+    while started:
+        started.pop().join()
+    print("the suite has ended")
+    sys.stdout.flush()
+    os._exit(0)
 
 
 class Translator:
@@ -235,5 +279,7 @@ def serve():
 
 if sys.argv[1] == "asa":
     run_asa(sys.argv[2], sys.argv[3:])
+elif sys.argv[1] == "suite":
+    run_suite(sys.argv[2])
 else:
     serve()

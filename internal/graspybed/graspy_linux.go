@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	_ "embed"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -40,6 +41,15 @@ func Checkout(t testing.TB) string {
 	return dir
 }
 
+// NeedsDNSPython skips the test if the package is missing that GetDNSSD2 needs.
+// Call it before netbed.Enter.
+func NeedsDNSPython(t testing.TB) {
+	t.Helper()
+	if err := exec.Command(python, "-c", "import dns.resolver").Run(); err != nil {
+		t.Skipf("%s has no package dns (dnspython): %v", python, err)
+	}
+}
+
 // process is a Python process in a node. It ends with the test, or with this
 // process.
 type process struct {
@@ -58,6 +68,22 @@ type Setting func(*exec.Cmd)
 // talks in clear.
 func QUADS(password string) Setting {
 	return func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, "GRASPY_PASSWORD="+password) }
+}
+
+// OnGo has it run on the engine in Go: the library libgrasp at lib, and the
+// modules in examples/python.
+func OnGo(lib, modules string) Setting {
+	return func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, "PYTHONPATH="+modules, "GRASP_LIB="+lib) }
+}
+
+// DNS has an agent ask this DNS server only, an IPv4 address and port.
+func DNS(server string) Setting {
+	return func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, "GRASPY_DNS="+server) }
+}
+
+// Typing has each answer to an agent's questions take so long.
+func Typing(d time.Duration) Setting {
+	return func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, fmt.Sprintf("GRASPY_TYPING=%.1f", d.Seconds())) }
 }
 
 // Dir has the process start in a directory.
@@ -191,7 +217,23 @@ func RunASA(t testing.TB, node *netbed.Node, name string, diagnosing bool, setti
 func RunASAWith(t testing.TB, node *netbed.Node, name string, answers []string, settings ...Setting) *Output {
 	t.Helper()
 	script := filepath.Join(Checkout(t), "ASA-examples", name+".py")
-	p := start(t, node, name, settings, append([]string{"asa", script}, answers...)...)
+	return run(t, node, name, settings, append([]string{"asa", script}, answers...)...)
+}
+
+// RunSuite runs one of the test suites of graspy in a node. The last line that
+// it prints is SuiteEnded.
+func RunSuite(t testing.TB, node *netbed.Node, name string, settings ...Setting) *Output {
+	t.Helper()
+	return run(t, node, name, settings, "suite", filepath.Join(Checkout(t), name+".py"))
+}
+
+// SuiteEnded is what driver.py says when the threads of a suite have ended.
+const SuiteEnded = "the suite has ended"
+
+// run runs the driver in a node and collects all that it prints.
+func run(t testing.TB, node *netbed.Node, name string, settings []Setting, args ...string) *Output {
+	t.Helper()
+	p := start(t, node, name, settings, args...)
 	go func() { // ends with the process
 		lines := bufio.NewScanner(p.stdout)
 		for lines.Scan() {
