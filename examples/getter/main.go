@@ -9,7 +9,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -88,17 +87,7 @@ func names(ctx context.Context, p *cli.Program) iter.Seq[string] {
 	if len(p.Args) > 0 {
 		return slices.Values(p.Args)
 	}
-	lines := make(chan string)
-	go func() { // ends with the process at the latest: a read cannot be cancelled
-		defer close(lines)
-		for in := bufio.NewScanner(p.Stdin); in.Scan(); {
-			select {
-			case lines <- in.Text():
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
+	lines := p.Lines(ctx)
 	return func(yield func(string) bool) {
 		for {
 			p.Say("File name:")
