@@ -119,6 +119,27 @@ func guard(result *C.int) {
 	}
 }
 
+// question is what a call asks a peer.
+type question struct {
+	asa       *grasp.ASA
+	objective grasp.Objective
+	peer      *grasp.Locator // nil: one is discovered
+	timeout   time.Duration
+}
+
+// toPeer is the start of a call that asks a peer.
+func toPeer[T any](handle C.grasp_asa, o *C.grasp_objective, peer *C.grasp_locator, timeout C.uint32_t, run func(context.Context, question) (T, error)) func() (func(context.Context) (T, error), error) {
+	return func() (func(context.Context) (T, error), error) {
+		a, obj, err := asked(handle, o)
+		if err != nil {
+			return nil, err
+		}
+		l, err := locator(peer)
+		q := question{a, obj, l, milliseconds(timeout)}
+		return func(ctx context.Context) (T, error) { return run(ctx, q) }, err
+	}
+}
+
 // op is a call in the polling form.
 type op struct {
 	cancel context.CancelFunc

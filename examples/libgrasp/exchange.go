@@ -19,18 +19,10 @@ func grasp_open_session(handle C.grasp_asa, o *C.grasp_objective, peer *C.grasp_
 		return status(unspec("nowhere to put the session"))
 	}
 	return call[step]{
-		start: func() (func(context.Context) (step, error), error) {
-			a, obj, err := asked(handle, o)
-			if err != nil {
-				return nil, err
-			}
-			l, err := locator(peer)
-			limit := milliseconds(timeout)
-			return func(ctx context.Context) (step, error) {
-				s, err := a.OpenSession(ctx, obj, l, limit)
-				return step{asa: a, session: s}, err
-			}, err
-		},
+		start: toPeer(handle, o, peer, timeout, func(ctx context.Context, q question) (step, error) {
+			s, err := q.asa.OpenSession(ctx, q.objective, q.peer, q.timeout)
+			return step{asa: q.asa, session: s}, err
+		}),
 		give: func(s step) { *to = C.grasp_session(sessions.add(&session{s.session, s.asa})) },
 		drop: func(s step) { _ = s.session.Close() },
 	}.do(op)

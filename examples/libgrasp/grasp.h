@@ -101,6 +101,8 @@ typedef struct {
 	const char *tls_name; /* and the name of this member in it */
 	int ipv4;             /* use links without IPv6, too */
 	int dull;             /* a DULL instance (RFC 8990 section 2.5.2) */
+	const char *dull_objectives; /* names of those it deals with, separated by commas;
+	                       * NULL: AN_ACP and AN_Proxy */
 } grasp_config;
 
 /* RFC 8991 section 2.3.2.3. The value is one CBOR item. */

@@ -42,18 +42,10 @@ func grasp_request_negotiate(handle C.grasp_asa, o *C.grasp_objective, peer *C.g
 		return status(unspec("nowhere to put the session"))
 	}
 	return call[step]{
-		start: func() (func(context.Context) (step, error), error) {
-			a, obj, err := asked(handle, o)
-			if err != nil {
-				return nil, err
-			}
-			l, err := locator(peer)
-			limit := milliseconds(timeout)
-			return func(ctx context.Context) (step, error) {
-				s, offer, err := a.ReqNegotiate(ctx, obj, l, limit)
-				return step{a, s, offer}, err
-			}, err
-		},
+		start: toPeer(handle, o, peer, timeout, func(ctx context.Context, q question) (step, error) {
+			s, offer, err := q.asa.ReqNegotiate(ctx, q.objective, q.peer, q.timeout)
+			return step{q.asa, s, offer}, err
+		}),
 		give: func(s step) { s.put(to, got) },
 		drop: step.drop,
 	}.do(op)

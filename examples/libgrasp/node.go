@@ -22,10 +22,7 @@ import (
 
 // plane returns the plane that a configuration asks for.
 func plane(cfg *C.grasp_config) (acp.Plane, error) {
-	links := &acp.Layer2{IPv4: cfg.ipv4 != 0}
-	if cfg.links != nil {
-		links.Links = strings.Split(C.GoString(cfg.links), ",")
-	}
+	links := &acp.Layer2{Links: list(cfg.links), IPv4: cfg.ipv4 != 0}
 	var p acp.Plane = links
 	switch {
 	case cfg.tls_dir != nil && cfg.password != nil:
@@ -48,6 +45,14 @@ func plane(cfg *C.grasp_config) (acp.Plane, error) {
 	return p, nil
 }
 
+// list copies words from C, which commas separate.
+func list(words *C.char) []string {
+	if words == nil {
+		return nil
+	}
+	return strings.Split(C.GoString(words), ",")
+}
+
 //export grasp_open
 func grasp_open(cfg *C.grasp_config, out *C.grasp_instance) (result C.int) {
 	defer guard(&result)
@@ -61,7 +66,7 @@ func grasp_open(cfg *C.grasp_config, out *C.grasp_instance) (result C.int) {
 	if err != nil {
 		return status(err)
 	}
-	g, err := grasp.New(grasp.Config{Plane: p, DULL: cfg.dull != 0})
+	g, err := grasp.New(grasp.Config{Plane: p, DULL: cfg.dull != 0, DULLObjectives: list(cfg.dull_objectives)})
 	if err != nil {
 		return status(err)
 	}

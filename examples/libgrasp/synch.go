@@ -20,15 +20,9 @@ func grasp_synchronize(handle C.grasp_asa, o *C.grasp_objective, peer *C.grasp_l
 		return status(unspec("nowhere to put the objective"))
 	}
 	return call[grasp.Objective]{
-		start: func() (func(context.Context) (grasp.Objective, error), error) {
-			a, obj, err := asked(handle, o)
-			if err != nil {
-				return nil, err
-			}
-			l, err := locator(peer)
-			limit := milliseconds(timeout)
-			return func(ctx context.Context) (grasp.Objective, error) { return a.Synchronize(ctx, obj, l, limit) }, err
-		},
+		start: toPeer(handle, o, peer, timeout, func(ctx context.Context, q question) (grasp.Objective, error) {
+			return q.asa.Synchronize(ctx, q.objective, q.peer, q.timeout)
+		}),
 		give: func(o grasp.Objective) { putObjective(got, o) },
 	}.do(op)
 }
