@@ -3,6 +3,8 @@
 The library is looked for where the environment variable GRASP_LIB says, then
 beside this file. GRASP_LINKS names the interfaces to use, separated by commas;
 without it all are used. GRASP_PASSWORD is the password of a QUADS domain.
+GRASP_DULL_OBJECTIVES has the names, separated by commas, of the objectives that
+a DULL instance deals with; without it they are those of the prototype's ASAs.
 """
 
 import ctypes as c
@@ -12,7 +14,7 @@ import threading
 
 class Config(c.Structure):
     _fields_ = [("links", c.c_char_p), ("password", c.c_char_p), ("tls_dir", c.c_char_p),
-                ("tls_name", c.c_char_p), ("ipv4", c.c_int), ("dull", c.c_int)]
+                ("tls_name", c.c_char_p), ("ipv4", c.c_int), ("dull", c.c_int), ("dull_objectives", c.c_char_p)]
 
 
 class Objective(c.Structure):

@@ -7,6 +7,7 @@ is looked for. Values are encoded and decoded with cbor2.
 What differs from the prototype is in docs/embedding.md.
 """
 
+import copy as _copy
 import ctypes as _c
 import ipaddress
 import json as _json
@@ -27,6 +28,7 @@ GRASP_DEF_MAX_SIZE = 2048
 O_IPv6_LOCATOR, O_IPv4_LOCATOR, O_FQDN_LOCATOR, O_URI_LOCATOR = 103, 104, 105, 106
 
 test_mode = False
+_test_divert = _make_badmess = False  # the prototype's own tests set them; they do nothing here
 _prng = _random.SystemRandom()
 _unspec_address = ipaddress.IPv6Address("::")
 
@@ -121,7 +123,7 @@ class _asa_handle(int):
 
 
 class _session_handle:
-    """A negotiation session. id_source is the address of the peer."""
+    """A negotiation session. id_source is the packed address of the peer."""
 
     def __init__(self, handle):
         peer = _c.create_string_buffer(128)
@@ -130,9 +132,9 @@ class _session_handle:
         self.id_value = handle
         self.id_source = None
         if text.startswith("["):
-            self.id_source = ipaddress.IPv6Address(text[1:text.index("]")].split("%")[0])
+            self.id_source = ipaddress.IPv6Address(text[1:text.index("]")].split("%")[0]).packed
         elif text:
-            self.id_source = ipaddress.IPv4Address(text.rsplit(":", 1)[0])
+            self.id_source = ipaddress.IPv4Address(text.rsplit(":", 1)[0]).packed
 
 
 # Values between Python and C
@@ -229,6 +231,10 @@ def _ms(timeout):
 
 # The engine
 
+# What a DULL instance deals with.
+_DULL = _os.environ.get("GRASP_DULL_OBJECTIVES", "AN_ACP,AN_Proxy,AN_proxy,AN_join_registrar").encode()
+
+
 class _engine:
     """The one instance of the process."""
 
@@ -237,6 +243,8 @@ class _engine:
         self.handle = None
         self.asked = False
         self.dull = False
+        self.selfing = False  # ASAs find what they registered themselves
+        self.seeker = None    # the ASA that looks for it
         self.names = {}       # ASA handle to name
         self.registered = []  # of _registered_objective
 
@@ -249,7 +257,8 @@ class _engine:
             links = _os.environ.get("GRASP_LINKS")
             password = _os.environ.get("GRASP_PASSWORD")
             cfg = _l.Config(links=links.encode() if links else None,
-                            password=password.encode() if password else None, dull=self.dull)
+                            password=password.encode() if password else None, dull=self.dull,
+                            dull_objectives=_DULL if self.dull else None)
             handle = _c.c_uint64()
             if _l.lib.open(_c.byref(cfg), _c.byref(handle)):
                 raise RuntimeError(_l.last_error())
@@ -257,6 +266,18 @@ class _engine:
             if _l.lib.wait_for_link(handle, 5000, None):
                 tprint("No link is in use yet:", _l.last_error())
             return self.handle
+
+    def finder(self, asa_handle):
+        """The ASA that looks for what an ASA wants to find."""
+        if not self.selfing or asa_handle not in self.names:
+            return asa_handle or 0
+        with self.lock:
+            if self.seeker is None:
+                handle = _c.c_uint64()
+                if _l.lib.register_asa(self.start(), b"(selfing)", _c.byref(handle)):
+                    raise RuntimeError(_l.last_error())
+                self.seeker = handle.value
+            return self.seeker
 
     def snapshot(self):
         with self.lock:
@@ -276,7 +297,7 @@ _the = _engine()
 
 class _registered_objective:
     def __init__(self, asa, obj, discoverable):
-        self.objective = obj
+        self.objective = _copy.copy(obj)
         self.asa_id = asa
         self.discoverable = discoverable
         self.listening = 0
@@ -327,22 +348,33 @@ _print_lock = _threading.Lock()
 def skip_dialogue(testing=False, selfing=False, diagnosing=True, quadsing=True, be_dull=False, silent=False,
                   figging=False):
     """Answers the questions of the start before they are asked. It has no effect after the first register_asa.
-    selfing, diagnosing, quadsing and figging are taken and do nothing."""
+    diagnosing, quadsing and figging are taken and do nothing."""
     global test_mode, _silent
     with _the.lock:
         if _the.handle is not None:
             return
-        for name, given in (("testing", testing), ("be_dull", be_dull), ("silent", silent)):
+        for name, given in (("testing", testing), ("diagnosing", diagnosing), ("selfing", selfing),
+                            ("be_dull", be_dull), ("silent", silent)):
             if given == "ask":
-                given = _yes({"testing": "Test mode (many extra diagnostics)?", "be_dull": "DULL mode?",
-                              "silent": "Run silently?"}[name])
+                given = _yes(_QUESTIONS[name])
             if name == "testing":
                 test_mode = bool(given)
+            elif name == "selfing":
+                _the.selfing = bool(given)
             elif name == "be_dull":
                 _the.dull = bool(given)
-            else:
+            elif name == "silent":
                 _silent = bool(given)
         _the.asked = True
+
+
+_QUESTIONS = {
+    "testing": "Test mode (many extra diagnostics)?",
+    "diagnosing": "Diagnostics for messages that do not parse (dump_all counts them in any case)?",
+    "selfing": "May ASAs find what they registered themselves?",
+    "be_dull": "DULL mode?",
+    "silent": "Run silently?",
+}
 
 
 def _yes(question):
@@ -353,23 +385,33 @@ def _yes(question):
 
 
 def _ask():
-    global test_mode
-    test_mode = _yes("Test mode (many extra diagnostics)?")
-    _the.asked = True
+    """Asks the prototype's questions, in its order: who runs an ASA from a script answers them."""
+    skip_dialogue(testing="ask", diagnosing="ask", selfing="ask", be_dull="ask")
 
 
 def tprint(*things, ttp=False):
-    """Prints things on a line of their own, after the name and number of the thread. Any thread may call it."""
+    """Prints things on a line of their own, after the thread's class and number. Any thread may call it. In test mode
+    bytes are printed in hexadecimal."""
     if _silent or (ttp and not test_mode):
         return
     thread = _threading.current_thread()
-    text = " ".join(str(t) for t in (thread.name, thread.ident) + things)
+    if test_mode:
+        things = tuple(_in_hex(t) for t in things)
+    text = " ".join(str(t) for t in (type(thread).__name__, thread.ident) + things)
     text = "".join(ch if ch.isprintable() or ch in "\t\n" else "\N{REPLACEMENT CHARACTER}" for ch in text)
     with _print_lock:
         try:
             print(text, flush=True)
         except UnicodeEncodeError:
             print(text.encode("ascii", "replace").decode(), flush=True)
+
+
+def _in_hex(thing):
+    if isinstance(thing, bytes):
+        return thing.hex().encode()
+    if isinstance(thing, list):
+        return [_in_hex(t) for t in thing]
+    return thing
 
 
 def ttprint(*things):
@@ -453,7 +495,7 @@ def discover(asa_handle, obj, timeout, flush=False, minimum_TTL=-1, relay_ifi=Fa
     timeout = _ms(timeout)
     if timeout:
         timeout = max(timeout, 100 * (obj.loop_count or GRASP_DEF_LOOPCT))
-    status = _l.lib.discover(asa_handle or 0, _c.byref(_out(obj).c), timeout, max(0, minimum_TTL),
+    status = _l.lib.discover(_the.finder(asa_handle), _c.byref(_out(obj).c), timeout, max(0, minimum_TTL),
                              _c.byref(found), _c.byref(n), None)
     if status:
         return _code(status), []
@@ -613,7 +655,7 @@ def listen_synchronize(asa_handle, obj):
         with _the.lock:
             for r in _the.registered:
                 if r.asa_id == asa_handle and r.objective.name == obj.name:
-                    r.objective, r.listening = obj, 1
+                    r.objective, r.listening = _copy.copy(obj), 1
     return _code(status)
 
 
