@@ -45,6 +45,9 @@ type Layer2 struct {
 	// ENETUNREACH until there is one:
 	//
 	//	ip -6 route add local ff02::13/128 dev lo
+	//
+	// With IPv4 it needs none, nor any privilege: a loopback that has no address of
+	// IPv6 but ::1 runs over IPv4 then.
 	Links []string
 
 	// IPv4 lets a link that has no IPv6 link-local address run over the
@@ -53,7 +56,8 @@ type Layer2 struct {
 	// endpoint be an IPv4 address if there is none of IPv6. It is for hosts
 	// without IPv6, such as plain containers, or with kernels that lack it.
 	//
-	// A link runs over one version of IP at a time, IPv6 where it can: it
+	// A link runs over one version of IP at a time, IPv6 where it can (but see Links
+	// for a loopback): it
 	// waits for duplicate address detection, and changes over when an IPv6
 	// address comes later. So a node with IPv6 and one without do not hear
 	// each other on a link, however this is set.

@@ -310,23 +310,6 @@ func TestLayer2IPv4KeepsItsAddress(t *testing.T) {
 	assert.Equal(t, "10.0.7.1", reach(t, e, "va0", far, patience).Addr.Addr().String())
 }
 
-// TestLayer2LoopbackIPv4: a loopback interface without IPv6 has 127.0.0.1 and
-// needs no route.
-func TestLayer2LoopbackIPv4(t *testing.T) {
-	if !netbed.Enter(t) {
-		return
-	}
-	netbed.Sysctl(t, "net/ipv6/conf/lo/disable_ipv6", "1")
-	a, b := join(t, on4("lo")), join(t, on4("lo"))
-	from := reach(t, a, "lo", b, patience)
-	assert.Equal(t, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), a.Port()), from.Addr)
-	assert.False(t, a.Addr().IsValid())
-	s, err := b.Dial(t.Context(), from.Addr)
-	require.NoError(t, err)
-	defer s.Close()
-	assert.Equal(t, from.Link, s.Link)
-}
-
 // TestTrap20SharedPortIPv4: the port is free for UDP of both versions of IP.
 func TestTrap20SharedPortIPv4(t *testing.T) {
 	if !netbed.Enter(t) {

@@ -188,31 +188,40 @@ func (e *layer2Endpoint) follow(ifi *netif, old *linkState, now time.Time, out *
 }
 
 // choose returns the family that a link is to run over, and its address there
-// if that is usable: IPv6 if it has one, else IPv4 if it may.
+// if that is usable: IPv6 if it has one, else IPv4 if it may. A loopback that has no
+// address of IPv6 but ::1 is not like other links: Linux has no route there for
+// multicasts of IPv6, so it runs over IPv4 if it may.
 func (e *layer2Endpoint) choose(ifi *netif, m *member, old *linkState, now time.Time) (*family, netifAddr, choice) {
 	var had netip.Addr
 	if old != nil {
 		had = old.Addr.WithZone("")
 	}
-	var six netifAddr
-	var c6 choice
+	var six, four netifAddr
+	var c6, c4 choice
 	if e.six != nil {
-		if six, c6 = e.six.pick(ifi, had); c6.usable() {
-			m.pending = time.Time{}
-			return e.six, six, c6
-		}
+		six, c6 = e.six.pick(ifi, had)
+	}
+	fits := e.four != nil && (ifi.mtu == 0 || ifi.mtu >= minMTU)
+	if fits {
+		four, c4 = e.four.pick(ifi, had)
+	}
+	if ifi.loopback && c6 == choiceSecond && c4.usable() {
+		return e.four, four, c4
+	}
+	if c6.usable() {
+		m.pending = time.Time{}
+		return e.six, six, c6
 	}
 	if m.pending.IsZero() {
 		m.pending = now
 	}
-	if e.four != nil && (ifi.mtu == 0 || ifi.mtu >= minMTU) {
-		four, c4 := e.four.pick(ifi, had)
-		runs := ifi.up && m.joined == e.four // until IPv6 can take over
-		absent := e.six == nil || ifi.noIPv6
-		late := c6 != choiceAwaited && now.Sub(m.pending) >= ipv4Grace
-		if c4.usable() && (runs || absent || late) || e.six == nil {
-			return e.four, four, c4
-		}
+	if e.six == nil && fits {
+		return e.four, four, c4
+	}
+	runs := ifi.up && m.joined == e.four // until IPv6 can take over
+	late := c6 != choiceAwaited && now.Sub(m.pending) >= ipv4Grace
+	if c4.usable() && (runs || ifi.noIPv6 || late) {
+		return e.four, four, c4
 	}
 	return e.six, six, c6
 }

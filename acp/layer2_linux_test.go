@@ -6,8 +6,6 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
-	"strconv"
-	"syscall"
 	"testing"
 	"time"
 
@@ -157,42 +155,6 @@ func TestLayer2LinksAreWellFormed(t *testing.T) {
 	}
 	assert.Equal(t, acp.MaxMulticast, e.MaxMulticast())
 	assert.NotZero(t, e.Port())
-}
-
-// TestLayer2Loopback: a loopback interface is used only if named, has ::1, and
-// cannot send on Linux until it has a route.
-func TestLayer2Loopback(t *testing.T) {
-	if !netbed.Enter(t) {
-		return
-	}
-	netbed.VethPair(t, "va0", "va1")
-	all := open(t, on())
-	use(t, all, "va0", "va1")
-
-	e := join(t, on("lo", "va0"))
-	use(t, e, "lo", "va0")
-	lo := must(t, e, "lo")
-	assert.Equal(t, netip.IPv6Loopback(), lo.Addr)
-	assert.False(t, e.Addr().IsValid())
-
-	err := e.Send(lo.Index, []byte("x"))
-	assert.ErrorIs(t, err, syscall.ENETUNREACH)
-	assert.ErrorContains(t, err, "lo (link "+strconv.Itoa(lo.Index)+")")
-	msg := nonce()
-	require.NoError(t, e.Send(must(t, e, "va0").Index, []byte(msg)))
-	hear(t, e.Heard, msg)
-
-	netbed.IP(t, "-6", "route", "add", "local", "ff02::13/128", "dev", "lo") // as documented
-	reach(t, e, "va0", e, patience)
-	from := reach(t, e, "lo", e, patience)
-	assert.Equal(t, acp.Origin{Link: lo.Index, Addr: netip.AddrPortFrom(netip.IPv6Loopback(), e.Port())}, from)
-	s, err := e.Dial(t.Context(), from.Addr)
-	require.NoError(t, err)
-	defer s.Close()
-	in, err := e.Accept()
-	require.NoError(t, err)
-	defer in.Close()
-	assert.Equal(t, netip.IPv6Loopback(), in.Peer.Addr())
 }
 
 // TestLayer2Addr: unique local before global, what lasts before what does not,

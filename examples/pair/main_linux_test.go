@@ -30,3 +30,12 @@ func TestPairOverIPv4(t *testing.T) {
 		assert.Contains(t, stdout.String(), text)
 	}
 }
+
+// Where there are no namespaces to be had, the pair is tried all the same.
+func TestPairWithoutNamespaces(t *testing.T) {
+	longtest.Need(t)
+	if !netbed.Enter(t) {
+		return
+	}
+	netbed.Denied(t, "TestPairOnLoopback")
+}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp/memory"
+	"github.com/go-grasp/grasp/internal/netbed"
 	"github.com/go-grasp/grasp/internal/output"
 )
 
@@ -27,6 +28,21 @@ func build(t *testing.T) string {
 	out, err := exec.Command("go", "build", "-o", exe, ".").CombinedOutput()
 	require.NoError(t, err, string(out))
 	return exe
+}
+
+// On the loopback interface, which every machine has.
+func TestPairOnLoopback(t *testing.T) {
+	name := netbed.Loopback(t)
+	if name == "" {
+		return
+	}
+	var stdout, stderr bytes.Buffer
+	cmd := exec.Command(build(t), "-n", "3", "-seed", "1", "-wait", "0", "-link", name)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	require.NoError(t, cmd.Run(), stderr.String())
+	for _, text := range []string{"Link: " + name + " (", "Gray: Negotiation succeeded NZD 160\n", "Briggs: #3 Declined: You are mean!\n"} {
+		assert.Contains(t, stdout.String(), text)
+	}
 }
 
 // What a newcomer does first. (On the real links of the machine it would do

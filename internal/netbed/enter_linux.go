@@ -29,8 +29,9 @@ const (
 
 // What a child reports.
 const (
-	reportEntered = "entered\n"
-	reportSkipped = "skipped\n"
+	reportEntered   = "entered\n"
+	reportPowerless = "powerless\n" // without the rights of root in the namespace
+	reportSkipped   = "skipped\n"
 )
 
 // Enter runs the calling test in a network namespace of its own: a child
@@ -48,20 +49,32 @@ const (
 // environment has CI=true.
 func Enter(t testing.TB) bool {
 	t.Helper()
+	entered, err := enter(t)
+	if err != nil {
+		unavailable(t, err.Error())
+	}
+	return entered
+}
+
+// enter is Enter that returns an error where there can be no namespace.
+func enter(t testing.TB) (bool, error) {
+	t.Helper()
 	if outside := os.Getenv(envOutside); outside != "" {
 		settle(t, outside)
-		return true
+		return true, nil
 	}
 	outside, err := os.Readlink(netnsPath)
 	if err != nil {
-		unavailable(t, fmt.Sprintf("no network namespaces: %v", err))
+		return false, fmt.Errorf("no network namespaces: %w", err)
 	}
 	report, err := again(t, outside)
 	switch {
 	case errors.Is(err, errNoNamespace):
-		unavailable(t, err.Error())
+		return false, err
 	case err != nil:
 		t.Fatalf("netbed: in the namespace: %v", err)
+	case strings.Contains(report, reportPowerless):
+		return false, errors.New("a namespace without the rights of root in it")
 	case !strings.Contains(report, reportEntered):
 		t.Fatal("netbed: the child did not run the test")
 	case strings.Contains(report, reportSkipped):
@@ -70,7 +83,7 @@ func Enter(t testing.TB) bool {
 	if _, ok := t.(*testing.B); ok {
 		t.Skip("measured in the namespace, see above") // or it would run again with a larger N
 	}
-	return false
+	return false, nil
 }
 
 // netnsPath is the namespace of the calling thread. The main thread may be one that
@@ -93,7 +106,8 @@ func settle(t testing.TB, outside string) {
 	}
 	err = prepareOnce()
 	if errors.Is(err, os.ErrPermission) {
-		unavailable(t, fmt.Sprintf("a namespace without the rights of root in it: %v", err))
+		tell(t, reportPowerless)
+		t.Skipf("netbed: a namespace without the rights of root in it: %v", err)
 	}
 	if err != nil {
 		t.Fatalf("netbed: %v", err)
@@ -104,17 +118,20 @@ func settle(t testing.TB, outside string) {
 func report(t testing.TB) {
 	t.Helper()
 	unix.CloseOnExec(reportFD)
-	tell := func(what string) {
-		if _, err := unix.Write(reportFD, []byte(what)); err != nil {
-			t.Errorf("netbed: report to the parent: %v", err)
-		}
-	}
-	tell(reportEntered)
+	tell(t, reportEntered)
 	t.Cleanup(func() {
 		if t.Skipped() {
-			tell(reportSkipped)
+			tell(t, reportSkipped)
 		}
 	})
+}
+
+// tell tells the parent what became of the test.
+func tell(t testing.TB, what string) {
+	t.Helper()
+	if _, err := unix.Write(reportFD, []byte(what)); err != nil {
+		t.Errorf("netbed: report to the parent: %v", err)
+	}
 }
 
 // prepare brings the loopback interface of this namespace up and turns

@@ -18,6 +18,7 @@ import (
 const (
 	argv0Hold = "netbed-hold" // keep a namespace alive until stdin ends
 	argv0Exec = "netbed-exec" // run a program in a namespace
+	argv0Deny = "netbed-deny" // run this program where there are no namespaces to be had
 )
 
 // init takes over if the test binary was started for one of these purposes.
@@ -28,6 +29,8 @@ func init() {
 		err = hold()
 	case argv0Exec:
 		err = execIn(os.Args[1], os.Args[2:])
+	case argv0Deny:
+		err = execDenied(os.Args[1:])
 	default:
 		return
 	}

@@ -15,22 +15,33 @@ import (
 type Refusal struct {
 	Call  uint32
 	Args  map[int]uint32 // values of some of its arguments, of which 32 bits count
+	Bits  map[int]uint32 // bits, of which one at least is set in an argument
 	Errno syscall.Errno  // what it fails with
 }
 
 // NoFamily refuses sockets of a family, such as unix.AF_NETLINK.
 func NoFamily(family uint32, errno syscall.Errno) Refusal {
-	return Refusal{unix.SYS_SOCKET, map[int]uint32{0: family}, errno}
+	return Refusal{Call: unix.SYS_SOCKET, Args: map[int]uint32{0: family}, Errno: errno}
 }
 
 // NoNetlinkBind refuses to bind a netlink socket, as Android does.
 func NoNetlinkBind(errno syscall.Errno) Refusal {
-	return Refusal{unix.SYS_BIND, map[int]uint32{2: unix.SizeofSockaddrNetlink}, errno}
+	return Refusal{Call: unix.SYS_BIND, Args: map[int]uint32{2: unix.SizeofSockaddrNetlink}, Errno: errno}
 }
 
 // NoOption refuses to set an option of a socket.
 func NoOption(level, option uint32, errno syscall.Errno) Refusal {
-	return Refusal{unix.SYS_SETSOCKOPT, map[int]uint32{1: level, 2: option}, errno}
+	return Refusal{Call: unix.SYS_SETSOCKOPT, Args: map[int]uint32{1: level, 2: option}, Errno: errno}
+}
+
+// noNamespaces refuses to make network namespaces, as container engines do.
+func noNamespaces() []Refusal {
+	const flags = unix.CLONE_NEWNET | unix.CLONE_NEWUSER
+	return []Refusal{
+		{Call: unix.SYS_CLONE, Bits: map[int]uint32{0: flags}, Errno: unix.EPERM},
+		{Call: unix.SYS_UNSHARE, Bits: map[int]uint32{0: flags}, Errno: unix.EPERM},
+		{Call: unix.SYS_CLONE3, Errno: unix.ENOSYS}, // whose flags are in memory
+	}
 }
 
 // NoFile refuses to open files, as on systems without /proc.
@@ -73,24 +84,26 @@ func RefuseHere(all ...Refusal) error {
 }
 
 // program is the filter: for each refusal, a chain of comparisons of which the
-// first that differs leads to the next refusal.
+// first that fails leads to the next refusal.
 func program(all []Refusal) []unix.SockFilter {
-	const load, jumpEqual, ret = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, unix.BPF_RET | unix.BPF_K
+	const load, jump, ret = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, unix.BPF_JMP | unix.BPF_K, unix.BPF_RET | unix.BPF_K
 	low := uint32(0) // where the low half of an argument is
 	if binary.NativeEndian.Uint16([]byte{0, 1}) == 1 {
 		low = 4
 	}
 	var filter []unix.SockFilter
 	for _, r := range all {
-		left := uint8(1 + 2*len(r.Args)) // instructions after the comparison
+		left := uint8(1 + 2*(len(r.Args)+len(r.Bits))) // instructions after the comparison
 		filter = append(filter,
 			unix.SockFilter{Code: load, K: 0}, // the system call
-			unix.SockFilter{Code: jumpEqual, K: r.Call, Jf: left})
-		for arg, value := range r.Args {
-			left -= 2
-			filter = append(filter,
-				unix.SockFilter{Code: load, K: 16 + 8*uint32(arg) + low},
-				unix.SockFilter{Code: jumpEqual, K: value, Jf: left})
+			unix.SockFilter{Code: jump | unix.BPF_JEQ, K: r.Call, Jf: left})
+		for test, args := range map[uint16]map[int]uint32{unix.BPF_JEQ: r.Args, unix.BPF_JSET: r.Bits} {
+			for arg, value := range args {
+				left -= 2
+				filter = append(filter,
+					unix.SockFilter{Code: load, K: 16 + 8*uint32(arg) + low},
+					unix.SockFilter{Code: jump | test, K: value, Jf: left})
+			}
 		}
 		filter = append(filter, unix.SockFilter{Code: ret, K: unix.SECCOMP_RET_ERRNO | uint32(r.Errno)})
 	}

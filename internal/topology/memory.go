@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/go-grasp/grasp"
+	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/acp/memory"
 )
 
@@ -13,6 +14,22 @@ type MemoryBed struct {
 	*Bed
 	Links []*memory.Link
 	Hosts []*memory.Node
+}
+
+// Here starts a node in this process, on some plane, until the end of the test. It does
+// not wait for links.
+func Here(t testing.TB, name string, plane acp.Plane, cfg grasp.Config) *Node {
+	t.Helper()
+	a, err := newAgent(plane, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := a.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &Node{Name: name, t: t, do: a.do}
 }
 
 // Memory runs a topology in memory until the end of the test.
@@ -31,20 +48,8 @@ func Memory(t testing.TB, top Topology, link memory.LinkConfig, cfg grasp.Config
 			b.Hosts[m].Attach(l)
 		}
 	}
-	start := func(i int) func(Request) Reply {
-		a, err := newAgent(b.Hosts[i], cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := a.close(); err != nil {
-				t.Error(err)
-			}
-		})
-		return a.do
-	}
-	for i, h := range b.Hosts {
-		b.On = append(b.On, &Node{Name: h.Name(), t: t, do: start(i)})
+	for _, h := range b.Hosts {
+		b.On = append(b.On, Here(t, h.Name(), h, cfg))
 	}
 	b.set = func(link int, up bool) {
 		if up {
@@ -63,7 +68,7 @@ func Memory(t testing.TB, top Topology, link memory.LinkConfig, cfg grasp.Config
 				}
 			}
 		}
-		b.On[i].do = start(i)
+		b.On[i].do = Here(t, b.Hosts[i].Name(), b.Hosts[i], cfg).do
 	}
 	return b
 }
