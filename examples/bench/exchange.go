@@ -63,7 +63,7 @@ func serve(ctx context.Context, p *cli.Program, _ job) (*result, error) {
 	if err := offer(a, synchronized()); err != nil {
 		return nil, err
 	}
-	port, stop, err := serveFloor(ctx, p)
+	port, stop, err := serveFloor(p)
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +175,11 @@ func exchanges(ctx context.Context, p *cli.Program, j job) (*result, error) {
 		return nil, err
 	}
 	defer bare.close()
-	return beside(ctx, j, operation, bare.exchange)
+	r, err := beside(ctx, j, operation, bare.measure)
+	if r != nil {
+		r.FloorBy = bare.by()
+	}
+	return r, err
 }
 
 // idle is what an instance costs that has nothing to do.

@@ -93,12 +93,12 @@ func flood(ctx context.Context, p *cli.Program, j job) (*result, error) {
 	if err != nil {
 		return nil, err
 	}
-	return beside(ctx, j, ours, func(ctx context.Context) error {
+	return beside(ctx, j, ours, timed(func(ctx context.Context) error {
 		if err := pace.Wait(ctx); err != nil {
 			return err
 		}
 		return send()
-	})
+	}))
 }
 
 // floorSender returns a function that sends a datagram on each link.

@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/netip"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
@@ -18,7 +17,8 @@ import (
 
 // The floor is a connection for each exchange, on which the bytes of one go:
 // a request in one write, the answer in another, and nothing looks at them. On
-// plane layer2 that is all done by package net; on other planes the streams
+// plane layer2 a program in C does that with plain system calls that block, or
+// this one where there is no compiler: see kernel.go. On other planes the streams
 // are the plane's.
 
 // floorPort is the objective by which the server tells its floor's port.
@@ -28,20 +28,14 @@ func floorPort(port uint16) grasp.Objective {
 	return o
 }
 
-// bare reports whether package net makes the floor's connections.
+// bare reports whether the floor is the kernel's, not the plane's.
 func bare(p *cli.Program) bool { return p.PlaneName == "layer2" }
 
-// openPlane opens what the floor uses instead of package net.
-func openPlane(p *cli.Program) (acp.Endpoint, error) {
-	plane, err := p.Protect(links(p))
-	if err != nil {
-		return nil, err
-	}
-	return plane.Open()
-}
-
 // serveFloor answers on a port until it is stopped.
-func serveFloor(ctx context.Context, p *cli.Program) (port uint16, stop func(), err error) {
+func serveFloor(p *cli.Program) (port uint16, stop func(), err error) {
+	if bare(p) {
+		return serveKernel()
+	}
 	answers := map[byte][]byte{}
 	for _, verb := range []string{"neg", "syn"} {
 		asked, answer, err := messages(verb)
@@ -50,58 +44,44 @@ func serveFloor(ctx context.Context, p *cli.Program) (port uint16, stop func(), 
 		}
 		answers[asked[1]] = answer // the message type
 	}
-	var accept func() (net.Conn, error)
-	var closer io.Closer
-	if bare(p) {
-		var plain net.ListenConfig
-		plain.SetMultipathTCP(false) // as layer2 does
-		l, err := plain.Listen(ctx, "tcp", ":0")
-		if err != nil {
-			return 0, nil, err
-		}
-		accept, closer, port = l.Accept, l, uint16(l.Addr().(*net.TCPAddr).Port)
-	} else {
-		ep, err := openPlane(p)
-		if err != nil {
-			return 0, nil, err
-		}
-		accept = func() (net.Conn, error) {
-			s, err := ep.Accept()
-			if err != nil {
-				return nil, err
-			}
-			return s.Conn, nil
-		}
-		closer, port = ep, ep.Port()
+	plane, err := p.Protect(links(p))
+	if err != nil {
+		return 0, nil, err
+	}
+	ep, err := plane.Open()
+	if err != nil {
+		return 0, nil, err
 	}
 	var all sync.WaitGroup
 	all.Go(func() {
 		for {
-			c, err := accept()
+			s, err := ep.Accept()
 			if err != nil {
 				return
 			}
 			all.Go(func() {
-				defer c.Close()
+				defer s.Close()
 				buf := make([]byte, 512)
-				if n, err := c.Read(buf); err == nil && n > 1 {
-					_, _ = c.Write(answers[buf[1]])
+				if n, err := s.Read(buf); err == nil && n > 1 {
+					_, _ = s.Write(answers[buf[1]])
 				}
 			})
 		}
 	})
-	return port, func() { _ = closer.Close(); all.Wait() }, nil
+	return ep.Port(), func() { _ = ep.Close(); all.Wait() }, nil
 }
 
 // floor is the client's end.
-type floor struct {
-	dial          func(context.Context) (net.Conn, error)
-	close         func() error
-	asked, answer []byte
+type floor interface {
+	// measure makes n exchanges, so many at a time, and returns how long that took.
+	measure(ctx context.Context, n, times int) (time.Duration, error)
+	// by says what makes the exchanges.
+	by() string
+	close() error
 }
 
 // newFloor asks a peer for its floor's port.
-func newFloor(ctx context.Context, p *cli.Program, a *grasp.ASA, peer *grasp.Locator, verb string) (*floor, error) {
+func newFloor(ctx context.Context, p *cli.Program, a *grasp.ASA, peer *grasp.Locator, verb string) (floor, error) {
 	o, err := a.Synchronize(ctx, floorPort(0), peer, 0)
 	if err != nil {
 		return nil, err
@@ -110,54 +90,54 @@ func newFloor(ctx context.Context, p *cli.Program, a *grasp.ASA, peer *grasp.Loc
 	if err := o.Decode(&port); err != nil {
 		return nil, err
 	}
-	f := &floor{}
-	if f.asked, f.answer, err = messages(verb); err != nil {
+	asked, answer, err := messages(verb)
+	if err != nil {
 		return nil, err
 	}
 	ip := peer.IP
 	if ip.Is6() && ip.IsLinkLocalUnicast() {
 		ip = ip.WithZone(strconv.Itoa(peer.IfIndex))
 	}
-	if !bare(p) {
-		ep, err := openPlane(p)
-		if err != nil {
-			return nil, err
-		}
-		f.close = ep.Close
-		f.dial = func(ctx context.Context) (net.Conn, error) {
-			s, err := ep.Dial(ctx, netip.AddrPortFrom(ip, port))
-			if err != nil {
-				return nil, err
-			}
-			return s.Conn, nil
-		}
-		return f, nil
+	to := netip.AddrPortFrom(ip, port)
+	if bare(p) {
+		return newKernelFloor(to, len(asked), len(answer))
 	}
-	if ip.Zone() != "" {
-		// By its name, which package net finds faster.
-		link, err := net.InterfaceByIndex(peer.IfIndex)
-		if err != nil {
-			return nil, err
-		}
-		ip = ip.WithZone(link.Name)
+	plane, err := p.Protect(links(p))
+	if err != nil {
+		return nil, err
 	}
-	addr := netip.AddrPortFrom(ip, port).String()
-	f.close = func() error { return nil }
-	f.dial = func(context.Context) (net.Conn, error) { return net.Dial("tcp", addr) }
-	return f, nil
+	ep, err := plane.Open()
+	if err != nil {
+		return nil, err
+	}
+	return &planeFloor{ep: ep, to: to, asked: asked, answer: answer}, nil
 }
 
-func (f *floor) exchange(ctx context.Context) error {
-	c, err := f.dial(ctx)
+// planeFloor makes its exchanges over the streams of a plane.
+type planeFloor struct {
+	ep            acp.Endpoint
+	to            netip.AddrPort
+	asked, answer []byte
+}
+
+func (f *planeFloor) by() string   { return "streams of the plane" }
+func (f *planeFloor) close() error { return f.ep.Close() }
+
+func (f *planeFloor) measure(ctx context.Context, n, times int) (time.Duration, error) {
+	return timed(f.exchange)(ctx, n, times)
+}
+
+func (f *planeFloor) exchange(ctx context.Context) error {
+	s, err := f.ep.Dial(ctx, f.to)
 	if err != nil {
 		return err
 	}
-	defer c.Close()
-	if _, err := c.Write(f.asked); err != nil {
+	defer s.Close()
+	if _, err := s.Write(f.asked); err != nil {
 		return err
 	}
 	buf := make([]byte, 512)
-	n, err := c.Read(buf)
+	n, err := s.Read(buf)
 	if err == nil && n != len(f.answer) {
 		err = fmt.Errorf("an answer of %d bytes instead of %d", n, len(f.answer))
 	}

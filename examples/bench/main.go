@@ -1,6 +1,6 @@
 // Command bench measures GRASP between two processes, on one host or on two
 // nodes of a link, as a ratio to what cannot be undercut: the same bytes on
-// bare connections, or in bare datagrams, over the same plane.
+// bare connections, by plain system calls, or in bare datagrams.
 //
 //	go run ./examples/bench serve                 # at one end
 //	go run ./examples/bench --floor neg 20000 64   # at the other

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"os"
 	"runtime"
 	"slices"
@@ -29,6 +28,7 @@ type result struct {
 	Floor      float64 `json:"floor_per_second,omitempty"`
 	FloorN     int     `json:"floor_n,omitempty"`
 	FloorOK    int     `json:"floor_ok,omitempty"`
+	FloorBy    string  `json:"floor_by,omitempty"` // what made the floor's exchanges
 	Ratio      float64 `json:"ratio,omitempty"`
 }
 
@@ -125,28 +125,45 @@ const (
 	perTurn   = 16
 )
 
+// timing does something n times, so many at a time, and returns how long that took.
+type timing func(ctx context.Context, n, times int) (time.Duration, error)
+
+// timed returns the timing of a function.
+func timed(f func(context.Context) error) timing {
+	return func(ctx context.Context, n, times int) (time.Duration, error) {
+		var s series
+		s.measure(ctx, n, times, f)
+		return s.wall, s.first
+	}
+}
+
 // beside measures f and, if there is a floor, both in turns. The ratio is the
 // median of the turns'.
-func beside(ctx context.Context, j job, f, floor func(context.Context) error) (*result, error) {
+func beside(ctx context.Context, j job, f func(context.Context) error, floor timing) (*result, error) {
 	if floor == nil {
 		var s series
 		s.measure(ctx, j.number, j.times, f)
 		return s.result(j.verb), s.first
 	}
-	var all, bare series
+	var all series
+	var bare time.Duration
 	var ratios []float64
 	turns := min(max(j.number/max(perTurn*j.times, 100), 1), mostTurns)
 	for done, turn := 0, 1; turn <= turns; turn++ {
 		n := j.number*turn/turns - done
 		done += n
-		start, bareStart := all.wall, bare.wall
-		bare.measure(ctx, n, j.times, floor)
+		took, err := floor(ctx, n, j.times)
+		if err != nil {
+			return nil, err
+		}
+		start := all.wall
 		all.measure(ctx, n, j.times, f)
-		ratios = append(ratios, (bare.wall-bareStart).Seconds()/(all.wall-start).Seconds())
+		bare += took
+		ratios = append(ratios, took.Seconds()/(all.wall-start).Seconds())
 	}
 	slices.Sort(ratios)
 	r := all.result(j.verb)
-	r.Floor = bare.perSecond()
+	r.Floor = float64(j.number) / bare.Seconds()
 	r.Ratio = ratios[len(ratios)/2]
-	return r, errors.Join(all.first, bare.first)
+	return r, all.first
 }
