@@ -39,7 +39,7 @@ _%[1]s() {
 	found=(${(f)"$("${words[1]}" %[2]s "${(@)words[2,CURRENT]}" 2>/dev/null)"})
 	if (( $#found )); then compadd -- $found; else _files; fi
 }
-compdef _%[1]s %[1]s
+if [ "$funcstack[1]" = "_%[1]s" ]; then _%[1]s; else compdef _%[1]s %[1]s; fi
 `,
 	"fish": `# To be read by fish: %[1]s completion fish | source
 function __%[1]s_complete
