@@ -24,6 +24,10 @@ const (
 // to Plane.Interval.
 const firstInterval = 250 * time.Millisecond
 
+// answerPause is the least time between two announcements of which the second answers
+// others: it is all that forged ones can cause.
+const answerPause = time.Second
+
 // announce floods, on every link, that there is a node. It is sent in the way of
 // a DULL instance (RFC 8990 section 2.5.2): all it can do is to have somebody
 // dial.

@@ -216,6 +216,13 @@ func (cs *candidates) restore(index int, former []*candidate, now time.Time) {
 	}
 }
 
+func earliest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
 func latest(a, b time.Time) time.Time {
 	if a.After(b) {
 		return a

@@ -137,7 +137,9 @@ func (e *endpoint) chargeForCheck(index, cost int) {
 }
 
 // consider notes an announcement that proves nothing. It returns true if
-// somebody has to be dialed.
+// somebody has to be dialed, or answered: who is new and has to wait may dial this
+// node instead, if it hears of it. One who has just come has not been told as many
+// lies yet.
 func (e *endpoint) consider(index int, a announced, now time.Time) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -150,7 +152,13 @@ func (e *endpoint) consider(index int, a announced, now time.Time) bool {
 		e.plane.counters.crowded.Add(1)
 		return false
 	}
-	return e.isDueLocked(l, c, now) && e.dials.hasRoom(c, l, now)
+	if !e.isDueLocked(l, c, now) {
+		return false
+	}
+	if !e.dials.hasRoom(c, l, now) {
+		return c.added.Equal(now) && !e.answers.Swap(true)
+	}
+	return true
 }
 
 // considerProven notes an announcement that a member has signed. That it was

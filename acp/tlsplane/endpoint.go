@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -29,6 +30,7 @@ type endpoint struct {
 	log   *slog.Logger
 	gate  *gate
 
+	answers  atomic.Bool    // whether to announce this node because another one has come
 	changed  chan struct{}  // holds one
 	wake     chan struct{}  // holds one: tend has something to do
 	heard    chan multicast // for Receive

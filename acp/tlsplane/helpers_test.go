@@ -3,6 +3,8 @@ package tlsplane_test
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -104,6 +106,11 @@ func issue(t testing.TB, d *domain.Domain, name string, edits ...func(*x509.Cert
 	cert, err := d.Issue(name, time.Hour, edits...)
 	require.NoError(t, err)
 	return cert
+}
+
+// large makes a certificate one that does not fit an announcement.
+func large(c *x509.Certificate) {
+	c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{2, 999, 1}, Value: make([]byte, 1000)})
 }
 
 // newPlane makes the plane of a member, and credentials to change.

@@ -1,9 +1,6 @@
 package tlsplane_test
 
 import (
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/asn1"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -246,6 +243,49 @@ func TestForgedAnnouncements(t *testing.T) {
 	})
 }
 
+// Where more is forged than can be dialed, a member that comes and cannot prove that
+// it is one is answered, and dials itself.
+func TestNewcomerWithoutProof(t *testing.T) {
+	for seed := range 4 {
+		inBubble(t, func(t *testing.T, b *bed) {
+			start := func(name string) *node {
+				n := &node{host: b.network.NewNode(name, b.link)}
+				n.Plane, n.credentials = newPlane(b, b.domain, name, n.host)
+				n.cert = issue(t, b.domain, name, large)
+				n.member = join(t, n.Plane)
+				return n
+			}
+			one := start("one")
+			host := b.network.NewNode("forger", b.link)
+			forger := endpointOf(t, host)
+			over := make(chan struct{})
+			go func() {
+				for {
+					select {
+					case <-over:
+						close(over)
+						return
+					case <-time.After(50 * time.Millisecond):
+					}
+					host.RenumberLink(b.link)
+					l := forger.Links()[0]
+					raw, err := tlsplane.Announcement(netip.AddrPortFrom(l.Addr.WithZone(""), 1), nil, time.Minute)
+					if err != nil || forger.Send(l.Index, raw) != nil {
+						return
+					}
+				}
+			}()
+			time.Sleep(time.Minute + time.Duration(seed)*7*time.Millisecond)
+			start("two")
+			time.Sleep(3 * time.Second)
+			synctest.Wait()
+			assert.Equal(t, []string{"two"}, identities(one.Plane))
+			over <- struct{}{}
+			<-over
+		})
+	}
+}
+
 // A node with two interfaces on a link is no neighbour of itself.
 func TestTwoInterfacesOnOneLink(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bed) {
@@ -313,9 +353,7 @@ func TestAnnouncementsAreProven(t *testing.T) {
 		proven := one.Stats().Proven
 		two := &node{host: b.network.NewNode("two", b.link)}
 		two.Plane, two.credentials = newPlane(b, b.domain, "two", two.host)
-		two.cert = issue(t, b.domain, "two", func(c *x509.Certificate) {
-			c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{2, 999, 1}, Value: make([]byte, 1000)})
-		})
+		two.cert = issue(t, b.domain, "two", large)
 		two.member = join(t, two.Plane)
 		settle()
 		assert.Equal(t, []string{"two"}, identities(one.Plane))

@@ -3,8 +3,6 @@ package tlsplane_test
 import (
 	"context"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/asn1"
 	"flag"
 	"fmt"
 	"net/netip"
@@ -156,11 +154,6 @@ func sieges() []siege {
 		}
 	}
 	return some
-}
-
-// large makes a certificate one that does not fit an announcement.
-func large(c *x509.Certificate) {
-	c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{2, 999, 1}, Value: make([]byte, 1000)})
 }
 
 // An outsider forges announcements. A member that joins is a neighbour soon, and

@@ -19,7 +19,7 @@ func (e *endpoint) poke() {
 func (e *endpoint) tend() {
 	var status acp.Status
 	var interval time.Duration
-	var announceAt time.Time
+	var announceAt, announced time.Time
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -46,8 +46,12 @@ func (e *endpoint) tend() {
 			if fresh {
 				interval, announceAt = 0, now
 			}
+			if e.answers.Swap(false) {
+				announceAt = earliest(announceAt, announced.Add(answerPause))
+			}
 			if !announceAt.After(now) {
 				e.announce(own)
+				announced = now
 				interval = min(max(2*interval, firstInterval), e.plane.interval())
 				announceAt = now.Add(interval)
 			}

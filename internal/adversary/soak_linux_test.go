@@ -251,29 +251,20 @@ func (s *soaker) ask(ctx context.Context, name string) {
 // every state there is before and in a session.
 func (s *soaker) leaveConnections(e acp.Endpoint, to netip.AddrPort) {
 	ctx := s.over
-	whole := func(m interface {
-		Append([]byte) ([]byte, error)
-	}) []byte {
-		raw, err := m.Append(nil)
-		if err != nil {
-			panic(err) // they always encode
-		}
-		return raw
-	}
 	asked := wire.Objective{Name: soaked.Name, Flags: wire.FlagNeg, LoopCount: 6, Value: []byte{0}}
 	for ctx.Err() == nil {
 		id := rand.Uint32()
-		request := whole(&wire.ReqNeg{SessionID: id, Objective: asked})
+		request := encoded(&wire.ReqNeg{SessionID: id, Objective: asked})
 		states := map[string][]byte{
 			"nothing":        nil,
 			"a part":         request[:1+rand.IntN(len(request)-1)],
 			"half a message": unfinished,
 			"nonsense":       []byte("GET / HTTP/1.1\r\n\r\n"),
-			"M_NOOP":         whole(&wire.Noop{}),
+			"M_NOOP":         encoded(&wire.Noop{}),
 			"a request":      request,
-			"two requests":   append(request, whole(&wire.ReqNeg{SessionID: id + 1, Objective: asked})...),
-			"an end":         append(request, whole(&wire.End{SessionID: id, Accept: true})...),
-			"a wait":         append(request, whole(&wire.Wait{SessionID: id, Wait: 1 << 31})...),
+			"two requests":   append(request, encoded(&wire.ReqNeg{SessionID: id + 1, Objective: asked})...),
+			"an end":         append(request, encoded(&wire.End{SessionID: id, Accept: true})...),
+			"a wait":         append(request, encoded(&wire.Wait{SessionID: id, Wait: 1 << 31})...),
 		}
 		names := slices.Collect(maps.Keys(states))
 		what := names[rand.IntN(len(names))]

@@ -186,6 +186,7 @@ var called = grasp.Objective{Name: "called", Neg: true, LoopCount: 6, Value: 1}
 type victim struct {
 	*testing.T
 	cfg    victimConfig
+	node   *netbed.Node
 	stdin  io.WriteCloser
 	stdout *bufio.Scanner
 	dead   chan error
@@ -220,7 +221,7 @@ func newVictim(t *testing.T, cfg victimConfig) *victim {
 	cmd := node.Exec(context.Background(), os.Args[0], "-test.run=^TestVictim$") // it is ended after the context is
 	cmd.Env = append(os.Environ(), envVictim+"="+string(raw))
 	cmd.Stderr = t.Output()
-	v := &victim{T: t, cfg: cfg, dead: make(chan error, 1)}
+	v := &victim{T: t, cfg: cfg, node: node, dead: make(chan error, 1)}
 	v.stdin, err = cmd.StdinPipe()
 	require.NoError(t, err)
 	stdout, err := cmd.StdoutPipe()

@@ -1,5 +1,6 @@
-// Package target bounds what is sent to a node because a datagram asked for it.
-// The source of a datagram can be forged: the node may never have asked.
+// Package target bounds what is sent to nodes because a datagram asked for it.
+// The source of a datagram can be forged: the node may never have asked, or there may
+// be none.
 package target
 
 import (
@@ -16,10 +17,17 @@ const (
 	maxNodes  = 4096
 )
 
-// Limiter bounds the connections to each target. It must not be used
-// concurrently; the zero value is ready to use.
+// Strangers is how many connections in a second, and at once, may fail to targets that
+// were never connected to, all together. Each address where nobody is takes a place
+// for some seconds in the system's table of neighbours, which has a thousand.
+const Strangers = 64
+
+// Limiter bounds the connections to each target, and to all those together that were
+// never connected to. It must not be used concurrently; the zero value is ready to use.
 type Limiter struct {
-	nodes map[netip.Addr]*bucket
+	nodes     map[netip.Addr]*bucket
+	strangers float64 // connections to strangers that were tried, and have not succeeded
+	at        time.Time
 }
 
 // bucket holds tokens. One connection takes one of them, and FailCost if it
@@ -27,6 +35,7 @@ type Limiter struct {
 type bucket struct {
 	tokens float64
 	at     time.Time
+	met    bool // it was connected to
 }
 
 func (b *bucket) fill(now time.Time) {
@@ -36,7 +45,13 @@ func (b *bucket) fill(now time.Time) {
 
 // Allow reports whether a target may be connected to once more.
 func (l *Limiter) Allow(to netip.Addr, now time.Time) bool {
+	l.strangers = max(l.strangers-now.Sub(l.at).Seconds()*Strangers, 0)
+	l.at = now
 	b := l.nodes[to]
+	stranger := b == nil || !b.met
+	if stranger && l.strangers > Strangers-1 {
+		return false
+	}
 	if b == nil {
 		if len(l.nodes) >= maxNodes {
 			l.forget(now)
@@ -52,29 +67,38 @@ func (l *Limiter) Allow(to netip.Addr, now time.Time) bool {
 		return false
 	}
 	b.tokens -= FailCost
+	if stranger {
+		l.strangers++
+	}
 	return true
 }
 
 // Succeeded says that a target was connected to, and so did ask, as far as one can
 // tell.
 func (l *Limiter) Succeeded(to netip.Addr, now time.Time) {
-	if b := l.nodes[to]; b != nil {
-		b.fill(now)
-		b.tokens = min(b.tokens+FailCost-1, Burst)
+	b := l.nodes[to]
+	if b == nil {
+		return
 	}
+	if !b.met {
+		b.met = true
+		l.strangers = max(l.strangers-1, 0)
+	}
+	b.fill(now)
+	b.tokens = min(b.tokens+FailCost-1, Burst)
 }
 
-// forget makes room: targets of which nothing is to be remembered go, or else the
-// one that has most tokens.
+// forget makes room: strangers of which nothing is to be remembered go, or else the
+// one that has most tokens, or, if there are no strangers, whoever has most.
 func (l *Limiter) forget(now time.Time) {
 	var fullest netip.Addr
-	most := -1.0
+	most, met := -1.0, true
 	for to, b := range l.nodes {
 		b.fill(now)
-		if b.tokens > most {
-			fullest, most = to, b.tokens
+		if met && !b.met || met == b.met && b.tokens > most {
+			fullest, most, met = to, b.tokens, b.met
 		}
-		if b.tokens == Burst {
+		if b.tokens == Burst && !b.met {
 			delete(l.nodes, to)
 		}
 	}

@@ -6,15 +6,18 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // A target that does not answer gets a hundred connections at once and a hundred
-// a second; one that does gets as many as it asks for, and others are not
-// concerned.
+// a second, if it was met before; one that does gets as many as it asks for, and others
+// are not concerned.
 func TestLimiter(t *testing.T) {
 	var l Limiter
 	now := time.Unix(1000, 0)
 	victim, asker := netip.MustParseAddr("fe80::1%3"), netip.MustParseAddr("fe80::2%3")
+	require.True(t, l.Allow(victim, now))
+	l.Succeeded(victim, now)
 	sent, served := 0, 0
 	for range 10_000 { // ten seconds
 		now = now.Add(time.Millisecond)
@@ -34,18 +37,59 @@ func TestLimiter(t *testing.T) {
 	assert.Equal(t, 20_000, served)
 }
 
-// Targets are remembered in a bounded number, those that got most at last.
+// no returns an address where nobody is.
+func no(i int) netip.Addr {
+	return netip.AddrFrom16([16]byte{0: 0xfd, 13: byte(i >> 16), 14: byte(i >> 8), 15: byte(i)})
+}
+
+// Those that were never met share a rate, of what fails: who answers does not count,
+// and who was met before is not concerned.
+func TestStrangers(t *testing.T) {
+	var l Limiter
+	now := time.Unix(1000, 0)
+	met := netip.MustParseAddr("fe80::2%3")
+	for i := range 10 * Strangers { // that answer
+		require.True(t, l.Allow(no(1_000_000+i), now))
+		l.Succeeded(no(1_000_000+i), now)
+	}
+	require.True(t, l.Allow(met, now))
+	l.Succeeded(met, now)
+	tried := 0
+	for i := range 10_000 { // ten seconds
+		now = now.Add(time.Millisecond)
+		for j := range 2 {
+			if l.Allow(no(2*i+j), now) {
+				tried++
+			}
+		}
+		require.True(t, l.Allow(met, now))
+		l.Succeeded(met, now)
+	}
+	assert.InDelta(t, Strangers+10*Strangers, tried, 2)
+	assert.LessOrEqual(t, len(l.nodes), maxNodes)
+}
+
+// Targets are remembered in a bounded number, those that got most at last, and
+// strangers before all others.
 func TestLimiterForgets(t *testing.T) {
 	var l Limiter
 	now := time.Unix(1000, 0)
-	victim := netip.MustParseAddr("fe80::1%3")
+	victim, met := netip.MustParseAddr("fe80::1%3"), netip.MustParseAddr("fe80::2%3")
+	for l.Allow(victim, now) {
+	}
+	now = now.Add(time.Second)
+	require.True(t, l.Allow(met, now))
+	l.Succeeded(met, now)
 	for l.Allow(victim, now) {
 	}
 	for i := range maxNodes + 200 {
-		assert.True(t, l.Allow(netip.AddrFrom16([16]byte{0: 0xfd, 14: byte(i >> 8), 15: byte(i)}), now))
+		now = now.Add(time.Second / Strangers)
+		assert.True(t, l.Allow(no(i), now))
 		assert.LessOrEqual(t, len(l.nodes), maxNodes)
 	}
-	assert.False(t, l.Allow(victim, now))
 	l.forget(now.Add(time.Hour))
-	assert.Empty(t, l.nodes)
+	assert.Len(t, l.nodes, 1)
+	assert.Contains(t, l.nodes, met)
+	l.forget(now.Add(time.Hour))
+	assert.Empty(t, l.nodes, "when there is need")
 }
