@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/go-grasp/grasp/internal/longtest"
 )
 
 // TestDocs keeps what is written true: each program in README.md and in docs/
@@ -36,6 +38,9 @@ func TestDocs(t *testing.T) {
 			program, _, found := strings.Cut(block, "\n```\n")
 			require.True(t, found, page)
 			programs++
+			if !longtest.On() {
+				continue // the compiler takes a while
+			}
 			name, do := "main.go", "vet"
 			if strings.Contains(program, "_test\n") {
 				name, do = "x_test.go", "test"

@@ -19,7 +19,7 @@ import (
 // money and takes what it offers.
 func Example() {
 	network := memory.NewNetwork(1)
-	link := network.NewLink(memory.LinkConfig{})
+	link := network.NewLink(memory.LinkConfig{Delay: 10 * time.Millisecond})
 	here, err := grasp.New(grasp.Config{Plane: network.NewNode("here", link)})
 	if err != nil {
 		log.Fatal(err)
@@ -95,7 +95,7 @@ func banker(ctx context.Context, g *grasp.Instance) error {
 // on each that has registered the objective.
 func exampleASAs(o grasp.Objective, opt grasp.RegisterOptions) (server, client *grasp.ASA, stop func()) {
 	network := memory.NewNetwork(1)
-	link := network.NewLink(memory.LinkConfig{})
+	link := network.NewLink(memory.LinkConfig{Delay: 10 * time.Millisecond})
 	start := func(name string) *grasp.ASA {
 		g, err := grasp.New(grasp.Config{Plane: network.NewNode(name, link)})
 		if err != nil {

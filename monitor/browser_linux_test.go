@@ -96,7 +96,7 @@ func TestBrowserPair(t *testing.T) {
 func runPair(t *testing.T) (url string, said func(string) string, stop func()) {
 	t.Helper()
 	exe := filepath.Join(t.TempDir(), "pair")
-	out, err := exec.Command("go", "build", "-o", exe, "../examples/pair").CombinedOutput()
+	out, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", exe, "../examples/pair").CombinedOutput()
 	require.NoError(t, err, string(out))
 	cmd := exec.Command(exe, "-n", "5", "-link", "memory", "-seed", "1", "-monitor", "localhost:0")
 	stdout, err := cmd.StdoutPipe()

@@ -22,7 +22,7 @@ import (
 func build(t *testing.T) string {
 	t.Helper()
 	exe := filepath.Join(t.TempDir(), "bench")
-	out, err := exec.Command("go", "build", "-o", exe, ".").CombinedOutput()
+	out, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", exe, ".").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	return exe
 }

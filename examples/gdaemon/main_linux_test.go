@@ -46,7 +46,7 @@ func acrossARelay(t *testing.T, plane func(program string) []string) {
 		return
 	}
 	dir := t.TempDir()
-	out, err := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "../gray", "../briggs", ".").CombinedOutput()
+	out, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", dir+string(filepath.Separator), "../gray", "../briggs", ".").CombinedOutput()
 	require.NoError(t, err, string(out))
 
 	ns := netbed.Chain(t, 3)

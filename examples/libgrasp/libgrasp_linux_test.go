@@ -61,7 +61,7 @@ func TestGrayInC(t *testing.T) {
 	program := compiled(t, "gray/gray.c")
 	netbed.VethPair(t, "va0", "va1")
 	briggs := filepath.Join(t.TempDir(), "briggs")
-	output(t, "go", "build", "-o", briggs, "../briggs")
+	output(t, "go", "build", "-ldflags=-s -w", "-o", briggs, "../briggs")
 	cmd := exec.Command(briggs, "-link", "va1", "-seed", "1")
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {

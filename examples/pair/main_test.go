@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp/memory"
+	"github.com/go-grasp/grasp/internal/longtest"
 	"github.com/go-grasp/grasp/internal/netbed"
 	"github.com/go-grasp/grasp/internal/output"
 )
@@ -25,7 +27,7 @@ import (
 func build(t *testing.T) string {
 	t.Helper()
 	exe := filepath.Join(t.TempDir(), "pair.exe")
-	out, err := exec.Command("go", "build", "-o", exe, ".").CombinedOutput()
+	out, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", exe, ".").CombinedOutput()
 	require.NoError(t, err, string(out))
 	return exe
 }
@@ -52,7 +54,11 @@ func TestPair(t *testing.T) {
 	t.Run("words", func(t *testing.T) {
 		t.Parallel()
 		var stdout, stderr bytes.Buffer
-		cmd := exec.Command(exe, "-n", "5", "-link", "memory", "-seed", "1")
+		args := []string{"-n", "5", "-link", "memory", "-seed", "1"}
+		if !longtest.On() {
+			args = append(args, "-wait", "0") // and not ten seconds
+		}
+		cmd := exec.Command(exe, args...)
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
 		start := time.Now()
 		require.NoError(t, cmd.Run(), stdout.String())
@@ -133,20 +139,22 @@ func TestPair(t *testing.T) {
 
 // Real links are used only if what one instance sends there reaches the other.
 func TestReach(t *testing.T) {
-	n := memory.NewNetwork(1)
-	lan, other := n.NewLink(memory.LinkConfig{}), n.NewLink(memory.LinkConfig{})
-	start := func(name string, links ...*memory.Link) *grasp.Instance {
-		g, err := grasp.New(grasp.Config{Plane: n.NewNode(name, links...)})
-		require.NoError(t, err)
-		t.Cleanup(func() { assert.NoError(t, g.Close()) })
-		return g
-	}
-	a, b, alone, none := start("a", lan), start("b", lan), start("alone", other), start("none")
-	assert.NoError(t, reach(t.Context(), a, b))
-	assert.ErrorContains(t, reach(t.Context(), a, alone), "firewall")
-	assert.ErrorContains(t, reach(t.Context(), none, a), "no interface")
-	assert.ErrorContains(t, reach(t.Context(), a, none), "no interface")
-	for _, g := range []*grasp.Instance{a, b, alone} {
-		assert.Empty(t, g.Snapshot().ASAs)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		n := memory.NewNetwork(1)
+		lan, other := n.NewLink(memory.LinkConfig{}), n.NewLink(memory.LinkConfig{})
+		start := func(name string, links ...*memory.Link) *grasp.Instance {
+			g, err := grasp.New(grasp.Config{Plane: n.NewNode(name, links...)})
+			require.NoError(t, err)
+			t.Cleanup(func() { assert.NoError(t, g.Close()) })
+			return g
+		}
+		a, b, alone, none := start("a", lan), start("b", lan), start("alone", other), start("none")
+		assert.NoError(t, reach(t.Context(), a, b))
+		assert.ErrorContains(t, reach(t.Context(), a, alone), "firewall")
+		assert.ErrorContains(t, reach(t.Context(), none, a), "no interface")
+		assert.ErrorContains(t, reach(t.Context(), a, none), "no interface")
+		for _, g := range []*grasp.Instance{a, b, alone} {
+			assert.Empty(t, g.Snapshot().ASAs)
+		}
+	})
 }

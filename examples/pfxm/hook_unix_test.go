@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -83,12 +84,12 @@ second
 
 // What does not end in time is ended, with all that it runs.
 func TestHookTimeout(t *testing.T) {
-	fifo := filepath.Join(t.TempDir(), "child")
-	t.Setenv("CHILD", fifo)
-	slow := script(t, `sleep 1000 & echo $! >$CHILD; echo "still here"; wait`)
-	err := hooks(t, 2*time.Second, slow)(t.Context(), changed)
-	assert.EqualError(t, err, slow+` did not end in 2s: "still here"`)
-	child, err := os.ReadFile(fifo)
+	t.Parallel() // it waits
+	pid := filepath.Join(t.TempDir(), "child")
+	slow := script(t, fmt.Sprintf(`sleep 1000 & echo $! >%q; echo "still here"; wait`, pid))
+	err := hooks(t, 3*time.Second, slow)(t.Context(), changed)
+	assert.EqualError(t, err, slow+` did not end in 3s: "still here"`)
+	child, err := os.ReadFile(pid)
 	require.NoError(t, err)
 	stat := "/proc/" + strings.TrimSpace(string(child)) + "/stat"
 	assert.Eventually(t, func() bool {

@@ -30,7 +30,7 @@ import (
 func build(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	out, err := exec.Command("go", "build", "-o", dir+string(filepath.Separator), ".", "../registrar", "../pledge", "../gdaemon").CombinedOutput()
+	out, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", dir+string(filepath.Separator), ".", "../registrar", "../pledge", "../gdaemon").CombinedOutput()
 	require.NoError(t, err, string(out))
 	return dir
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/go-grasp/grasp/internal/longtest"
 	"github.com/go-grasp/grasp/internal/netbed"
 )
 
@@ -46,6 +47,7 @@ func environment(t *testing.T, lib string) []string {
 
 // Every call of the modules, between ASAs of one process.
 func TestModules(t *testing.T) {
+	longtest.Need(t) // it builds a library, with gcc
 	if !netbed.Enter(t) {
 		return
 	}

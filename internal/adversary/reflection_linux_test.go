@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/longtest"
 	"github.com/go-grasp/grasp/internal/netbed"
 	"github.com/go-grasp/grasp/internal/target"
 	"github.com/go-grasp/grasp/internal/wire"
@@ -38,7 +39,8 @@ func TestReflection(t *testing.T) {
 	fd, mac := (*netbed.Node)(nil).PacketSocket(t, "bad")
 	defer unix.Close(fd)
 
-	const port, forged = 4711, 20_000
+	const port = 4711
+	forged := longtest.Scaled(20_000)
 	start := time.Now()
 	for n := range forged {
 		m := &wire.Discovery{

@@ -17,6 +17,7 @@ import (
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/internal/bed"
+	"github.com/go-grasp/grasp/internal/longtest"
 	"github.com/go-grasp/grasp/internal/loop"
 	"github.com/go-grasp/grasp/internal/wire"
 )
@@ -270,6 +271,9 @@ func TestR05StormOfDiscoveries(t *testing.T) {
 	const relays, perSecond = 3, 10_000
 	for insiders, seconds := range map[int]int{1: 10, 2: 10, 4: 10, 8: 5, 16: 15} {
 		t.Run(fmt.Sprint(insiders), func(t *testing.T) {
+			if insiders != 1 && insiders != 4 {
+				longtest.Need(t)
+			}
 			synctest.Test(t, func(t *testing.T) {
 				s := newStorming(t, relays, insiders)
 				counted := newTally(wire.TypeDiscovery, s.links...)

@@ -29,6 +29,7 @@ import (
 	"github.com/go-grasp/grasp/acp/quads"
 	"github.com/go-grasp/grasp/acp/tlsplane"
 	"github.com/go-grasp/grasp/internal/domain"
+	"github.com/go-grasp/grasp/internal/longtest"
 	"github.com/go-grasp/grasp/internal/netbed"
 )
 
@@ -50,6 +51,9 @@ type victimConfig struct {
 
 // planes are the names that planeOf knows.
 var planes = []string{"layer2", "quads", "tls"}
+
+// costliest is the plane on which a connection takes most memory and descriptors.
+const costliest = "tls"
 
 func planeOf(name, dir, member, link string) (acp.Plane, error) {
 	under := &acp.Layer2{Links: []string{link}}
@@ -362,6 +366,9 @@ func TestOutOfDescriptors(t *testing.T) {
 	}
 	for _, plane := range planes {
 		t.Run(plane, func(t *testing.T) {
+			if plane != costliest {
+				longtest.Need(t)
+			}
 			v := newVictim(t, victimConfig{Plane: plane, Descriptors: 128})
 			a := v.caller()
 			require.Zero(t, v.call(a, 1))
@@ -389,6 +396,9 @@ func TestIdleMemory(t *testing.T) {
 	}
 	for _, plane := range planes {
 		t.Run(plane, func(t *testing.T) {
+			if plane != costliest {
+				longtest.Need(t)
+			}
 			v := newVictim(t, victimConfig{Plane: plane, IdleMemory: memory})
 			a := v.caller()
 			require.Zero(t, v.call(a, 10))

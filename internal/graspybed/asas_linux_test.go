@@ -46,7 +46,7 @@ type program struct {
 func runExample(t *testing.T, node *netbed.Node, d domain, name string, args ...string) *program {
 	t.Helper()
 	exe := filepath.Join(t.TempDir(), name)
-	out, err := exec.Command("go", "build", "-o", exe, "../../examples/"+name).CombinedOutput()
+	out, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", exe, "../../examples/"+name).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 
 	// The shell ends it when the standard input ends, and so with the test.

@@ -25,7 +25,7 @@ func TestInteropCarriedGray(t *testing.T) {
 	briggs := graspybed.RunASA(t, l.Node(t, "briggs"), "Briggs", true)
 	ready(t, []*graspybed.Output{briggs}, "Ready to negotiate")
 	exe := filepath.Join(t.TempDir(), "gray")
-	out, err := exec.Command("go", "build", "-o", exe, "../../examples/internal/carried").CombinedOutput()
+	out, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", exe, "../../examples/internal/carried").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	ctx, stop := context.WithCancel(context.Background())
 	cmd, gray := l.Node(t, "gray").Exec(ctx, exe), new(graspybed.Output)

@@ -61,7 +61,6 @@ func meet(t *testing.T, test func(m *meeting)) {
 	graspybed.Checkout(t)
 	for _, kind := range []string{"ULA", "LinkLocal", "QUADS"} {
 		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
 			if !netbed.Enter(t) {
 				return
 			}

@@ -39,6 +39,8 @@ const (
 // namespace with nothing but the loopback interface, which is up. In the
 // child Enter returns true. In the parent it waits, passes the child's output
 // on, fails the test if the child fails, and returns false: the caller returns.
+// Children wait more than they work, so the parent calls t.Parallel, unless the test
+// did, or cannot because it called t.Setenv.
 //
 // It belongs at the beginning of a test, since what comes before runs twice.
 // It works in subtests too. If the child hangs it is killed before the
@@ -67,6 +69,9 @@ func enter(t testing.TB) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("no network namespaces: %w", err)
 	}
+	if t, ok := t.(*testing.T); ok {
+		parallel(t)
+	}
 	report, err := again(t, outside)
 	switch {
 	case errors.Is(err, errNoNamespace):
@@ -84,6 +89,12 @@ func enter(t testing.TB) (bool, error) {
 		t.Skip("measured in the namespace, see above") // or it would run again with a larger N
 	}
 	return false, nil
+}
+
+// parallel is t.Parallel for tests that may have called it.
+func parallel(t *testing.T) {
+	defer func() { _ = recover() }() // all that it does then
+	t.Parallel()
 }
 
 // netnsPath is the namespace of the calling thread. The main thread may be one that

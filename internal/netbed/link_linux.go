@@ -111,7 +111,7 @@ func (n *Node) VRF(t testing.TB, name string, table uint32) {
 }
 
 // DAD turns duplicate address detection on or off for interfaces that the
-// test's namespace gets from now on.
+// test's namespace gets from now on. It begins at once, without the random delay.
 func DAD(t testing.TB, on bool) {
 	t.Helper()
 	value := "0"
@@ -119,6 +119,7 @@ func DAD(t testing.TB, on bool) {
 		value = "1"
 	}
 	Sysctl(t, "net/ipv6/conf/default/accept_dad", value)
+	Sysctl(t, "net/ipv6/conf/default/router_solicitation_delay", "0")
 }
 
 // Sysctl sets a parameter of the node's network, such as

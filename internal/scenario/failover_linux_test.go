@@ -13,7 +13,6 @@ import (
 func TestFailoverInNamespaces(t *testing.T) {
 	for _, relays := range []int{1, 3} {
 		t.Run(fmt.Sprint(relays), func(t *testing.T) {
-			t.Parallel() // most of it is waiting
 			if !netbed.Enter(t) {
 				return
 			}

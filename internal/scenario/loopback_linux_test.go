@@ -10,7 +10,6 @@ import (
 // Where there are no namespaces to be had, these are tried all the same.
 func TestLoopbackWithoutNamespaces(t *testing.T) {
 	longtest.Need(t)
-	t.Parallel() // most of it is waiting
 	if !netbed.Enter(t) {
 		return
 	}

@@ -34,5 +34,6 @@ func TestScenarioOnLoopback(t *testing.T) {
 	}
 	p := onLoopback(name)
 	s := &scenario{T: t, moment: time.Second / 2, oneLink: true}
+	s.thinks.Store(1)
 	s.run(p, p, p)
 }

@@ -44,7 +44,6 @@ func TestLossyWires(t *testing.T) {
 			if c.long {
 				longtest.Need(t)
 			}
-			t.Parallel() // most of it is waiting
 			if !netbed.Enter(t) {
 				return
 			}
@@ -133,7 +132,6 @@ func wired(t *testing.T) (w *netbed.Wire, asking, giving *grasp.ASA) {
 // Section 2.8.8: M_WAIT has the peer wait beyond its timeout, and gets through a lossy
 // wire as everything does.
 func TestWaitOnALossyWire(t *testing.T) {
-	t.Parallel() // most of it is waiting
 	if !netbed.Enter(t) {
 		return
 	}
@@ -172,7 +170,6 @@ func TestWaitOnALossyWire(t *testing.T) {
 // Timers end sessions when nothing comes any more, on both sides, though no carrier is
 // lost; and once something comes again, all is as before.
 func TestSilentWire(t *testing.T) {
-	t.Parallel() // most of it is waiting
 	if !netbed.Enter(t) {
 		return
 	}

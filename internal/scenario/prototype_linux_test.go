@@ -13,7 +13,6 @@ import (
 )
 
 func TestScenarioOnRealLinks(t *testing.T) {
-	t.Parallel() // most of it is waiting
 	if !netbed.Enter(t) {
 		return
 	}
@@ -24,7 +23,6 @@ func TestScenarioOnRealLinks(t *testing.T) {
 // 2.6), with initiators and locators of IPv4 everywhere.
 func TestT01C03ScenarioOverIPv4(t *testing.T) {
 	longtest.Need(t)
-	t.Parallel() // most of it is waiting
 	if !netbed.Enter(t) {
 		return
 	}
@@ -44,7 +42,7 @@ func TestT01C03ScenarioOverIPv4(t *testing.T) {
 	defer ep.Close()
 	netbed.Eventually(t, 30*time.Second, "the link is in use", func() bool { return len(ep.Links()) == 1 })
 	require.True(t, ep.Links()[0].Addr.Is4() && ep.Addr().Is4())
-	runScenario(t, on("va0"), on("va1", "vb0"), on("vb1"), time.Second/2)
+	runScenario(t, on("va0"), on("va1", "vb0"), on("vb1"), time.Second/2, 1)
 }
 
 // runScenarioOnRealLinks runs the scenario, under some protection, on one node
@@ -56,5 +54,5 @@ func runScenarioOnRealLinks(t *testing.T, protect func(links acp.Plane) acp.Plan
 	netbed.VethPair(t, "vb0", "vb1")
 	netbed.AddAddr(t, "va0", "fd00::1/64") // or there is nothing to divert to
 	on := func(names ...string) acp.Plane { return protect(&acp.Layer2{Links: names}) }
-	runScenario(t, on("va0"), on("va1", "vb0"), on("vb1"), time.Second/2)
+	runScenario(t, on("va0"), on("va1", "vb0"), on("vb1"), time.Second/2, 1)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,15 +26,20 @@ import (
 type scenario struct {
 	*testing.T
 	left, middle, right *grasp.Instance
-	// moment is how long an ASA waits for an answer that comes at once. It may
-	// be any time in memory, but has to be real on real links.
+	// moment is how long an ASA waits for what does not come. It may be any time in
+	// memory, but has to be real on real links.
 	moment time.Duration
+	// thinks is how often Neg1 will keep Neg2 waiting, which takes its time on real
+	// links.
+	thinks atomic.Int32
 	// oneLink says that all three are on the loopback: nothing is relayed or diverted.
 	oneLink bool
 }
 
-func runScenario(t *testing.T, left, middle, right acp.Plane, moment time.Duration) {
-	(&scenario{T: t, moment: moment}).run(left, middle, right)
+func runScenario(t *testing.T, left, middle, right acp.Plane, moment time.Duration, thinks int32) {
+	s := &scenario{T: t, moment: moment}
+	s.thinks.Store(thinks)
+	s.run(left, middle, right)
 }
 
 func (s *scenario) run(left, middle, right acp.Plane) {
@@ -183,7 +189,10 @@ type bargain struct {
 	refusal  string // the reason for none
 }
 
-const reserves = 200 // of Neg1
+const (
+	reserves = 200 // of Neg1
+	thoughts = 4   // of Neg1, in all, when it is not in a hurry
+)
 
 // haggle has Neg2, on the right, ask Neg1, on the left, for money.
 func (s *scenario) haggle() {
@@ -271,13 +280,14 @@ func (s *scenario) sell(session *grasp.Session, asked grasp.Objective) bargain {
 		return b
 	}
 	for _, offer := range []int64{reserves / 2, reserves * 3 / 4} {
-		if offer > reserves/2 {
+		if offer > reserves/2 && s.thinks.Load() > 0 {
 			// It takes longer than Neg2 waits for an answer.
 			if err := session.NegotiateWait(1000 * s.moment); err != nil {
 				s.Errorf("Neg1: wait: %v", err)
 			}
 			thinking := time.NewTimer(5 * s.moment)
 			<-thinking.C
+			s.thinks.Add(-1)
 		}
 		asked.Value = moneyOf(currency, offer)
 		next, reply, err := session.NegotiateStep(s.Context(), asked, 1000*s.moment)
@@ -323,7 +333,11 @@ func (s *scenario) buy(asa *grasp.ASA, peer *grasp.Locator, b bargain) bargain {
 			return got
 		}
 		offer.Value = moneyOf(b.currency, content)
-		session, offer, err = session.NegotiateStep(s.Context(), offer, 4*s.moment)
+		timeout := 60 * s.moment
+		if s.thinks.Load() > 0 {
+			timeout = 4 * s.moment
+		}
+		session, offer, err = session.NegotiateStep(s.Context(), offer, timeout)
 	}
 	var declined *grasp.DeclinedError
 	switch {
@@ -356,6 +370,6 @@ func TestScenarioInMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := memory.NewNetwork(1)
 		a, b := n.NewLink(memory.LinkConfig{Delay: time.Millisecond}), n.NewLink(memory.LinkConfig{Delay: 2 * time.Millisecond})
-		runScenario(t, n.NewNode("left", a), n.NewNode("middle", a, b), n.NewNode("right", b), time.Second)
+		runScenario(t, n.NewNode("left", a), n.NewNode("middle", a, b), n.NewNode("right", b), time.Second, thoughts)
 	})
 }

@@ -9,7 +9,6 @@ import (
 
 func TestQUADSScenarioOnRealLinks(t *testing.T) {
 	longtest.Need(t)
-	t.Parallel() // most of it is waiting
 	if !netbed.Enter(t) {
 		return
 	}

@@ -33,7 +33,7 @@ func TestQUADSScenario(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := memory.NewNetwork(1)
 		a, b := n.NewLink(memory.LinkConfig{Delay: time.Millisecond}), n.NewLink(memory.LinkConfig{Delay: 2 * time.Millisecond})
-		runScenario(t, onQUADS(n.NewNode("left", a)), onQUADS(n.NewNode("middle", a, b)), onQUADS(n.NewNode("right", b)), time.Second)
+		runScenario(t, onQUADS(n.NewNode("left", a)), onQUADS(n.NewNode("middle", a, b)), onQUADS(n.NewNode("right", b)), time.Second, thoughts)
 	})
 }
 

@@ -18,7 +18,6 @@ import (
 // reached all the same, and if the last is not one, either, the call is over when
 // it says.
 func TestLocatorsIntoAHole(t *testing.T) {
-	t.Parallel()
 	if !netbed.Enter(t) {
 		return
 	}

@@ -19,7 +19,6 @@ import (
 
 func TestScenarioOverTLSOnRealLinks(t *testing.T) {
 	longtest.Need(t)
-	t.Parallel() // most of it is waiting
 	if !netbed.Enter(t) {
 		return
 	}
@@ -28,7 +27,7 @@ func TestScenarioOverTLSOnRealLinks(t *testing.T) {
 	netbed.AddAddr(t, "va0", "fd00::1/64") // or there is nothing to divert to
 	d := newTLSDomain(t)
 	on := func(name string, links ...string) acp.Plane { return d.member(name, &acp.Layer2{Links: links}) }
-	runScenario(t, on("left", "va0"), on("middle", "va1", "vb0"), on("right", "vb1"), 2*time.Second)
+	runScenario(t, on("left", "va0"), on("middle", "va1", "vb0"), on("right", "vb1"), 2*time.Second, 1)
 }
 
 // whoever captures all packets on a link finds no name and no value of an

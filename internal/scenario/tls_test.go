@@ -60,7 +60,7 @@ func TestScenarioOverTLSInMemory(t *testing.T) {
 		n, d := memory.NewNetwork(1), newTLSDomain(t)
 		a, b := n.NewLink(memory.LinkConfig{Delay: time.Millisecond}), n.NewLink(memory.LinkConfig{Delay: 2 * time.Millisecond})
 		runScenario(t, d.member("left", n.NewNode("left", a)), d.member("middle", n.NewNode("middle", a, b)),
-			d.member("right", n.NewNode("right", b)), time.Second)
+			d.member("right", n.NewNode("right", b)), time.Second, thoughts)
 	})
 }
 

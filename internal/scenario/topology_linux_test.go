@@ -26,7 +26,6 @@ func TestTopologiesInNamespaces(t *testing.T) {
 			if top.Name != "Branches" {
 				longtest.Need(t) // the others cross in memory
 			}
-			t.Parallel() // most of it is waiting
 			if !netbed.Enter(t) {
 				return
 			}
@@ -37,7 +36,6 @@ func TestTopologiesInNamespaces(t *testing.T) {
 
 // Discovery by asking one node, on real links.
 func TestD21T03AskAloneInNamespaces(t *testing.T) {
-	t.Parallel()
 	if !netbed.Enter(t) {
 		return
 	}
@@ -47,7 +45,6 @@ func TestD21T03AskAloneInNamespaces(t *testing.T) {
 // Flaps of a real link: with all that the kernel takes away with it, such as
 // addresses and routes.
 func TestFlappingInNamespaces(t *testing.T) {
-	t.Parallel()
 	if !netbed.Enter(t) {
 		return
 	}
@@ -63,7 +60,6 @@ func TestFlappingInNamespaces(t *testing.T) {
 
 // Renumbering, a dead relay, sleep: on real links.
 func TestChangesInNamespaces(t *testing.T) {
-	t.Parallel()
 	if !netbed.Enter(t) {
 		return
 	}
@@ -78,7 +74,6 @@ func TestChangesInNamespaces(t *testing.T) {
 // A DULL instance and a secure one in a process, twice, on a real link: they
 // share the port and nothing else (section 2.5.2).
 func TestL01L02L03L04L05L06L07DULLOnARealLink(t *testing.T) {
-	t.Parallel()
 	if !netbed.Enter(t) {
 		return
 	}

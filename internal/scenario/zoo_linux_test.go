@@ -148,7 +148,6 @@ var zoo = []struct {
 func TestZoo(t *testing.T) {
 	for _, layout := range zoo {
 		t.Run(layout.name, func(t *testing.T) {
-			t.Parallel() // most of it is waiting
 			if !netbed.Enter(t) {
 				return
 			}

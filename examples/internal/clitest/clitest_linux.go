@@ -23,7 +23,7 @@ import (
 func Build(t testing.TB, name string) string {
 	t.Helper()
 	exe := filepath.Join(t.TempDir(), name)
-	out, err := exec.Command("go", "build", "-o", exe, "github.com/go-grasp/grasp/examples/"+name).CombinedOutput()
+	out, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", exe, "github.com/go-grasp/grasp/examples/"+name).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	return exe
 }

@@ -20,7 +20,6 @@ import (
 // Our own engine passes what is judged without long waiting.
 func TestOurs(t *testing.T) {
 	longtest.Need(t)
-	t.Parallel() // they wait more than they work
 	if !netbed.Enter(t) {
 		return
 	}

@@ -277,7 +277,6 @@ func (r trial) judge(t *testing.T) *conform.Report {
 // A right peer passes all checks.
 func TestRightPeer(t *testing.T) {
 	longtest.Need(t)
-	t.Parallel() // they wait more than they work
 	if !netbed.Enter(t) {
 		return
 	}
@@ -310,7 +309,6 @@ func TestRightPeer(t *testing.T) {
 // Each check fails against a peer that is wrong in the way that it is for.
 func TestEachCheckCanFail(t *testing.T) {
 	longtest.Need(t)
-	t.Parallel()
 	if !netbed.Enter(t) {
 		return
 	}

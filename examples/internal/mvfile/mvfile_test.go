@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -223,15 +224,17 @@ func TestIncomplete(t *testing.T) {
 }
 
 func TestNoPusher(t *testing.T) {
-	b := newBench(t, GetterSettings{Max: 100})
-	assert.ErrorIs(t, b.getter.Get(t.Context(), "file"), ErrNoPusher)
-	// One that went away without a word is forgotten, and another found.
-	b.write("file", []byte("x"))
-	stop := b.push()
-	require.NoError(t, b.getter.Get(t.Context(), "file"))
-	stop()
-	require.NoError(t, os.Remove(filepath.Join(b.to, "file")))
-	assert.Error(t, b.getter.Get(t.Context(), "file"))
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, GetterSettings{Max: 100})
+		assert.ErrorIs(t, b.getter.Get(t.Context(), "file"), ErrNoPusher)
+		// One that went away without a word is forgotten, and another found.
+		b.write("file", []byte("x"))
+		stop := b.push()
+		require.NoError(t, b.getter.Get(t.Context(), "file"))
+		stop()
+		require.NoError(t, os.Remove(filepath.Join(b.to, "file")))
+		assert.Error(t, b.getter.Get(t.Context(), "file"))
+	})
 }
 
 // Requests that make no sense, and getters that do not keep to the rules.
