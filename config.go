@@ -52,6 +52,15 @@ type Config struct {
 	// domain: they are then not passed on in Diverts (RFC 8990 section
 	// 2.9.5.2).
 	TranslatedIPv4 bool
+	// RelayWait is the longest time that this node, as a relay, waits before it sends a
+	// discovery or flood on another link; each wait is random. If another relay sends the
+	// same message there meanwhile, byte for byte, this one does not ([ReasonRelayedByOther]).
+	// That saves packets where many relays share a link. 0, the default, means that it
+	// relays at once and always, which is what RFC 8990 sections 2.5.4.4 and 2.5.6.2 demand.
+	// The most is 100 ms. Set it to 10 or 20 times the delay of the links, and only where
+	// every node on a link hears all others: a node that does not hear the relay that was
+	// first misses the message.
+	RelayWait time.Duration
 	// Logger gets what an operator must know; nil means that nothing is logged. Its
 	// Handler holds up nobody if it blocks, except in Enabled; records that it is too
 	// slow for are counted under ReasonSlowReceiver.
@@ -65,6 +74,10 @@ type Config struct {
 	// Limits bounds what peers can make the instance hold or do.
 	Limits
 }
+
+// maxRelayWait bounds Config.RelayWait: discoveries wait for answers as long for each
+// relay on the way.
+const maxRelayWait = discoveryStep
 
 // withDefaults returns a copy with defaults for what is zero, or an error for
 // what makes no sense.
@@ -83,6 +96,9 @@ func (c Config) withDefaults() (Config, error) {
 		c.DULLObjectives = defaultDULL
 	} else if !c.DULL {
 		return c, errors.New("there are Config.DULLObjectives without Config.DULL")
+	}
+	if c.RelayWait < 0 || c.RelayWait > maxRelayWait {
+		return c, fmt.Errorf("Config.RelayWait is %v, the least is 0 and the most %v", c.RelayWait, maxRelayWait)
 	}
 	var err error
 	c.Limits, err = c.Limits.withDefaults()

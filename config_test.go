@@ -44,7 +44,7 @@ var bounds = map[string]struct{ def, least, most int64 }{
 }
 
 // others are the fields of Config itself, each tested by name below.
-var others = []string{"Plane", "Logger", "Trace", "Dialogue", "DULL", "DULLObjectives", "Rapid", "Resolver", "TranslatedIPv4", "Authorize", "Limits"}
+var others = []string{"Plane", "Logger", "Trace", "Dialogue", "DULL", "DULLObjectives", "Rapid", "Resolver", "TranslatedIPv4", "Authorize", "RelayWait", "Limits"}
 
 // Every field has its default, its bounds and a test: one that is added to
 // Config or Limits and forgotten here fails.
@@ -93,6 +93,18 @@ func TestConfigDefaults(t *testing.T) {
 	require.NotNil(t, cfg.Logger)
 	require.False(t, cfg.Logger.Enabled(t.Context(), slog.LevelError), "silence")
 	require.Nil(t, cfg.Trace)
+}
+
+func TestConfigRelayWait(t *testing.T) {
+	for _, ok := range []time.Duration{0, 1, 100 * time.Millisecond} {
+		cfg, err := Config{RelayWait: ok}.withDefaults()
+		require.NoError(t, err)
+		require.Equal(t, ok, cfg.RelayWait)
+	}
+	for _, bad := range []time.Duration{-1, 100*time.Millisecond + 1} {
+		_, err := Config{RelayWait: bad}.withDefaults()
+		require.ErrorContains(t, err, "Config.RelayWait")
+	}
 }
 
 func TestConfigDULLObjectives(t *testing.T) {

@@ -77,6 +77,7 @@ type Instance struct {
 	floods     *floodCache
 	datagrams  datagram.Rules
 	relays     guarded[*loop.Relay[asker]]
+	waits      chan struct{} // one slot: a message waits to be relayed; nil: none ever does
 	streams    *streamTable
 	responders *responderTable
 	counters   counters
@@ -124,7 +125,9 @@ func New(cfg Config) (*Instance, error) {
 		sessions:   session.NewTable[*Session](cfg.MaxSessions, cfg.SessionsPerPeer),
 		locators:   newLocatorCache(cfg.cached(cfg.LocatorsPerObjective), cfg.TranslatedIPv4),
 		floods:     newFloodCache(cfg.cached(cfg.FloodsPerObjective)),
-		relays:     guarded[*loop.Relay[asker]]{value: loop.New[asker](maxRelayed, cfg.RelayRate, rand.Float64)},
+		relays: guarded[*loop.Relay[asker]]{value: loop.New[asker](loop.Config{
+			Limit: maxRelayed, Rate: cfg.RelayRate, Wait: cfg.RelayWait, Random: rand.Float64,
+		})},
 		streams:    newStreamTable(cfg.Limits),
 		responders: newResponderTable(),
 		doubts:     newDoubts(),
@@ -144,6 +147,10 @@ func New(cfg Config) (*Instance, error) {
 	g.spawn(g.receiveDatagrams)
 	g.spawn(g.acceptStreams)
 	g.spawn(g.watchPlane)
+	if cfg.RelayWait > 0 {
+		g.waits = make(chan struct{}, 1)
+		g.spawn(g.relayLater)
+	}
 	if err := g.secure(); err != nil {
 		g.log.Warn("not secure: calls will say so", "reason", err)
 	}

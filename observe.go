@@ -104,6 +104,7 @@ const (
 	ReasonLogRate                            // a line of the log beyond Config.LogRate
 	ReasonSlowReceiver                       // an event or a line for which an observer, the log or Dialogue.Output was too slow
 	ReasonUnauthorized                       // what Config.Authorize refused
+	ReasonRelayedByOther                     // what need not be relayed to a link, since another relay did: Config.RelayWait
 	reasonCount
 )
 
@@ -144,6 +145,7 @@ var reasonNames = [reasonCount]string{
 	ReasonLogRate:          "log rate",
 	ReasonSlowReceiver:     "slow receiver",
 	ReasonUnauthorized:     "unauthorized",
+	ReasonRelayedByOther:   "relayed by another",
 }
 
 func (r Reason) String() string {

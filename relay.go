@@ -200,26 +200,71 @@ func (g *Instance) relay(m wire.Message, key session.Key, raw []byte, from asker
 	if g.cfg.DULL {
 		return ReasonNoOtherLink, false // RFC 8990 section 2.5.2: it relays nothing
 	}
-	in := loop.Message{Type: m.Type(), Key: key, Raw: raw, Link: from.Link, Neighbour: from.Addr.Addr()}
+	in := loop.Message{
+		Type: m.Type(), Key: key, Raw: raw, Parsed: m, Link: from.Link, Neighbour: from.Addr.Addr(), Unicast: from.Unicast,
+	}
 	if o := objectiveOf(m); o != nil {
 		in.Objective = o.Name
 	}
 	var d loop.Decision
 	g.relays.do(func(r *loop.Relay[asker]) { d = r.Pass(&in, g.linkIndexes(), from, time.Now()) })
-	if d.Refusal != loop.None {
-		return refusalReasons[d.Refusal], false
+	if d.Spared {
+		g.drop(eventOf(m, Event{Reason: ReasonRelayedByOther, Peer: from.Addr, Link: from.Link, Raw: raw}))
 	}
+	switch {
+	case d.Refusal != loop.None:
+		return refusalReasons[d.Refusal], false
+	case d.Waits:
+		select {
+		case g.waits <- struct{}{}:
+		default:
+		}
+	default:
+		g.sendRelayed(m, d, from.Addr)
+	}
+	return 0, true
+}
+
+// sendRelayed does what the relay decided.
+func (g *Instance) sendRelayed(m wire.Message, d loop.Decision, from netip.AddrPort) {
 	for _, l := range d.Full {
-		g.drop(eventOf(m, Event{Reason: ReasonRate, Peer: from.Addr, Link: l, Raw: d.Raw}))
+		g.drop(eventOf(m, Event{Reason: ReasonRate, Peer: from, Link: l, Raw: d.Raw}))
 	}
 	for _, l := range d.Links {
 		if err := g.ep.Send(l, d.Raw); err != nil {
 			g.drop(eventOf(m, Event{Reason: ReasonSendFailed, Link: l, Raw: d.Raw, Err: err}))
 			continue
 		}
-		g.trace(Relayed, m, d.Raw, from.Addr, l)
+		g.trace(Relayed, m, d.Raw, from, l)
 	}
-	return 0, true
+}
+
+// relayLater sends the messages that waited to be relayed (Config.RelayWait) until the
+// instance is closed.
+func (g *Instance) relayLater() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-g.ctx.Done():
+			return
+		case <-g.waits:
+		case <-timer.C:
+		}
+		var due []loop.Later[asker]
+		var next time.Time
+		g.relays.do(func(r *loop.Relay[asker]) { due, next = r.Due(time.Now()) })
+		for _, l := range due {
+			if g.secure() != nil {
+				g.drop(eventOf(l.Message, Event{Reason: ReasonNoSecurity, Peer: l.Asker.Addr, Link: l.Asker.Link, Raw: l.Raw}))
+				continue
+			}
+			g.sendRelayed(l.Message, l.Decision, l.Asker.Addr)
+		}
+		if !next.IsZero() {
+			timer.Reset(time.Until(next))
+		}
+	}
 }
 
 // refusalReasons are the reasons for what the relay refuses.

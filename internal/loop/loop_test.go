@@ -3,7 +3,9 @@ package loop
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +26,7 @@ func TestTranscripts(t *testing.T) {
 	transcript.Run(t, "testdata", func(t *testing.T) func(*transcript.Command) string {
 		now := start
 		links := []string{"1", "2", "3"}
-		r := New[string](100, 5, always)
+		r := New[string](Config{Limit: 100, Rate: 5, Random: always})
 		return func(c *transcript.Command) string {
 			var out strings.Builder
 			now = now.Add(c.Duration("after", 0))
@@ -33,7 +35,12 @@ func TestTranscripts(t *testing.T) {
 			neighbour := transcript.Value(c, "from", netip.MustParseAddr("fe80::1"), netip.ParseAddr)
 			switch c.Name {
 			case "relay": // makes a relay
-				r = New[string](c.Int("memory", 100), c.Int("rate", 5), always)
+				part, err := strconv.ParseFloat(c.String("random", "0"), 64)
+				require.NoError(t, err)
+				r = New[string](Config{
+					Limit: c.Int("memory", 100), Rate: c.Int("rate", 5), Wait: c.Duration("wait", 0),
+					Random: func() float64 { return part },
+				})
 				links = c.Strings("links")
 			case "discovery", "flood":
 				var in []int
@@ -43,7 +50,7 @@ func TestTranscripts(t *testing.T) {
 					require.NoError(t, err)
 					in = append(in, n)
 				}
-				m := &Message{Type: wire.TypeDiscovery, Key: key, Objective: name, Link: c.Int("link", 1), Neighbour: neighbour}
+				m := &Message{Type: wire.TypeDiscovery, Key: key, Objective: name, Link: c.Int("link", 1), Neighbour: neighbour, Unicast: c.Bool("alone")}
 				if c.Name == "flood" {
 					m.Type = wire.TypeFlood
 				}
@@ -57,18 +64,29 @@ func TestTranscripts(t *testing.T) {
 					m.Raw = message(t, m, uint8(c.Int("loops", 6)), 0)
 				}
 				d := r.Pass(m, in, c.String("asker", "nobody"), now)
-				if d.Refusal != None {
+				switch {
+				case d.Spared:
+					fmt.Fprintln(&out, "not relayed:", d.Refusal, "and no longer waits for link", m.Link)
+				case d.Refusal != None:
 					fmt.Fprintln(&out, "not relayed:", d.Refusal)
-					break
+				case d.Waits:
+					fmt.Fprintln(&out, "waits")
+				default:
+					tell(t, &out, d)
+					require.Equal(t, keyOfRaw(t, d.Raw), m.Key, "session ID and initiator are kept")
+					require.Equal(t, len(m.Raw), len(d.Raw))
 				}
-				fmt.Fprintln(&out, "relayed on", d.Links, "with loop counts", loopCounts(t, d.Raw))
-				if len(d.Full) > 0 {
-					fmt.Fprintln(&out, "no room on", d.Full)
+			case "due":
+				due, next := r.Due(now)
+				for _, l := range due {
+					fmt.Fprintf(&out, "%d from %s ", keyOfRaw(t, l.Raw).ID, l.Asker)
+					tell(t, &out, l.Decision)
 				}
-				sent, err := wire.Parse(d.Raw, wire.Limits{})
-				require.NoError(t, err)
-				require.Equal(t, keyOf(sent), m.Key, "session ID and initiator are kept")
-				require.Equal(t, len(m.Raw), len(d.Raw))
+				if !next.IsZero() {
+					fmt.Fprintln(&out, "the next one in", next.Sub(now))
+				} else {
+					fmt.Fprintln(&out, "nothing waits")
+				}
 			case "own":
 				r.RememberOwn(key, now)
 			case "is-own":
@@ -120,6 +138,20 @@ func message(t testing.TB, m *Message, loops uint8, more int) []byte {
 	return raw
 }
 
+// tell says what is sent.
+func tell(t *testing.T, out io.Writer, d Decision) {
+	fmt.Fprintln(out, "relayed on", d.Links, "with loop counts", loopCounts(t, d.Raw))
+	if len(d.Full) > 0 {
+		fmt.Fprintln(out, "no room on", d.Full)
+	}
+}
+
+func keyOfRaw(t *testing.T, raw []byte) session.Key {
+	m, err := wire.Parse(raw, wire.Limits{})
+	require.NoError(t, err)
+	return keyOf(m)
+}
+
 func keyOf(m wire.Message) session.Key {
 	switch m := m.(type) {
 	case *wire.Discovery:
@@ -153,7 +185,11 @@ func FuzzRelay(f *testing.F) {
 	f.Add(message(f, m, 2, 2), []byte{8, 1, 0, 200, 3, 7, 7, 7, 250, 1, 1, 1})
 	f.Fuzz(func(t *testing.T, raw, script []byte) {
 		const limit, perSecond = 8, 3
-		r := New[int](limit, perSecond, always)
+		var longest time.Duration // a wait
+		if len(script) > 0 && script[0]&0x80 != 0 {
+			longest = 100 * time.Millisecond
+		}
+		r := New[int](Config{Limit: limit, Rate: perSecond, Wait: longest, Random: func() float64 { return float64(len(script)%4) / 4 }})
 		now := start
 		relayedAt := make(map[session.Key]time.Time)
 		var order []session.Key // relayed or remembered, to know what was forgotten
@@ -183,9 +219,27 @@ func FuzzRelay(f *testing.F) {
 			default:
 				own := r.IsOwn(key, now)
 				d := r.Pass(m, []int{1, 2, 3}, 7, now)
+				require.Equal(t, longest > 0 && d.Refusal == None, d.Waits)
 				if d.Refusal != None {
 					require.Nil(t, d.Raw)
 					break
+				}
+				if d.Waits {
+					require.LessOrEqual(t, len(r.later.queue), 2*BurstTime*perSecond)
+					w := r.later.queue[len(r.later.queue)-1]
+					require.LessOrEqual(t, w.due.Sub(now), longest)
+					// Another relay is first on the link after this one.
+					other := *m
+					other.Raw, other.Link = w.raw, m.Link%3+1
+					require.Equal(t, other.Link != m.Link, r.Pass(&other, []int{1, 2, 3}, 7, now).Spared)
+					require.False(t, r.Pass(&other, []int{1, 2, 3}, 7, now).Spared, "only once")
+					now = now.Add(longest)
+					due, next := r.Due(now)
+					require.True(t, next.IsZero(), "none waits for longer")
+					last := due[len(due)-1] // in the order in which they came
+					require.NotContains(t, last.Links, other.Link)
+					require.NotContains(t, last.Full, other.Link)
+					d = last.Decision
 				}
 				require.False(t, own)
 				require.NotContains(t, d.Links, m.Link)
@@ -220,7 +274,7 @@ func FuzzRelay(f *testing.F) {
 
 // A neighbour that floods leaves their answers to the others, when all is full.
 func TestAnswersAreShared(t *testing.T) {
-	r := New[int](10, 1, always)
+	r := New[int](Config{Limit: 10, Rate: 1, Random: always})
 	good, bad := netip.MustParseAddr("fe80::1"), netip.MustParseAddr("fe80::bad")
 	r.Answered(session.Key{ID: 1, Initiator: good}, good, "EX1", time.Hour, start)
 	for i := range 100 {
@@ -271,7 +325,7 @@ func TestRareMessagesHaveAChance(t *testing.T) {
 func BenchmarkRelay(b *testing.B) {
 	m := &Message{Type: wire.TypeFlood, Key: session.Key{Initiator: netip.MustParseAddr("fd00::1")}, Objective: "EX1", Link: 1}
 	m.Raw = message(b, m, 6, 0)
-	r := New[int](1<<15, 1<<30, always)
+	r := New[int](Config{Limit: 1 << 15, Rate: 1 << 30, Random: always})
 	b.ReportAllocs()
 	for b.Loop() {
 		m.Key.ID++

@@ -28,22 +28,36 @@ type Relay[A any] struct {
 	seen     memory[A]
 	answered answers
 	rates    rates
+	later    later[A]
+	random   func() float64
 }
 
-// New returns a relay that remembers up to limit messages. To each link it relays up
-// to perSecond discoveries and as many floods. random returns numbers from 0 to 1.
-func New[A any](limit, perSecond int, random func() float64) *Relay[A] {
-	return &Relay[A]{seen: newMemory[A](limit), answered: newAnswers(limit), rates: newRates(perSecond, random)}
+// Config is how a relay is set up.
+type Config struct {
+	Limit  int            // how many messages it remembers
+	Rate   int            // how many discoveries it relays to each link in a second, and as many floods
+	Wait   time.Duration  // how long it waits at most, at random, before it relays; 0: not at all
+	Random func() float64 // returns numbers from 0 to 1
+}
+
+// New returns a relay.
+func New[A any](c Config) *Relay[A] {
+	return &Relay[A]{
+		seen: newMemory[A](c.Limit), answered: newAnswers(c.Limit), rates: newRates(c.Rate, c.Random), random: c.Random,
+		later: later[A]{most: c.Wait, limit: 2 * BurstTime * c.Rate}, // no link takes more at a time
+	}
 }
 
 // Message is an M_DISCOVERY or M_FLOOD that came in.
 type Message struct {
 	Type      wire.Type
 	Key       session.Key
-	Objective string     // the name of its first objective
-	Raw       []byte     // as it came
+	Objective string // the name of its first objective
+	Raw       []byte // as it came
+	Parsed    wire.Message
 	Link      int        // the link it came by, 0 if it came from beyond the links
 	Neighbour netip.Addr // the node that sent it
+	Unicast   bool       // it was sent to this node alone
 }
 
 // Refusal is why a message is not relayed.
@@ -56,7 +70,7 @@ const (
 	RelayedBefore         // or sent by this instance
 	LoopCount             // the loop count would be 0
 	Invalid               // the loop count cannot be read
-	Rate                  // the neighbour has sent its share
+	Rate                  // the neighbour has sent its share, or too many messages wait
 )
 
 var refusals = [...]string{"none", "no other link", "relayed before", "loop count", "invalid", "relay rate"}
@@ -69,11 +83,16 @@ type Decision struct {
 	Raw     []byte // what to send; it shares no memory with the message
 	Links   []int  // the links to send it on
 	Full    []int  // the links that it is not sent on because their rate is used up
+	Waits   bool   // nothing is to be sent yet: see Due
+	Spared  bool   // it was waiting to be sent on the link by which this copy came, and now is not
 }
 
 // Pass decides what is done with a message. It is sent on all links but the one that
 // it came by; only its loop count changes. links are those in use; Pass overwrites the
 // slice. asker gets the results of a discovery.
+//
+// With Config.Wait the message waits first. If a multicast comes by a link meanwhile that is
+// the same, byte for byte, as what would be sent there, it is not sent there.
 func (r *Relay[A]) Pass(m *Message, links []int, asker A, now time.Time) Decision {
 	// RFC 8990 sections 2.5.4.4 and 2.5.6.2: on all other interfaces.
 	links = slices.DeleteFunc(links, func(l int) bool { return l == m.Link })
@@ -82,7 +101,7 @@ func (r *Relay[A]) Pass(m *Message, links []int, asker A, now time.Time) Decisio
 	}
 	// The same session ID and initiator MUST NOT be relayed twice.
 	if r.seen.get(m.Key, now) != nil {
-		return Decision{Refusal: RelayedBefore}
+		return Decision{Refusal: RelayedBefore, Spared: r.later.heard(m)}
 	}
 	raw, err := wire.AppendRelayed(make([]byte, 0, len(m.Raw)), m.Raw)
 	switch {
@@ -90,13 +109,22 @@ func (r *Relay[A]) Pass(m *Message, links []int, asker A, now time.Time) Decisio
 		return Decision{Refusal: LoopCount}
 	case err != nil:
 		return Decision{Refusal: Invalid}
-	case !r.rates.allowFrom(m.Type, m.Link, m.Neighbour, now):
+	case r.later.most > 0 && r.later.isFull(), !r.rates.allowFrom(m.Type, m.Link, m.Neighbour, now):
 		return Decision{Refusal: Rate}
 	}
 	r.seen.add(m.Key, Asked[A]{Objective: m.Objective, Asker: asker}, now)
+	if r.later.most > 0 {
+		r.later.add(waiting[A]{Message: *m, raw: raw, asker: asker, links: slices.Clone(links)}, r.random(), now)
+		return Decision{Waits: true}
+	}
+	return r.send(m.Type, raw, links, now)
+}
+
+// send returns the decision to send a message on those of the links that have room.
+func (r *Relay[A]) send(kind wire.Type, raw []byte, links []int, now time.Time) Decision {
 	d := Decision{Raw: raw}
 	d.Links = slices.DeleteFunc(links, func(l int) bool {
-		if r.rates.allowOn(m.Type, l, now) {
+		if r.rates.allowOn(kind, l, now) {
 			return false
 		}
 		d.Full = append(d.Full, l)
