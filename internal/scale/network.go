@@ -62,11 +62,7 @@ func New(t testing.TB, top topology.Topology, cfg grasp.Config) *Network {
 		n.hosts = append(n.hosts, m.NewNode(fmt.Sprint("n", i)))
 		n.start(i)
 	}
-	t.Cleanup(func() {
-		for _, o := range n.nodes {
-			o.close(t)
-		}
-	})
+	t.Cleanup(n.close)
 	synctest.Wait()
 	return n
 }
@@ -94,6 +90,12 @@ func (n *Network) start(i int) {
 func (n *Network) kill(i int) {
 	n.hosts[i].Kill()
 	n.nodes[i].close(n.t)
+}
+
+func (n *Network) close() {
+	for _, o := range n.nodes {
+		o.close(n.t)
+	}
 }
 
 func (o *node) close(t testing.TB) {

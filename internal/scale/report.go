@@ -8,13 +8,27 @@ import (
 	"time"
 )
 
+// Measured is all that was measured.
+type Measured struct {
+	Results []*Result
+	Crowds  []*Crowd
+	Loads   []*Load
+	Shared  []*Shared
+	Members []*Members
+	Full    Full
+}
+
 // write writes the figures as Markdown, and the pictures.
-func write(dir string, results []*Result, crowds []*Crowd) error {
+func (m *Measured) write(dir string) error {
+	tables := []string{
+		table(m.Results), crowdTable(m.Crowds), loadTable(m.Loads), sharedTable(m.Shared), membersTable(m.Members),
+		fmt.Sprintf("A relay whose tables are full: floods %s, locators %s.\n", kib(m.Full.Floods), kib(m.Full.Locators)),
+	}
 	files := map[string]string{
-		"scale-figures.md":  table(results) + "\n" + crowdTable(crowds),
-		"scale-flood.svg":   floodChart(results).svg(),
-		"scale-memory.svg":  memoryChart(results).svg(),
-		"scale-packets.svg": packetChart(results, crowds).svg(),
+		"scale-figures.md":  strings.Join(tables, "\n"),
+		"scale-flood.svg":   floodChart(m.Results).svg(),
+		"scale-memory.svg":  memoryChart(m.Results).svg(),
+		"scale-packets.svg": packetChart(m.Results, m.Crowds).svg(),
 	}
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
@@ -37,6 +51,7 @@ func table(results []*Result) string {
 		{"after all that follows", func(r *Result) string { return kib(r.After) }},
 		{"goroutines of an idle node", func(r *Result) string { return fmt.Sprintf("%.1f", r.Goroutines) }},
 		{"flood: nodes reached", func(r *Result) string { return fmt.Sprint(len(r.Flood.Reached)) }},
+		{"of them within 6 links, the default loop count", func(r *Result) string { return fmt.Sprint(within(r, 6)) }},
 		{"packets", func(r *Result) string { return fmt.Sprint(r.Flood.Packets) }},
 		{"fewest packets if every node knew the network", func(r *Result) string { return fmt.Sprint(r.Topology.FewestPackets()) }},
 		{"last node reached after", func(r *Result) string { return fmt.Sprint(r.Flood.Last()) }},
@@ -108,15 +123,20 @@ func floodChart(results []*Result) *chart {
 		}
 		l := line{Name: r.Topology.Name}
 		for links := 0; links <= r.Diameter; links++ {
-			n := 0
-			for n < len(r.Flood.Reached) && r.Flood.Reached[n] <= time.Duration(links)*Delay {
-				n++
-			}
-			l.Points = append(l.Points, [2]float64{float64(links), 100 * float64(n) / float64(r.Topology.Nodes)})
+			part := 100 * float64(within(r, links)) / float64(r.Topology.Nodes)
+			l.Points = append(l.Points, [2]float64{float64(links), part})
 		}
 		c.Lines = append(c.Lines, l)
 	}
 	return c
+}
+
+// within returns how many nodes a flood reached that had crossed so many links.
+func within(r *Result, links int) (n int) {
+	for n < len(r.Flood.Reached) && r.Flood.Reached[n] <= time.Duration(links)*Delay {
+		n++
+	}
+	return n
 }
 
 // memoryChart shows the memory of a node in networks of different sizes.
