@@ -30,7 +30,7 @@ func TestSnapshot(t *testing.T) {
 		b.Peer.Multicast([]byte{0xff})
 
 		s := b.G.Snapshot()
-		require.Equal(b, acp.Status{Secure: true, Reason: b.Node.Status().Reason}, s.Status)
+		require.Equal(b, acp.Status{Secure: true, Assumed: true, Reason: b.Node.Status().Reason}, s.Status)
 		require.Equal(b, b.G.Snapshot().Port, s.Port)
 		require.Equal(b, b.Node.Addr(), s.Address)
 		require.Equal(b, []acp.Link{bed.LinkOf(b.Node, b.Links[0])}, s.Links)
