@@ -30,7 +30,7 @@ import (
 
 // rooms are the packages of internal that package grasp and the planes are made of.
 var rooms = strings.Fields(`asleep cache datagram domain framing lazyctx loop negotiation nowait outlet
-	pace race registry search session share target value wire`)
+	pace race registry search session share target value wire words`)
 
 // testRooms are the packages that only tests import.
 var testRooms = strings.Fields(`internal/acptest internal/adversary internal/bed internal/conformance
