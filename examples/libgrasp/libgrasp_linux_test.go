@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -25,14 +26,17 @@ func output(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-// compiled builds the shared library and a C program that uses it.
-func compiled(t *testing.T, source string, flags ...string) string {
+var valgrind = flag.Bool("valgrind", false, "run the C program that uses every call under valgrind, too")
+
+// compiled builds the shared library, with build tags, and a C program that uses
+// it.
+func compiled(t *testing.T, tags, source string, flags ...string) string {
 	t.Helper()
 	if _, err := exec.LookPath("gcc"); err != nil {
 		t.Skip("there is no gcc, without which cgo builds nothing")
 	}
 	dir := t.TempDir()
-	output(t, "go", "build", "-buildmode=c-shared", "-o", filepath.Join(dir, "libgrasp.so"), ".")
+	output(t, "go", "build", "-tags", tags, "-buildmode=c-shared", "-o", filepath.Join(dir, "libgrasp.so"), ".")
 	program := filepath.Join(dir, strings.TrimSuffix(filepath.Base(source), ".c"))
 	output(t, "gcc", append(flags, "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-g", "-o", program, source,
 		"-I", ".", "-L", dir, "-lgrasp", "-lpthread", "-Wl,-rpath,"+dir)...)
@@ -40,16 +44,25 @@ func compiled(t *testing.T, source string, flags ...string) string {
 }
 
 // A C program that uses every call, from many threads, under the sanitizers of
-// addresses, leaks and undefined behaviour.
+// addresses, leaks and undefined behaviour, and with -valgrind under valgrind.
 func TestFromC(t *testing.T) {
 	longtest.Need(t)
 	if !netbed.Enter(t) {
 		return
 	}
-	program := compiled(t, "testdata/test.c", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 	netbed.Sysctl(t, "net/ipv4/ip_local_port_range", "1024 65535")
 	netbed.VethPair(t, "va0", "va1")
+	program := compiled(t, "", "testdata/test.c", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 	assert.Equal(t, "passed 8000 calls\n", output(t, program, "va0", "va1", "8000"))
+	if *valgrind {
+		program := compiled(t, "valgrind", "testdata/test.c") // the runtime's build tag
+		// Leaks are the business of the sanitizer: valgrind takes what the garbage
+		// collector has yet to free for lost.
+		out := output(t, "valgrind", "--quiet", "--leak-check=no", "--error-exitcode=9", "--suppressions=testdata/valgrind.supp",
+			program, "va0", "va1", "1600")
+		assert.Contains(t, out, "passed 1600 calls\n")
+		t.Log(out)
+	}
 }
 
 // The C program of the documentation negotiates with Briggs.
@@ -58,7 +71,7 @@ func TestGrayInC(t *testing.T) {
 	if !netbed.Enter(t) {
 		return
 	}
-	program := compiled(t, "gray/gray.c")
+	program := compiled(t, "", "gray/gray.c")
 	netbed.VethPair(t, "va0", "va1")
 	briggs := filepath.Join(t.TempDir(), "briggs")
 	output(t, "go", "build", "-ldflags=-s -w", "-o", briggs, "../briggs")
