@@ -101,6 +101,8 @@ func TestInteropTestserver(t *testing.T) {
 	server := graspybed.RunASAWith(t, l.Node(t, "server"), "testserver", []string{"n", "y", "n", "n", "Grüße", "good bye"})
 	netbed.Eventually(t, time.Minute, "it is ready", func() bool { return strings.Contains(server.String(), "Ready to negotiate EX3") })
 	client := start(t, l.Node(t, "client"), exe)
+	// It would lose what comes at once after the request.
+	netbed.Eventually(t, time.Minute, "the request", func() bool { return strings.Contains(server.String(), "Got message: None") })
 	client.say(t, "hello")
 	client.shows(t, "Peer said: Grüße")
 	client.say(t, "how are you?")
@@ -119,7 +121,7 @@ func TestInteropTestclient(t *testing.T) {
 	exe, l := clitest.Build(t, "chat"), netbed.NewLAN(t, "chc", false)
 	server := start(t, l.Node(t, "server"), exe, "--listen")
 	server.shows(t, "Waiting for a peer")
-	client := graspybed.RunASAWith(t, l.Node(t, "client"), "testclient", []string{"n", "y", "n", "n", "hello", "how are you?"})
+	client := graspybed.RunASAWith(t, l.Node(t, "client"), "testclient", []string{"n", "y", "n", "n", "hello", "how are you?", "and then?"})
 	server.shows(t, "Peer said: hello")
 	server.say(t, "Grüße")
 	server.shows(t, "Peer said: how are you?")

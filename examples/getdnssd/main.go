@@ -4,7 +4,7 @@
 // name, GetDNSSD2 and AskDNSSD2.
 //
 //	go run ./examples/getdnssd
-//	go run ./examples/getdnssd --server 192.0.2.53
+//	go run ./examples/getdnssd --server 192.0.2.53 --mdns eth1
 //
 // Whoever is in the network can have it look up any name.
 package main
@@ -25,15 +25,16 @@ func main() { command("/etc/resolv.conf").Main() }
 // command is the program. It asks the server of a resolver's configuration if the
 // user names none.
 func command(resolv string) cli.Command {
-	var dns dnssd.Resolver
+	var dns dnssd.Both
 	return cli.Command{
 		Name:  "getdnssd",
 		About: "getdnssd looks up services by DNS-SD for whoever asks by negotiation with GRASP.",
 		Flags: func(f *flag.FlagSet) {
 			f.Func("server", "ask this DNS server, an `address` or address:port, instead of the first one in "+resolv, func(s string) (err error) {
-				dns.Server, err = server(s)
+				dns.DNS.Server, err = server(s)
 				return err
 			})
+			f.StringVar(&dns.Link.Link, "mdns", "", "look names below local. up by multicast DNS on this `link`")
 		},
 		Run: func(ctx context.Context, p *cli.Program) error { return run(ctx, p, dns, resolv) },
 	}
@@ -47,10 +48,10 @@ func server(s string) (netip.AddrPort, error) {
 	return netip.ParseAddrPort(s)
 }
 
-func run(ctx context.Context, p *cli.Program, dns dnssd.Resolver, resolv string) error {
-	if !dns.Server.IsValid() {
+func run(ctx context.Context, p *cli.Program, dns dnssd.Both, resolv string) error {
+	if !dns.DNS.Server.IsValid() {
 		var err error
-		if dns.Server, err = dnssd.SystemServer(resolv); err != nil {
+		if dns.DNS.Server, err = dnssd.SystemServer(resolv); err != nil {
 			return err
 		}
 	}
@@ -63,6 +64,6 @@ func run(ctx context.Context, p *cli.Program, dns dnssd.Resolver, resolv string)
 	if err != nil {
 		return err
 	}
-	p.Say("DNS server:", dns.Server)
+	p.Say("DNS server:", dns.DNS.Server)
 	return a.Run(ctx)
 }

@@ -2,6 +2,7 @@ package graspybed
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	_ "embed"
 	"fmt"
@@ -20,6 +21,11 @@ import (
 
 // Env is the environment variable that names the checkout of graspy.
 const Env = "GRASPY"
+
+// EnvModules is the environment variable that names, if it is set, a directory
+// with other modules grasp and graspi for graspy's programs: those in
+// examples/python, which need GRASP_LIB, too.
+const EnvModules = "GRASPY_MODULES"
 
 // python is Debian's, for which graspy's modules are packaged.
 const python = "/usr/bin/python3"
@@ -67,7 +73,9 @@ type Setting func(*exec.Cmd)
 // QUADS puts graspy into the QUADS domain with this password. Without it, it
 // talks in clear.
 func QUADS(password string) Setting {
-	return func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, "GRASPY_PASSWORD="+password) }
+	return func(cmd *exec.Cmd) {
+		cmd.Env = append(cmd.Env, "GRASPY_PASSWORD="+password, "GRASP_PASSWORD="+password)
+	}
 }
 
 // OnGo has it run on the engine in Go: the library libgrasp at lib, and the
@@ -86,6 +94,9 @@ func Typing(d time.Duration) Setting {
 	return func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, fmt.Sprintf("GRASPY_TYPING=%.1f", d.Seconds())) }
 }
 
+// Haste has an agent not sleep, but for its engine.
+func Haste(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, "GRASPY_HASTE=1") }
+
 // Dir has the process start in a directory.
 func Dir(path string) Setting { return func(cmd *exec.Cmd) { cmd.Dir = path } }
 
@@ -100,7 +111,7 @@ func start(t testing.TB, node *netbed.Node, name string, settings []Setting, arg
 	}
 	cmd := node.Exec(context.Background(), python, append([]string{script}, args...)...)
 	cmd.Env = append(os.Environ(),
-		"PYTHONPATH="+checkout,
+		"PYTHONPATH="+cmp.Or(os.Getenv(EnvModules), checkout),
 		"PYTHONUTF8=1", "PYTHONUNBUFFERED=1", "PYTHONDONTWRITEBYTECODE=1")
 	for _, set := range settings {
 		set(cmd)

@@ -27,8 +27,8 @@ type Answerer struct {
 	outcomes *cli.Outcomes
 }
 
-// NewAnswerer registers an answerer that asks this resolver.
-func NewAnswerer(g *grasp.Instance, dns Resolver, outcomes *cli.Outcomes) (*Answerer, error) {
+// NewAnswerer registers an answerer that asks there.
+func NewAnswerer(g *grasp.Instance, dns Both, outcomes *cli.Outcomes) (*Answerer, error) {
 	a, err := register(g, "GetDNSSD")
 	return &Answerer{asa: a, dns: dns, outcomes: outcomes}, err
 }

@@ -65,7 +65,7 @@ func meet(t *testing.T, dns querier, with func(*testing.T, *Asker)) {
 	grasptest.Run(t, func(t *testing.T, n *grasptest.Network) {
 		nodes := n.Chain(grasptest.LinkConfig{}, "gateway", "device")
 		gateway, device := nodes[0].ASA("unused").Instance(), nodes[1].ASA("unused").Instance()
-		a, err := NewAnswerer(gateway, Resolver{}, cli.NewOutcomes(nil))
+		a, err := NewAnswerer(gateway, Both{}, cli.NewOutcomes(nil))
 		require.NoError(t, err)
 		a.dns = dns
 		ctx, stop := context.WithCancel(t.Context())

@@ -137,13 +137,18 @@ func reply(s Service) value {
 	return value{&element{loopCount, b}}
 }
 
-// The reasons for which a request is declined, in the prototype's words.
-var (
-	errFormat   = errors.New("Not RFCXXXX format") //nolint:staticcheck // sent as it is
-	errElement  = errors.New("No service element")
-	errDescribe = errors.New("Not describe_request")
-	errService  = errors.New("No service name")
-	errDomain   = errors.New("No domain name")
+// refusal is a reason for which a request is declined.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
+// Those of requests that make no sense, in the prototype's words.
+const (
+	errFormat   refusal = "Not RFCXXXX format"
+	errElement  refusal = "No service element"
+	errDescribe refusal = "Not describe_request"
+	errService  refusal = "No service name"
+	errDomain   refusal = "No domain name"
 )
 
 // asked returns the service and the domain that a request is about.

@@ -1,0 +1,80 @@
+package python_test
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/go-grasp/grasp/internal/graspybed"
+	"github.com/go-grasp/grasp/internal/netbed"
+)
+
+var rates = flag.Duration("rates", 0, "count the negotiations of the prototype's Briggs and Grays for so long")
+
+// How many negotiations the prototype's Briggs and Grays do on either engine, as
+// they are and without the pauses that they make.
+func TestInteropRates(t *testing.T) {
+	graspybed.Checkout(t)
+	if *rates == 0 {
+		t.Skip("without -rates, since it takes long and asserts little")
+	}
+	if !netbed.Enter(t) {
+		return
+	}
+	on := engines(t)
+	for _, c := range []struct {
+		engine string
+		haste  bool
+		grays  int
+	}{{"python", false, 1}, {"go", false, 1}, {"python", true, 1}, {"go", true, 1}, {"python", true, 8}, {"go", true, 8}, {"go", false, 64}, {"go", true, 64}} {
+		t.Run(fmt.Sprintf("%s,haste=%t,%d", c.engine, c.haste, c.grays), func(t *testing.T) {
+			settings := on[c.engine]
+			if c.haste {
+				settings = append(slices.Clone(settings), graspybed.Haste)
+			}
+			s := &stage{netbed.NewLAN(t, "rate", true), settings, time.Now(), make(map[string]*graspybed.Output)}
+			s.says(t, "Briggs", s.run(t, "Briggs", silent), "Ready to negotiate EX3")
+			var grays []*graspybed.Output
+			for i := range c.grays {
+				grays = append(grays, s.runOn(t, s.Node(t, fmt.Sprint("gray", i)), "Gray", silent))
+			}
+			netbed.Eventually(t, 4*time.Minute, "all negotiate", func() bool {
+				return !slices.ContainsFunc(grays, func(o *graspybed.Output) bool { return !strings.Contains(o.String(), "Asking for ") })
+			})
+			before, start := tally(grays), time.Now()
+			time.Sleep(*rates)
+			after, took := tally(grays), time.Since(start)
+			all := 0
+			for _, kind := range slices.Sorted(maps.Keys(after)) {
+				t.Logf("%6d %s", after[kind]-before[kind], kind)
+				all += after[kind] - before[kind]
+			}
+			t.Logf("%d negotiations in %v: %.2f a second", all, took, float64(all)/took.Seconds())
+			assert.Positive(t, all)
+		})
+	}
+}
+
+// tally counts how the negotiations of Grays ended.
+func tally(grays []*graspybed.Output) map[string]int {
+	n := make(map[string]int)
+	for _, o := range grays {
+		for _, line := range o.Lines() {
+			if strings.HasPrefix(line, "Negotiation succeeded") {
+				n["Negotiation succeeded"]++
+			}
+			for _, ending := range []string{"Rejecting unacceptable offer", "Peer reject: ", "request_negotiate error: "} {
+				if strings.HasPrefix(line, ending) {
+					n[line]++
+				}
+			}
+		}
+	}
+	return n
+}
