@@ -23,6 +23,7 @@ import (
 //	acp                     the contract and the links of the machine: rooms
 //	acp/…                   planes: acp and rooms, not each other
 //	(the top)               package grasp: acp, acp/memory and rooms
+//	internal/words          messages in words, for monitor and examples: all of the above
 //	grasptest, monitor      for users: all of the above
 //	examples/…              programs: all of the above, and each other
 //
@@ -30,7 +31,7 @@ import (
 
 // rooms are the packages of internal that package grasp and the planes are made of.
 var rooms = strings.Fields(`asleep cache datagram domain framing lazyctx loop negotiation nowait outlet
-	pace race registry search session share target value wire words`)
+	pace race registry search session share target value wire`)
 
 // testRooms are the packages that only tests import.
 var testRooms = strings.Fields(`internal/acptest internal/adversary internal/bed internal/conformance
@@ -50,7 +51,7 @@ func floor(pkg string) string {
 		return "test room"
 	case pkg == ".":
 		return "top"
-	case pkg == "acp", pkg == "monitor":
+	case pkg == "acp", pkg == "monitor", pkg == "internal/words":
 		return pkg
 	case path.Dir(pkg) == "acp":
 		return "plane"
@@ -85,8 +86,10 @@ func mayImport(pkg, other string, test bool) bool {
 		return to == "room" || to == "acp"
 	case "top":
 		return to == "room" || to == "acp" || other == "acp/memory"
-	case "monitor":
+	case "internal/words":
 		return to == "room" || to == "acp" || to == "top"
+	case "monitor":
+		return to == "room" || to == "acp" || to == "top" || to == "internal/words"
 	}
 	return false
 }
