@@ -81,7 +81,11 @@ func withASA(do func(context.Context, *cli.Program, *grasp.ASA) error) func(cont
 		if err != nil {
 			return err
 		}
-		return do(ctx, p, a)
+		err = do(ctx, p, a)
+		if err != nil && len(g.Snapshot().Links) == 0 {
+			return fmt.Errorf("%w; there is no usable link: `graspctl links` says why", err)
+		}
+		return err
 	})
 }
 

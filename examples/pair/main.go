@@ -32,17 +32,30 @@ func main() {
 		About: "Pair runs Briggs, a banker, and Gray, a client, who negotiate with GRASP,\n" +
 			"over a real link if there is one.",
 		Counts: "negotiations",
+		Seed:   shownSeed,
 		Memory: true,
 		Flags:  func(f *flag.FlagSet) { bank.GraysFlag(f, &grays) },
 		Run:    func(ctx context.Context, p *cli.Program) error { return run(ctx, p, grays) },
 	}.Main()
 }
 
+// shownSeed is a seed with which the first five negotiations show what there is to see:
+// a disagreement, agreements, a dry run and an error.
+const shownSeed = 18
+
+// expect tells a newcomer what is to come.
+const expect = `Gray asks Briggs for money, and takes what he offers or does not. Some of what
+they do is odd on purpose, to show what happens then: Gray asks for US dollars,
+which Briggs does not have, sends values as CBOR within CBOR (tag 24), plays
+negotiations through without meaning it (dry runs), and looks for Nonsense, which
+nobody has; Briggs makes him wait (M_WAIT), now and then for too long.`
+
 func run(ctx context.Context, p *cli.Program, count int) error {
 	here, there, err := instances(ctx, p)
 	if err != nil {
 		return err
 	}
+	p.Say(expect)
 	defer here.Close()
 	defer there.Close()
 
@@ -90,6 +103,9 @@ func instances(ctx context.Context, p *cli.Program) (here, there *grasp.Instance
 	if slices.Contains(p.Links, cli.Memory) {
 		p.Say("Running on an in-memory network")
 		return inMemory(p)
+	}
+	if _, err := p.Protect(p.RealLinks()); err != nil {
+		return nil, nil, err // such as a missing certificate: no other links would help
 	}
 	here, there, err = onLinks(ctx, p)
 	if err != nil && len(p.Links) > 0 {

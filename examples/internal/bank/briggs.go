@@ -301,6 +301,9 @@ func (b *Briggs) mayWait(ctx context.Context, d *deal, t terms) {
 		return
 	}
 	b.say(t, "Tried wait:", grasp.Code(d.session.NegotiateWait(t.wait)))
+	if t.wait < b.set.Wait {
+		b.say(t, "It will take longer, on purpose: the client gives up")
+	}
 	if cli.Sleep(ctx, b.set.Wait) {
 		b.say(t, "Woke up")
 	}

@@ -197,10 +197,22 @@ func (y *gray) draw() request {
 	return r
 }
 
+// words says what is asked for, and what is odd about it on purpose.
+func (r request) words() []any {
+	words := []any{"Asking for", r.sum}
+	if r.dry {
+		words = append(words, "in a dry run")
+	}
+	if r.sum.currency != currency {
+		words = append(words, "- on purpose: to be declined")
+	}
+	return words
+}
+
 // negotiate finds a peer, negotiates with it and reports the outcome. The
 // error is one that makes it useless to go on.
 func (y *gray) negotiate(ctx context.Context, r request) error {
-	y.asa.Tprint("Asking for", r.sum, "; dry run", r.dry)
+	y.asa.Tprint(r.words()...)
 	peer, err := y.findPeer(ctx)
 	if peer == nil {
 		return err

@@ -44,7 +44,11 @@ func (r Registrar) flooded(at netip.Addr) []grasp.TaggedObjective {
 	return out
 }
 
-// Run floods until the context ends.
+// earlyPauses follow the first floods: a flood may be lost, and who joins the network with
+// the registrar should not wait a minute for the next one.
+var earlyPauses = []time.Duration{time.Second, 2 * time.Second, 4 * time.Second}
+
+// Run floods until the context ends: a few times at once, then again and again.
 func (r Registrar) Run(ctx context.Context, p *cli.Program, g *grasp.Instance) error {
 	a, err := g.RegisterASA("Registrar")
 	if err != nil {
@@ -66,8 +70,7 @@ func (r Registrar) Run(ctx context.Context, p *cli.Program, g *grasp.Instance) e
 			return err
 		}
 	}
-	every := time.NewTicker(r.Every)
-	defer every.Stop()
+	early := earlyPauses
 	for {
 		at := g.Snapshot().Address
 		if !at.IsValid() {
@@ -83,10 +86,12 @@ func (r Registrar) Run(ctx context.Context, p *cli.Program, g *grasp.Instance) e
 				return err
 			}
 		}
-		select {
-		case <-ctx.Done():
+		pause := r.Every
+		if len(early) > 0 {
+			pause, early = min(early[0], r.Every), early[1:]
+		}
+		if !cli.Sleep(ctx, pause) {
 			return nil
-		case <-every.C:
 		}
 	}
 }

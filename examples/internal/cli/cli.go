@@ -34,6 +34,8 @@ type Command struct {
 	// Counts is what --number counts, in the plural. Without it there are no
 	// --number, --seed and --wait.
 	Counts string
+	// Seed is the seed without --seed; 0: a new one each time.
+	Seed uint64
 	// Memory allows the network in memory.
 	Memory bool
 	// Offline is for a program that opens no link: it has none of the

@@ -65,8 +65,8 @@ func (c Command) flags(o *Options) flagSets {
 	s := flagSets{newFlagSet(), newFlagSet()}
 	if c.Counts != "" {
 		s.own.IntVarP(&o.N, "number", "n", 0, "stop after `N` "+c.Counts+"; 0: go on until Ctrl-C")
-		s.own.Uint64Var(&o.Seed, "seed", 0, "make the random choices of seed `S` again; 0: new ones")
-		s.own.DurationVar(&o.Wait, "wait", defaultWait, "the longest random delay `D`; the Python programs have 10s")
+		s.own.Uint64Var(&o.Seed, "seed", c.Seed, "draw random numbers from seed `S`, which makes the same run again; 0: from another one each time")
+		s.own.DurationVar(&o.Wait, "wait", defaultWait, "wait for `D` at most, at random, between steps; the Python programs have 10s")
 	}
 	if c.Flags != nil {
 		c.Flags(s.own)

@@ -73,7 +73,8 @@ func head(x *flag.Flag) string {
 
 // usage returns what a flag does, and its default if that says something.
 func usage(x *flag.Flag) string {
-	_, text := flag.UnquoteUsage(x)
+	name, text := flag.UnquoteUsage(x)
+	text = strings.TrimSuffix(text, ": "+name) // the head has said it
 	switch x.DefValue {
 	case "", "0", "0s", "false", "[]":
 		return text

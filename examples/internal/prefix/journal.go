@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -38,6 +39,9 @@ const (
 // of the program wrote it.
 func OpenFile(path string) (*File, []Record, error) {
 	lock, err := lockFile(path + ".lock")
+	if _, cannot := errors.AsType[*fs.PathError](err); cannot {
+		return nil, nil, err // it cannot even be made
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s is in use: %w", path, err)
 	}
