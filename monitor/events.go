@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -52,7 +53,7 @@ func (m *Monitor) serveEvents(w http.ResponseWriter, r *http.Request) {
 	if wants("messages") {
 		p.messages = newMessageReader(m.messages, newFilter(q), messages)
 	}
-	p.state = wants("state")
+	p.state, p.network = wants("state"), wants("network")
 	p.history, p.names = wants("history"), given(q["instance"])
 
 	w.Header().Set("Content-Type", "text/event-stream")
@@ -70,6 +71,8 @@ type page struct {
 	messages *messageReader // nil if not wanted
 	state    bool
 	stated   time.Time // when the last snapshot was sent
+	network  bool
+	netted   time.Time // when the last network was sent
 	history  bool
 	told     time.Time // the end of the last history that was sent
 	names    []string  // of the instances whose history is wanted; none: all
@@ -81,12 +84,14 @@ type page struct {
 func (p *page) run(r *http.Request) {
 	p.send("hello", hello{Caption: p.m.caption, Run: p.m.run})
 	p.catchUp()
+	p.mayNetwork(r.Context())
 	every := time.NewTicker(interval)
 	defer every.Stop()
 	for p.err == nil {
 		select {
 		case <-every.C:
 			p.news()
+			p.mayNetwork(r.Context())
 		case <-r.Context().Done():
 			return
 		case <-p.m.closing:
@@ -176,6 +181,13 @@ func (p *page) mayHistory() {
 	}
 	p.told = now.Truncate(historyStep)
 	p.send("history", p.m.histories(p.names, now))
+}
+
+func (p *page) mayNetwork(ctx context.Context) {
+	if p.network && time.Since(p.netted) >= followTime {
+		p.netted = time.Now()
+		p.send("network", p.m.Network(ctx))
+	}
 }
 
 // sendSome sends an event with a list, unless the list is empty.

@@ -1,10 +1,12 @@
 package monitor_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log"
 	"net/http"
+	"net/netip"
 	"strings"
 
 	"github.com/go-grasp/grasp"
@@ -47,6 +49,54 @@ func Example() {
 	}
 	// Output:
 	// grasp_asas{node="banker"} 1
+}
+
+// A monitor shows the nodes of a network: its own, and those of other monitors.
+func ExampleMonitor_Network() {
+	n := memory.NewNetwork(1)
+	link := n.NewLink(memory.LinkConfig{})
+	start := func(name string) (*grasp.Instance, *monitor.Monitor) {
+		g, err := grasp.New(grasp.Config{Plane: n.NewNode(name, link)})
+		if err != nil {
+			log.Fatal(err)
+		}
+		m := monitor.New(monitor.Config{Caption: name})
+		m.Watch(name, g)
+		return g, m
+	}
+	router, routers := start("router")
+	defer router.Close()
+	defer routers.Close()
+	host, hosts := start("host")
+	defer host.Close()
+	defer hosts.Close()
+
+	url, err := hosts.Listen("localhost:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	stop, err := routers.Follow("", url)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer stop()
+	// Others would be found by GRASP, had they announced themselves with
+	// hosts.Announce(host, "host"), which needs a monitor beyond localhost.
+	end, err := routers.Find(router, []netip.Prefix{netip.MustParsePrefix("fd00::/8")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer end()
+	if _, err := hosts.Announce(host, "host"); err != nil {
+		fmt.Println(err)
+	}
+	for _, n := range routers.Network(context.Background()).Nodes {
+		fmt.Println(n.Name, len(n.Ends), n.Status.Secure)
+	}
+	// Output:
+	// monitor: announce: it does not listen beyond localhost: give Listen another address
+	// host 1 true
+	// router 1 true
 }
 
 // A program that has a web server serves the monitor on it, here below a path.

@@ -123,6 +123,24 @@ func (p *past) history(name string, now time.Time) History {
 	return h
 }
 
+// dropped counts what was dropped lately.
+func (p *past) dropped(now time.Time, within time.Duration) map[grasp.Reason]uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	counts := make(map[grasp.Reason]uint64)
+	if p.periods == nil {
+		return counts
+	}
+	for n := stepOf(now.Add(-within)); n <= stepOf(now); n++ {
+		if was := &p.periods[n%historySteps]; was.n == n {
+			for reason, count := range was.reasons {
+				counts[reason] += count
+			}
+		}
+	}
+	return counts
+}
+
 // histories returns what happened in the last hour in the instances with these names,
 // and with none in all that are watched.
 func (m *Monitor) histories(names []string, now time.Time) []History {

@@ -25,6 +25,11 @@
 // section 8). A click on an objective, a session or a peer leaves only what has to do
 // with it.
 //
+// Its part Network shows the instances of this monitor and of others that it follows:
+// what is wrong first, then a map of nodes and links, what lives where and what is
+// flooded where. [Monitor.Follow] names another monitor; [Monitor.Find] follows those
+// that announce themselves with [Monitor.Announce].
+//
 // # For programs
 //
 // Programs read the same with GET:
@@ -36,6 +41,7 @@
 //     times, peer, a part of its address, and text, a part of what is shown;
 //   - history: an array of [History], as JSON, one for each instance or those that the
 //     parameter instance names;
+//   - network: a [Network], as JSON, of this monitor and those that it follows;
 //   - metrics: gauges, counters and histograms in the Prometheus text format; of the
 //     sessions and bytes, those since the monitor watches the instance;
 //   - events: the lines and messages that the page shows, as server-sent events.
@@ -46,19 +52,24 @@
 // first 2048 bytes: some megabytes at most. It costs an instance one copy of each
 // message (see [grasp.Instance.Observe]); notation and filtering are done when
 // somebody looks. At most 16 pages are served at the same time. A slow page misses
-// what happened meanwhile and is told how much; it delays nobody.
+// what happened meanwhile and is told how much; it delays nobody. Other monitors are
+// asked only while somebody looks at the network.
 //
 // # Security
 //
 // The page is read-only, has no secrets of its own, and loads nothing from
 // elsewhere. But whoever can reach it reads the values of objectives. So
 // [Monitor.Listen] serves localhost only, unless it is given another address; every
-// user of the host can read it there. To keep other web pages from reading it by DNS
+// user of the host can read it there. Elsewhere it serves only who has a token, which the
+// URL that Listen returns has as a parameter, and which programs send as a bearer token
+// (RFC 6750). It is read by whoever can read the traffic, unless that is protected by
+// other means, such as a reverse proxy with TLS. To keep other web pages from reading it by DNS
 // rebinding, a monitor refuses requests for a host name that is not in [Config].
 // Whatever ASAs and peers say is shown as text.
 package monitor
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"net/http"
@@ -86,6 +97,10 @@ type Config struct {
 	// Hosts are the host names that requests may have, beside localhost and
 	// addresses, which they always may.
 	Hosts []string
+	// Token is what others must have to read what is served. With none, Listen makes
+	// one for each monitor that it serves beyond localhost. For monitors that follow
+	// this one it has to be the same everywhere: see [Monitor.Find].
+	Token string
 }
 
 // Monitor watches instances and serves what it sees. Its methods may be called
@@ -94,15 +109,20 @@ type Monitor struct {
 	caption  string
 	hosts    []string
 	run      string // differs from that of an earlier monitor on the same address
-	mux      *http.ServeMux
+	handler  http.Handler
 	words    *ring[word]
 	messages *ring[message]
 	pages    chan struct{} // a token for each page being served
-	closing  chan struct{}
+	token    string
+	closing  <-chan struct{}
+	ctx      context.Context // ends when the monitor is closed
+	cancel   context.CancelFunc
+	working  sync.WaitGroup
 
 	mu      sync.Mutex // guards all following fields
 	watched []*watched
 	servers []*server
+	follows []*follow
 	closed  bool
 }
 
@@ -111,12 +131,17 @@ func New(cfg Config) *Monitor {
 	m := &Monitor{
 		caption: cfg.Caption, hosts: slices.Clone(cfg.Hosts), run: rand.Text(),
 		words: newRing[word](keptWords), messages: newRing[message](keptMessages),
-		pages: make(chan struct{}, maxPages), closing: make(chan struct{}),
+		pages: make(chan struct{}, maxPages), token: cfg.Token,
 	}
+	m.ctx, m.cancel = context.WithCancel(context.Background())
+	m.closing = m.ctx.Done()
 	if m.caption == "" {
 		m.caption = "GRASP"
 	}
-	m.mux = m.routes()
+	m.handler = m.routes()
+	if m.token != "" {
+		m.handler = m.guarded(m.token, m.handler)
+	}
 	return m
 }
 
@@ -127,6 +152,8 @@ type watched struct {
 	g     *grasp.Instance
 	tally *tally
 	past  *past
+	ears  *ears
+	since time.Time
 	stop  func()
 }
 
@@ -155,7 +182,7 @@ func (m *Monitor) Watch(name string, g *grasp.Instance) (stop func()) {
 	if m.closed {
 		return func() {}
 	}
-	w := &watched{m: m, name: m.freeNameLocked(name), g: g, tally: newTally(), past: newPast(time.Now())}
+	w := &watched{m: m, name: m.freeNameLocked(name), g: g, tally: newTally(), past: newPast(time.Now()), ears: newEars(), since: time.Now()}
 	w.stop = g.Observe(grasp.Observer{Trace: w.trace, Words: w.say})
 	m.watched = append(m.watched, w)
 	return w.unwatch
@@ -182,6 +209,7 @@ func (w *watched) unwatch() {
 func (w *watched) trace(e grasp.Event) {
 	w.tally.count(&e)
 	w.past.count(&e)
+	w.ears.listen(&e)
 	w.m.messages.put(func(m *message) {
 		raw := append(m.event.Raw[:0], e.Raw[:min(len(e.Raw), keptBytes)]...)
 		*m = message{at: e.Time, from: w, event: e, size: len(e.Raw)}
@@ -209,10 +237,8 @@ func (m *Monitor) all() []*watched {
 // than once. The instances are not closed.
 func (m *Monitor) Close() error {
 	m.mu.Lock()
-	if !m.closed {
-		m.closed = true
-		close(m.closing)
-	}
+	m.closed = true
+	m.cancel()
 	watched, servers := m.watched, m.servers
 	m.watched, m.servers = nil, nil
 	m.mu.Unlock()
@@ -223,5 +249,6 @@ func (m *Monitor) Close() error {
 	for _, s := range servers {
 		errs = append(errs, s.close())
 	}
+	m.working.Wait()
 	return errors.Join(errs...)
 }

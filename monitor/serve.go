@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"context"
+	"crypto/rand"
 	"embed"
 	"encoding/json"
 	"errors"
@@ -32,6 +33,8 @@ var assets = map[string]string{
 	"instance.js":     "text/javascript; charset=utf-8",
 	"log.js":          "text/javascript; charset=utf-8",
 	"history.js":      "text/javascript; charset=utf-8",
+	"network.js":      "text/javascript; charset=utf-8",
+	"map.js":          "text/javascript; charset=utf-8",
 	"icon.svg":        "image/svg+xml",
 }
 
@@ -43,6 +46,7 @@ func (m *Monitor) routes() *http.ServeMux {
 	}
 	mux.HandleFunc("GET /events", m.serveEvents)
 	mux.HandleFunc("GET /metrics", m.serveMetrics)
+	mux.HandleFunc("GET /network", func(w http.ResponseWriter, r *http.Request) { writeJSON(w, m.Network(r.Context())) })
 	mux.HandleFunc("GET /snapshot", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, m.State()) })
 	mux.HandleFunc("GET /history", func(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, m.histories(given(r.URL.Query()["instance"]), time.Now()))
@@ -78,7 +82,10 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 
 // ServeHTTP serves the page and what programs read: see the package's
 // documentation. It gives up a client that does not read its answer within 10 s.
-func (m *Monitor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (m *Monitor) ServeHTTP(w http.ResponseWriter, r *http.Request) { m.serve(w, r, m.handler) }
+
+// serve serves a request by one of the handlers, if it may be served at all.
+func (m *Monitor) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	h := w.Header()
 	h.Set("Content-Security-Policy", policy)
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -96,7 +103,7 @@ func (m *Monitor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	control := http.NewResponseController(w)
 	_ = control.SetWriteDeadline(time.Now().Add(writeTime)) // where the server cannot, it has its own
 	defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
-	m.mux.ServeHTTP(w, r)
+	next.ServeHTTP(w, r)
 }
 
 // isOurs reports whether a Host header names this host, as opposed to a name that
@@ -118,14 +125,15 @@ const maxConnections = 128
 // server is one that Listen started.
 type server struct {
 	http.Server
+	at   netip.AddrPort
 	done chan struct{} // closed when it serves no more
 }
 
 // Listen serves the monitor at an address and port, such as "localhost:8990". A
 // port alone, such as ":8990", is that port of localhost; "" is a free port of
 // localhost. Listen returns the page's URL at once, and the server runs until Close.
-// To serve other hosts, give an address, such as 0.0.0.0:8990 for all: whoever
-// reaches it can read the page.
+// To serve other hosts, give an address, such as [::]:8990 for all: then it serves only
+// who has [Config].Token or, without one, a token that Listen makes. The URL has it.
 func (m *Monitor) Listen(address string) (url string, err error) {
 	host, port, err := net.SplitHostPort(address)
 	if address == "" {
@@ -141,8 +149,18 @@ func (m *Monitor) Listen(address string) (url string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("monitor: %w", err)
 	}
-	s := &server{done: make(chan struct{}), Server: http.Server{
-		Handler: m, ReadHeaderTimeout: writeTime, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+	at := l.Addr().(*net.TCPAddr).AddrPort()
+	var handler http.Handler = m
+	url, token := "http://"+urlHost(at)+"/", m.token
+	if token == "" && !at.Addr().IsLoopback() {
+		token = rand.Text()
+		handler = m.behind(token)
+	}
+	if token != "" {
+		url = withToken(url, token)
+	}
+	s := &server{done: make(chan struct{}), at: at, Server: http.Server{
+		Handler: handler, ReadHeaderTimeout: writeTime, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 		ErrorLog: log.New(io.Discard, "", 0), // what a client does wrong concerns nobody else
 	}}
 	m.mu.Lock()
@@ -155,12 +173,11 @@ func (m *Monitor) Listen(address string) (url string, err error) {
 		defer close(s.done)
 		_ = s.Serve(netutil.LimitListener(l, maxConnections)) // until close
 	}()
-	return "http://" + urlHost(l.Addr()) + "/", nil
+	return url, nil
 }
 
 // urlHost returns where a browser on this host finds a listener.
-func urlHost(a net.Addr) string {
-	at := a.(*net.TCPAddr).AddrPort()
+func urlHost(at netip.AddrPort) string {
 	if at.Addr().IsUnspecified() {
 		return fmt.Sprintf("localhost:%d", at.Port())
 	}

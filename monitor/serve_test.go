@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/netip"
 	"os/exec"
 	"regexp"
 	"strings"
@@ -133,7 +134,7 @@ func TestListen(t *testing.T) {
 		require.NoError(t, r.Body.Close())
 		require.Equal(t, "here", s.Caption)
 	}
-	require.Equal(t, "localhost:8990", urlHost(&net.TCPAddr{IP: net.IPv6unspecified, Port: 8990}))
+	require.Equal(t, "localhost:8990", urlHost(netip.MustParseAddrPort("[::]:8990")))
 	for _, bad := range []string{"localhost", "8990", "localhost:x", "[::1", "1.2.3.4.5:0", "localhost:65536"} {
 		_, err := m.Listen(bad)
 		require.ErrorContains(t, err, "monitor: ", bad)

@@ -10,6 +10,7 @@ import (
 type State struct {
 	Caption   string
 	Time      time.Time
+	Run       string // of the monitor, another one after each start
 	Instances []InstanceState
 }
 
@@ -17,12 +18,19 @@ type State struct {
 type InstanceState struct {
 	Name     string
 	Closed   bool
+	Since    time.Time // when it began to be watched
 	Snapshot grasp.Snapshot
+	// Heard are the nodes whose multicasts came, and Spoke is when the instance
+	// multicast last, by the link's index.
+	Heard []Heard
+	Spoke map[int]time.Time
+	// Recent counts what was dropped in the last minute.
+	Recent map[grasp.Reason]uint64
 }
 
 // State takes a snapshot of each watched instance.
 func (m *Monitor) State() State {
-	s := State{Caption: m.caption, Time: time.Now()}
+	s := State{Caption: m.caption, Time: time.Now(), Run: m.run}
 	for _, w := range m.all() {
 		s.Instances = append(s.Instances, w.state())
 	}
@@ -30,7 +38,10 @@ func (m *Monitor) State() State {
 }
 
 func (w *watched) state() InstanceState {
-	return InstanceState{Name: w.name, Closed: w.isClosed(), Snapshot: w.g.Snapshot()}
+	i := InstanceState{Name: w.name, Closed: w.isClosed(), Since: w.since, Snapshot: w.g.Snapshot()}
+	i.Heard, i.Spoke = w.ears.all()
+	i.Recent = w.past.dropped(time.Now(), time.Minute)
+	return i
 }
 
 func (w *watched) isClosed() bool {
@@ -89,6 +100,7 @@ func forPage(i InstanceState) pageInstance {
 	for j := range s.Floods {
 		s.Floods[j].Value = firstLetters(s.Floods[j].Value)
 	}
+	i.Heard, i.Spoke = nil, nil // are for the network
 	p.InstanceState = i
 	return p
 }

@@ -34,6 +34,7 @@ type nodeConfig struct {
 	Member       string   `toml:"member"`
 	PasswordFile string   `toml:"password-file"`
 	Monitor      string   `toml:"monitor"`
+	Announce     string   `toml:"announce"`
 	Rate         int      `toml:"rate"`
 
 	password string
@@ -200,7 +201,7 @@ func (c *config) specs() []supervise.Spec {
 // options returns the flags that say the same as the configuration.
 func (c *config) options(o cli.Options) cli.Options {
 	o.Links, o.PlaneName, o.Domain, o.Member, o.Monitor = c.Links, c.Plane, c.Domain, c.Member, c.Monitor
-	o.Password = c.password
+	o.Password, o.Announce = c.password, c.Announce
 	o.JSON = c.Log == logJSON
 	return o
 }

@@ -7,6 +7,7 @@
 //	go run ./examples/graspctl flood EX1 '"hello"'
 //	go run ./examples/graspctl watch
 //	go run ./examples/graspctl links
+//	go run ./examples/graspctl monitor localhost:8990
 //	go run ./examples/graspctl decode capture.pcap
 //	go run ./examples/graspctl conform --link eth0 --negotiate EX3
 //
@@ -42,7 +43,7 @@ Exit status:
   3  anything else, such as no link, no answer in time, or a broken connection`,
 		List: []cli.Command{
 			discoverCommand(), synchCommand(), negotiateCommand(), floodCommand(), watchCommand(), decodeCommand(),
-			dumpCommand(), linksCommand(), conformCommand(),
+			dumpCommand(), monitorCommand(), linksCommand(), conformCommand(),
 		},
 	}
 }

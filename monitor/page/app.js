@@ -6,6 +6,9 @@ import {Board, types as steps} from './negotiations.js';
 import * as instance from './instance.js';
 import * as history from './history.js';
 import * as log from './log.js';
+import * as network from './network.js';
+
+const views = ['bubbles', 'monitor', 'network'];
 
 const talks = new Board(byId('negotiations'), bubbles.asaOf, false);
 const ladders = new Board(byId('ladders'), () => '', true);
@@ -19,7 +22,7 @@ let paused = false;
 // the address, so that a link leads there.
 function place() {
   const [view, query] = location.hash.slice(1).split('?');
-  return {view: view === 'monitor' ? 'monitor' : 'bubbles', query: new URLSearchParams(query)};
+  return {view: views.includes(view) ? view : 'bubbles', query: new URLSearchParams(query)};
 }
 
 function address(changes) {
@@ -35,7 +38,7 @@ const go = (changes) => { location.hash = address(changes); };
 // show shows the view of the address, from the beginning.
 function show() {
   const {view, query} = place();
-  for (const v of ['bubbles', 'monitor']) {
+  for (const v of views) {
     byId(v).hidden = v !== view;
     if (v === view) byId(`to-${v}`).setAttribute('aria-current', 'page');
     else byId(`to-${v}`).removeAttribute('aria-current');
@@ -65,6 +68,7 @@ function empty() {
   ladders.clear();
   log.clear();
   history.clear();
+  network.clear();
   byId('missed').hidden = true;
 }
 
@@ -93,6 +97,10 @@ function pause(on) {
 // wanted returns what to ask for in a view.
 function wanted(view, query) {
   const ask = new URLSearchParams();
+  if (view === 'network') {
+    ask.append('want', 'network');
+    return ask;
+  }
   for (const w of ['state', 'messages']) ask.append('want', w);
   if (view === 'bubbles') {
     ask.append('want', 'words');
@@ -135,6 +143,7 @@ function listen(view, query) {
     instance.show(state);
     ladders.check(state);
   });
+  on('network', network.show);
   on('history', (all) => {
     const name = query.get('instance') || instance.first();
     history.show(all.find((h) => h.Instance === name) ?? all[0]);

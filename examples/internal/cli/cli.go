@@ -61,16 +61,17 @@ type Command struct {
 // Program is a running command.
 type Program struct {
 	Options
-	Outcomes *Outcomes
-	Stdout   io.Writer // of the process; with --json for objects only
-	Stdin    io.Reader
-	Stderr   io.Writer
-	dialogue grasp.Dialogue
-	own      *domain.Domain // without a directory of one; nil: not made yet
-	members  int            // of it
-	name     string
-	daemon   bool
-	monitor  *monitor.Monitor // nil without --monitor
+	Outcomes  *Outcomes
+	Stdout    io.Writer // of the process; with --json for objects only
+	Stdin     io.Reader
+	Stderr    io.Writer
+	dialogue  grasp.Dialogue
+	own       *domain.Domain // without a directory of one; nil: not made yet
+	members   int            // of it
+	name      string
+	daemon    bool
+	monitor   *monitor.Monitor // nil without --monitor
+	announced bool             // where it is
 }
 
 // ExitError is an error with which a program ends with another status than 1.
@@ -184,7 +185,14 @@ func (p *Program) NewInstance(links acp.Plane, cfg grasp.Config) (*grasp.Instanc
 		return nil, err
 	}
 	cfg.Plane = plane
-	return p.newInstance(cfg)
+	g, err := p.newInstance(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.announce(g); err != nil {
+		return nil, errors.Join(err, g.Close())
+	}
+	return g, nil
 }
 
 func (p *Program) newInstance(cfg grasp.Config) (*grasp.Instance, error) {

@@ -30,6 +30,7 @@ type Options struct {
 	Domain    string   // --domain
 	Member    string   // --member
 	Monitor   string   // --monitor
+	Announce  string   // --announce
 	Args      []string // what is no flag
 }
 
@@ -87,6 +88,7 @@ func (c Command) flags(o *Options) flagSets {
 	})
 	o.planeFlags(s.shared, c.Memory)
 	s.shared.StringVar(&o.Monitor, "monitor", "", "show what happens on a page at `address:port`, such as localhost:8990, until Ctrl-C")
+	s.shared.StringVar(&o.Announce, "announce", "", "tell the network under this `name` where the monitor is, for graspctl monitor --find")
 	return s
 }
 

@@ -1,0 +1,229 @@
+package monitor
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-grasp/grasp"
+	"github.com/go-grasp/grasp/acp/memory"
+	"github.com/go-grasp/grasp/internal/netbed"
+)
+
+// A monitor asks those that it follows when somebody looks, and at no other time.
+func TestFollow(t *testing.T) {
+	w := newWatching(t)
+	var asked atomic.Int32
+	other := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		w.m.ServeHTTP(rw, r)
+	}))
+	defer other.Close()
+	m := New(Config{Caption: "network"})
+	defer m.Close()
+	stop, err := m.Follow("", other.URL)
+	require.NoError(t, err)
+	_, err = m.Follow("again", other.URL+"/")
+	require.ErrorContains(t, err, "followed already")
+	require.Zero(t, asked.Load())
+	n := m.Network(t.Context())
+	require.Len(t, n.Nodes, 2)
+	require.Equal(t, "here", n.Nodes[0].Name)
+	require.Equal(t, other.URL+"/", n.Nodes[0].URL)
+	m.Network(t.Context())
+	require.Equal(t, int32(1), asked.Load(), "not more often than every two seconds")
+	require.Len(t, getJSON[Network](t, m, "/network").Nodes, 2)
+	stop()
+	require.Empty(t, m.Network(t.Context()).Nodes)
+
+	for _, bad := range []string{"", "http://", "ftp://host/", "http://[::1", "http://a b/"} {
+		_, err := m.Follow("x", bad)
+		require.ErrorContains(t, err, "monitor: follow", bad)
+	}
+	for i := range maxFollows {
+		_, err := m.Follow("", fmt.Sprintf("http://127.0.0.1:%d", i+1))
+		require.NoError(t, err)
+	}
+	_, err = m.Follow("", "http://127.0.0.2:1")
+	require.ErrorContains(t, err, "the most")
+	require.NoError(t, m.Close())
+	_, err = m.Follow("", "http://127.0.0.2:1")
+	require.ErrorContains(t, err, "closed")
+}
+
+// Whatever those that are followed answer, it is a fault of theirs.
+func TestFollowBadAnswers(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer http.HandlerFunc
+		want   string
+	}{
+		"text":  {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") }, "not the state of a monitor"},
+		"empty": {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "{}") }, "not the state of a monitor"},
+		"redirect": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusFound)
+		}, "it says 302"},
+		"refusal": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }, "it wants its token"},
+		"too much": {func(w http.ResponseWriter, _ *http.Request) {
+			for range 9 {
+				_, _ = w.Write(make([]byte, 1<<20))
+			}
+		}, "more than 8 MiB"},
+		"cut": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "1000")
+			_, _ = w.Write([]byte("{"))
+		}, "EOF"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			other := httptest.NewServer(c.answer)
+			defer other.Close()
+			m := New(Config{})
+			defer m.Close()
+			_, err := m.Follow("other", other.URL)
+			require.NoError(t, err)
+			netbed.Eventually(t, time.Minute, c.want, func() bool { // a busy machine may take its time to answer
+				n := m.Network(t.Context())
+				return len(n.Faults) == 1 && n.Faults[0].Node == "other" && strings.Contains(n.Faults[0].Text, c.want)
+			})
+		})
+	}
+}
+
+// Who has the token reads, in each of the ways in which one can have it.
+func TestToken(t *testing.T) {
+	m := New(Config{Token: "secret"})
+	status := func(path string, change ...func(*http.Request)) int { return get(m, path, change...).Code }
+	header := func(token string) func(*http.Request) {
+		return func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) }
+	}
+	for _, path := range []string{"/", "/app.js", "/snapshot", "/metrics", "/events", "/network", "/messages", "/nothing", "/?token=other", "/snapshot?token=", "/snapshot?token=secre"} {
+		assert.Equal(t, http.StatusUnauthorized, status(path), path)
+	}
+	assert.Equal(t, http.StatusOK, status("/snapshot", header("secret")))
+	assert.Equal(t, http.StatusOK, status("/snapshot?token=secret"))
+	assert.Equal(t, http.StatusOK, status("/snapshot", header(derivedToken("secret", "localhost:8990"))))
+	assert.Equal(t, http.StatusUnauthorized, status("/snapshot", header(derivedToken("secret", "localhost:8991"))), "what another host was told")
+	assert.Equal(t, http.StatusUnauthorized, status("/snapshot", header("")))
+	assert.Equal(t, derivedToken("secret", "[fe80::1%2]:80"), derivedToken("secret", "[FE80::1]:80"))
+
+	first := get(m, "/?token=secret")
+	require.Equal(t, http.StatusSeeOther, first.Code)
+	require.Equal(t, "./", first.Header().Get("Location"), "a URL without the token")
+	cookies := first.Result().Cookies()
+	require.Len(t, cookies, 1)
+	require.True(t, cookies[0].HttpOnly)
+	require.Equal(t, http.SameSiteStrictMode, cookies[0].SameSite)
+	assert.Equal(t, http.StatusOK, status("/app.js", func(r *http.Request) { r.AddCookie(cookies[0]) }))
+	assert.Equal(t, http.StatusForbidden, status("/", header("secret"), func(r *http.Request) { r.Host = "evil.example" }))
+}
+
+// Only addresses that the user allows are asked.
+func TestHostOf(t *testing.T) {
+	allow := []netip.Prefix{netip.MustParsePrefix("fd00::/8"), netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("10.0.0.0/8")}
+	for want, l := range map[string]grasp.Locator{
+		"[fd00::1]:8990":     {IP: netip.MustParseAddr("fd00::1"), Port: 8990, Protocol: grasp.TCP},
+		"[fe80::1%253]:8990": {IP: netip.MustParseAddr("fe80::1"), Port: 8990, IfIndex: 3},
+		"[fe80::1%252]:8990": {IP: netip.MustParseAddr("fe80::1%2"), Port: 8990},
+		"10.1.2.3:80":        {IP: netip.MustParseAddr("::ffff:10.1.2.3"), Port: 80},
+	} {
+		got, ok := hostOf(&l, allow)
+		assert.True(t, ok)
+		assert.Equal(t, want, got)
+	}
+	for _, l := range []grasp.Locator{
+		{}, {FQDN: "fd00.example", Port: 80}, {URI: "http://[fd00::1]/"},
+		{IP: netip.MustParseAddr("fd00::1")}, {IP: netip.MustParseAddr("fd00::1"), Port: 70000},
+		{IP: netip.MustParseAddr("fd00::1"), Port: 80, Protocol: grasp.UDP},
+		{IP: netip.MustParseAddr("127.0.0.1"), Port: 80}, {IP: netip.MustParseAddr("::1"), Port: 80},
+		{IP: netip.MustParseAddr("2001:db8::1"), Port: 80}, {IP: netip.MustParseAddr("192.0.2.1"), Port: 80},
+		{IP: netip.MustParseAddr("::"), Port: 80},
+	} {
+		_, ok := hostOf(&l, allow)
+		assert.False(t, ok, "%v", l)
+	}
+	_, ok := hostOf(nil, allow)
+	assert.False(t, ok)
+}
+
+// A monitor announces itself by GRASP, and another one finds it and asks it with a token
+// that is good there only.
+func TestFind(t *testing.T) {
+	if !netbed.Enter(t) { // the monitor listens on all addresses
+		return
+	}
+	n := memory.NewNetwork(1)
+	link := n.NewLink(memory.LinkConfig{})
+	instance := func(name string) *grasp.Instance {
+		g, err := grasp.New(grasp.Config{Plane: n.NewNode(name, link), Dialogue: grasp.Dialogue{Silent: true}})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, g.Close()) })
+		return g
+	}
+	here, there := instance("here"), instance("there")
+	netbed.AddAddr(t, "lo", here.Snapshot().Address.String()+"/128")
+	announced := New(Config{Token: "secret"})
+	defer announced.Close()
+	announced.Watch("instance", here)
+	_, err := announced.Announce(here, "r1")
+	require.ErrorContains(t, err, "localhost")
+	_, err = announced.Listen("localhost:0")
+	require.NoError(t, err)
+	_, err = announced.Announce(here, "r1")
+	require.ErrorContains(t, err, "localhost")
+	url, err := announced.Listen("[::]:0")
+	require.NoError(t, err)
+	require.Contains(t, url, "?token=secret")
+	_, err = announced.Announce(here, strings.Repeat("x", maxName+1))
+	require.ErrorContains(t, err, "name")
+	stop, err := announced.Announce(here, "r1")
+	require.NoError(t, err)
+
+	finder := New(Config{Token: "secret"})
+	defer finder.Close()
+	_, err = finder.Find(there, nil)
+	require.ErrorContains(t, err, "prefixes")
+	end, err := finder.Find(there, []netip.Prefix{netip.MustParsePrefix("fd00::/8")})
+	require.NoError(t, err)
+	netbed.Eventually(t, time.Minute, "found", func() bool {
+		n := finder.Network(t.Context())
+		return len(n.Nodes) == 1 && n.Nodes[0].Name == "r1" && n.Nodes[0].Trouble == "" && !n.Nodes[0].Time.IsZero()
+	})
+	end()
+	require.Empty(t, finder.Network(t.Context()).Nodes)
+	require.Empty(t, there.Snapshot().ASAs)
+	stop()
+	require.Empty(t, here.Snapshot().ASAs)
+	require.NoError(t, finder.Close())
+	_, err = finder.Find(there, []netip.Prefix{netip.MustParsePrefix("fd00::/8")})
+	require.ErrorContains(t, err, "closed")
+}
+
+// Beyond localhost there is a token, even if nobody chose one.
+func TestListenBeyondLocalhost(t *testing.T) {
+	if !netbed.Enter(t) {
+		return
+	}
+	m := New(Config{})
+	defer m.Close()
+	url, err := m.Listen("[::]:0")
+	require.NoError(t, err)
+	page, token, found := strings.Cut(url, "?token=")
+	require.True(t, found)
+	require.Greater(t, len(token), 20)
+	for _, c := range []struct {
+		url  string
+		want int
+	}{{page + "snapshot", http.StatusUnauthorized}, {page + "snapshot?token=" + token, http.StatusOK}} {
+		r, err := http.Get(c.url)
+		require.NoError(t, err)
+		require.NoError(t, r.Body.Close())
+		require.Equal(t, c.want, r.StatusCode)
+	}
+}

@@ -1,0 +1,62 @@
+package monitor
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// derivedToken returns what stands for a token at one host. So who is asked for its
+// state learns nothing that others would accept.
+func derivedToken(token, host string) string {
+	mac := hmac.New(sha256.New, []byte(token))
+	mac.Write([]byte("grasp monitor " + strings.ToLower(withoutZoneText(host))))
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+}
+
+// withoutZoneText returns a host and port without the zone of a link-local address, as
+// a request has it.
+func withoutZoneText(host string) string { return zone.ReplaceAllString(host, "") }
+
+// guarded has a handler serve only who has a token. A browser that comes with it in the
+// URL gets a cookie, and the URL without it.
+func (m *Monitor) guarded(token string, next http.Handler) http.Handler {
+	cookie := "grasp-monitor-" + m.run[:8] // those of other ports of the host are theirs
+	accepts := func(r *http.Request, given string) bool {
+		same := func(want string) bool { return subtle.ConstantTimeCompare([]byte(given), []byte(want)) == 1 }
+		return same(token) || same(derivedToken(token, r.Host))
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		given, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		query := r.URL.Query().Get("token")
+		c, err := r.Cookie(cookie)
+		switch {
+		case bearer && accepts(r, given), err == nil && accepts(r, c.Value):
+		case query != "" && accepts(r, query):
+			if strings.HasSuffix(r.URL.Path, "/") || r.URL.Path == "" {
+				http.SetCookie(w, &http.Cookie{Name: cookie, Value: query, HttpOnly: true, SameSite: http.SameSiteStrictMode})
+				w.Header().Set("Location", "./")
+				w.WriteHeader(http.StatusSeeOther)
+				return
+			}
+		default:
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			http.Error(w, "this monitor is for those who have its token: open the URL that the program printed, or send the token as a bearer token", http.StatusUnauthorized)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// behind returns a handler that serves this monitor to who has a token.
+func (m *Monitor) behind(token string) http.Handler {
+	next := m.guarded(token, m.handler)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { m.serve(w, r, next) })
+}
+
+// withToken adds a token to the URL of a page.
+func withToken(page, token string) string { return page + "?token=" + url.QueryEscape(token) }
