@@ -302,7 +302,7 @@ func (s *observers) words(asa, text string) {
 
 // counters count events.
 type counters struct {
-	sent, received, relayed [256]atomic.Uint64 // by message type
+	sent, received, relayed [wire.TypeInvalid + 1]atomic.Uint64 // by message type, of which this is the last
 	dropped                 [reasonCount]atomic.Uint64
 }
 
