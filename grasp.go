@@ -62,6 +62,8 @@ type Instance struct {
 	logged *outlet.Handler // of log
 	limits wire.Limits
 	ep     acp.Endpoint
+	fast   acp.Requester   // nil: the plane opens streams without messages
+	came   *requestMemory  // nil: so that nothing comes twice
 	ctx    context.Context // ends with the instance
 
 	// Each of these has a lock of its own, as have a Session and an ASA. No lock is
@@ -142,6 +144,9 @@ func New(cfg Config) (*Instance, error) {
 	g.datagrams = datagram.Rules{DULL: cfg.DULL, Objectives: cfg.DULLObjectives, Limits: g.limits, Own: g.isOwnMulticast}
 	if cfg.Trace != nil {
 		g.Observe(Observer{Trace: cfg.Trace})
+	}
+	if fast, ok := ep.(acp.Requester); ok {
+		g.fast, g.came = fast, newRequestMemory()
 	}
 	g.searches = newSearchTable(g.sessions, cfg.MaxFound)
 	g.spawn(g.receiveDatagrams)

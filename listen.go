@@ -164,6 +164,11 @@ func (g *Instance) serve(s *stream, m wire.Message) {
 		s.close()
 		return
 	}
+	if g.came.isCopy(s, m) {
+		g.dropFrom(s, m, ReasonIDClash, errRepeated)
+		s.close()
+		return
+	}
 	if response, ok := m.(*wire.Response); ok {
 		g.handleResponse(response, s)
 		s.close()

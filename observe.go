@@ -91,7 +91,7 @@ const (
 	ReasonNoListener                         // a request that nobody listens for
 	ReasonBacklogFull                        // a request beyond Config.Backlog
 	ReasonStale                              // a request that waited for longer than its timeout
-	ReasonIDClash                            // a request whose session ID is in use
+	ReasonIDClash                            // a request whose session ID is in use, or a copy of one
 	ReasonTooManySessions                    // a request beyond Config.MaxSessions
 	ReasonPeerSessions                       // a request beyond Config.SessionsPerPeer
 	ReasonTooManyWaits                       // a session whose peer asked for more time more often than Config.MaxWaits

@@ -88,7 +88,7 @@ func (c *outgoing) send(ctx context.Context) (*stream, error) {
 		return nil, c.failed(ctx, addressOf(*c.peer), ErrUnusableLocator, err)
 	}
 	if len(targets) == 1 {
-		s, err := g.dial(trying, targets[0])
+		s, err := g.dialWith(raw)(trying, targets[0])
 		if err == nil {
 			err = c.sendBy(s, raw)
 		}
@@ -117,11 +117,14 @@ func (c *outgoing) sendToFirst(ctx context.Context, r *reach, raw []byte) (*stre
 	}
 }
 
-// sendBy sends the message by a stream, which is closed if it fails.
+// sendBy sends the message by a stream, unless it went with the opening. The stream is
+// closed if that fails.
 func (c *outgoing) sendBy(s *stream, raw []byte) error {
-	if err := s.send(raw, sendTimeout); err != nil {
-		s.close()
-		return err
+	if !s.sent {
+		if err := s.send(raw, sendTimeout); err != nil {
+			s.close()
+			return err
+		}
 	}
 	c.asa.g.trace(Sent, c.message, raw, s.Peer, s.Link)
 	return nil
@@ -155,6 +158,7 @@ type candidates struct {
 	outgoing // a copy
 	*reach
 	of       map[netip.AddrPort]*candidate
+	fresh    netip.AddrPort   // the only address of a peer that has just answered
 	doubtful []netip.AddrPort // tried when others have had their chance
 	chance   time.Time        // until then
 
@@ -179,6 +183,9 @@ func (c *outgoing) sendToAny(ctx, trying context.Context, raw []byte) (*stream, 
 	}
 	x := &candidates{outgoing: *c, reach: c.asa.g.newReach(trying), of: make(map[netip.AddrPort]*candidate)}
 	x.more, x.lost = x.findMore, x.giveUp
+	if c.asa.g.fast != nil {
+		x.by = func(to netip.AddrPort) dialer { return x.dialer(to, raw) }
+	}
 	defer func() {
 		x.end()
 		c.reached, c.reachedAt, c.value = x.reached, x.reachedAt, x.value
@@ -202,6 +209,30 @@ func (c *outgoing) sendToAny(ctx, trying context.Context, raw []byte) (*stream, 
 			return s, nil
 		}
 		x.fail(x.at, err)
+	}
+}
+
+// dialer returns how a peer is connected to. The message goes with the opening to one
+// that has just answered the search, if it has one address and nobody else is known or
+// being tried: of all that get the request, the first that connects must be the only
+// one. So nobody else is tried until this attempt is over.
+func (x *candidates) dialer(to netip.AddrPort, raw []byte) dialer {
+	if to != x.fresh || len(x.of) > 1 || len(x.begun) > 1 {
+		return x.g.dial
+	}
+	x.alone = true
+	return x.g.dialWith(raw)
+}
+
+// foundNow takes what the search has found so far.
+func (x *candidates) foundNow(all []Locator) {
+	for _, l := range all {
+		x.offer(l)
+	}
+	if len(all) == 1 && all[0].IP.IsValid() && !all[0].Diverted {
+		if targets, err := x.g.resolve(x.ctx, all[0]); err == nil { // which does not block
+			x.fresh = targets[0]
+		}
 	}
 }
 
@@ -295,13 +326,7 @@ func (x *candidates) search(now time.Time) {
 	x.searched = make(chan struct{})
 	q := &query{
 		asa: x.asa, objective: x.objective, timeout: x.patience(), rapid: x.rapid,
-		found: func(all []Locator) {
-			x.post(func() {
-				for _, l := range all {
-					x.offer(l)
-				}
-			})
-		},
+		found: func(all []Locator) { x.post(func() { x.foundNow(all) }) },
 	}
 	x.pending++
 	searching := func() {

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/go-grasp/grasp/acp"
-	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/internal/framing"
 	"github.com/go-grasp/grasp/internal/race"
 	"github.com/go-grasp/grasp/internal/share"
@@ -27,6 +26,7 @@ type stream struct {
 	reader  framing.Reader
 	table   *streamTable
 	local   bool         // both ends are this instance
+	sent    bool         // a request went with the opening
 	holder  share.Holder // the peer, where things are shared out
 	session uint32       // of a rapid answer
 	memory  int          // that it takes while it is pending
@@ -244,49 +244,6 @@ func (g *Instance) newStream(c *acp.Stream, local bool) *stream {
 	return s
 }
 
-// dial connects to a peer; to this instance itself without the network.
-func (g *Instance) dial(ctx context.Context, to netip.AddrPort) (*stream, error) {
-	if g.isOwn(to) {
-		return g.dialSelf(to)
-	}
-	c, err := g.ep.Dial(ctx, to)
-	if isOutOfDescriptors(err) && g.giveWay() {
-		c, err = g.ep.Dial(ctx, to)
-	}
-	if err != nil {
-		if ctx.Err() != nil && !errors.Is(err, context.Cause(ctx)) {
-			err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
-		}
-		return nil, err
-	}
-	s := g.newStream(c, false)
-	if _, ok := g.streams.add(s, false); !ok {
-		s.close()
-		return nil, errClosed
-	}
-	return s, nil
-}
-
-func (g *Instance) dialSelf(to netip.AddrPort) (*stream, error) {
-	near, far, err := memory.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	near.Peer, far.Peer = to, to
-	s, served := g.newStream(near, true), g.newStream(far, true)
-	if _, ok := g.streams.add(s, false); !ok {
-		_ = near.Close()
-		_ = far.Close()
-		return nil, errClosed
-	}
-	if !g.spawn(func() { g.serve(served, nil) }) {
-		s.close()
-		_ = far.Close()
-		return nil, errClosed
-	}
-	return s, nil
-}
-
 const (
 	// dialTimeout is how long one attempt to connect may take.
 	dialTimeout = 5 * time.Second
@@ -309,6 +266,7 @@ type reach struct {
 	begun   map[netip.AddrPort]time.Time // attempts under way
 	pending int                          // goroutines that may bring further addresses
 	done    bool                         // no connection is needed any more
+	alone   bool                         // no other attempt may begin during the one under way
 	won     *stream
 	at      netip.AddrPort // where it leads to
 	to      netip.AddrPort // what failed last
@@ -317,6 +275,8 @@ type reach struct {
 	// more, if not nil, is called when no address is left to be tried, as long as
 	// none has answered. It returns when to call it again, or the zero time.
 	more func(now time.Time) time.Time
+	// by, if not nil, returns how an address is connected to, when an attempt begins.
+	by func(to netip.AddrPort) dialer
 	// lost, if not nil, is told of every address that was of no use.
 	lost func(to netip.AddrPort, err error)
 }
@@ -362,10 +322,15 @@ func (r *reach) next() (*stream, error) {
 			return nil, nil
 		}
 		now := time.Now()
-		for to, ok := r.race.Step(now); ok; to, ok = r.race.Step(now) {
+		for !r.alone {
+			to, ok := r.race.Step(now)
+			if !ok {
+				break
+			}
 			r.dial(to, now)
 		}
 		wake, ok := r.race.Wake(now)
+		ok = ok && !r.alone
 		if r.more != nil && r.race.Stuck(now) {
 			later := r.more(now)
 			if !r.race.Stuck(now) {
@@ -394,9 +359,13 @@ func (r *reach) next() (*stream, error) {
 // dial begins an attempt.
 func (r *reach) dial(to netip.AddrPort, now time.Time) {
 	r.begun[to] = now
+	dial := r.g.dial
+	if r.by != nil {
+		dial = r.by(to)
+	}
 	attempt := func() {
 		ctx, cancel := context.WithTimeout(r.ctx, dialTimeout)
-		s, err := r.g.dial(ctx, to)
+		s, err := dial(ctx, to)
 		cancel()
 		if !r.post(func() { r.ended(to, s, err) }) && err == nil {
 			s.close()
@@ -411,6 +380,7 @@ func (r *reach) dial(to netip.AddrPort, now time.Time) {
 func (r *reach) ended(to netip.AddrPort, s *stream, err error) {
 	began := r.begun[to]
 	delete(r.begun, to)
+	r.alone = false
 	if err != nil {
 		r.fail(to, err)
 		return

@@ -91,8 +91,8 @@ type Plane interface {
 // that wraps [net.ErrClosed].
 //
 // These methods are all that a plane needs, and there will be no others. An endpoint
-// that can do more implements the interfaces [DatagramSender], [Addresser] and
-// [InterfaceLister], or one that a later release adds. To use an endpoint, call the
+// that can do more implements the interfaces [DatagramSender], [Addresser],
+// [InterfaceLister] and [Requester], or one that a later release adds. To use an endpoint, call the
 // functions [SendTo], [Addrs] and [Interfaces], which also work without these. An
 // endpoint on top of another is an [Overlay].
 type Endpoint interface {
@@ -151,6 +151,9 @@ type Stream struct {
 	// Identity is who the peer has proven to be, "" on a plane on which
 	// nobody does.
 	Identity string
+	// Early says that the peer's first bytes came with the opening of the stream
+	// ([Requester]). They may be a copy of what opened another stream before.
+	Early bool
 }
 
 // Memory returns how many bytes the plane keeps for the stream, about, while

@@ -88,6 +88,17 @@ type Layer2 struct {
 	// all share.
 	Port uint16
 
+	// FastOpen has the first message to a known peer travel with the segment that
+	// opens the connection (TCP Fast Open, RFC 7413), so that the answer takes one
+	// round trip instead of two, and lets peers do the same. A peer is known after
+	// a first connection to it, in which it gives a cookie. Where the peer, or either
+	// system, does without, connections are opened as ever.
+	//
+	// It works on Linux, and is ignored elsewhere. The sysctl net.ipv4.tcp_fastopen
+	// must be 3; while it is not, Interfaces of the endpoint says so. It is off by
+	// default: docs/SECURITY.md says what it lets others do.
+	FastOpen bool
+
 	// Accept holds the prefixes from which peers are taken: streams, and datagrams
 	// of IPv4, from elsewhere are dropped. Those with link-local addresses of IPv6
 	// are taken always, as are those on this node. Empty means that peers are
@@ -127,8 +138,11 @@ func (l *Layer2) Status() Status {
 // is no link.
 func (l *Layer2) Open() (Endpoint, error) {
 	e, err := openLayer2(l, hostSystem(l.Links))
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case e.fast != nil:
+		return &fastEndpoint{e}, nil
 	}
 	return e, nil
 }
@@ -156,6 +170,10 @@ func openLayer2(l *Layer2, sys system) (_ *layer2Endpoint, err error) {
 			_ = e.closeSockets()
 		}
 	}()
+	if l.FastOpen && fastOpenWorks {
+		e.fast = newFastOpen()
+		e.refused = append(e.refused, fastOpenRefused()...)
+	}
 	if err = e.openGroups(l.IPv4); err != nil {
 		return nil, fmt.Errorf("acp: layer 2: receive multicast on port %d: %w", Port, explain(err))
 	}

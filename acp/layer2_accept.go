@@ -20,10 +20,10 @@ func (e *layer2Endpoint) Accept() (*Stream, error) {
 			return a.stream, a.err
 		default:
 		}
-		conn, peer, err := e.streams.accept()
+		c, err := e.streams.accept()
 		switch {
 		case err == nil:
-			if s := e.streamOf(conn, peer); e.takes(s) {
+			if s := e.streamOf(c); e.takes(s) {
 				return s, nil
 			}
 		case errors.Is(err, os.ErrDeadlineExceeded):
@@ -69,7 +69,7 @@ func (e *layer2Endpoint) listenShared() {
 	if err != nil {
 		return
 	}
-	l, err := newListener(tcp)
+	l, err := newListener(tcp, e.fast != nil)
 	if err != nil {
 		return
 	}
@@ -90,10 +90,10 @@ func (e *layer2Endpoint) listenShared() {
 func (e *layer2Endpoint) acceptShared(l *listener) {
 	for e.ctx.Err() == nil {
 		var a accepted
-		conn, peer, err := l.accept()
+		c, err := l.accept()
 		if err != nil {
 			a.err = fmt.Errorf("acp: accept on port %d: %w", Port, err)
-		} else if a.stream = e.streamOf(conn, peer); !e.takes(a.stream) {
+		} else if a.stream = e.streamOf(c); !e.takes(a.stream) {
 			continue
 		}
 		select {

@@ -20,29 +20,46 @@ import (
 // up even where there is nothing to wait for: all that costs more than the
 // rest of an exchange with a neighbour.
 func connect(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
-	family, sa := sockaddrOf(to)
-	fd, err := syscall.Socket(family, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
+	fd, sa, err := streamSocket(to)
 	if err != nil {
-		return nil, os.NewSyscallError("socket", err)
+		return nil, err
 	}
-	// The last segment of the handshake goes with the first of the data, or 200 ms
-	// later: so the peer wakes up once, with something to read.
-	_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_QUICKACK, 0)
-	sendAtOnce(fd)
 	// Each call says where matters stand; a neighbour may be connected by the second.
 	err = syscall.Connect(fd, sa)
 	if isConnecting(err) {
 		err = syscall.Connect(fd, sa)
 	}
 	c := newFileConn(fd, to)
+	if err = c.connected(ctx, sa, err); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// streamSocket returns a socket for a connection to a peer, and where that leads.
+func streamSocket(to netip.AddrPort) (fd int, sa syscall.Sockaddr, err error) {
+	family, sa := sockaddrOf(to)
+	fd, err = syscall.Socket(family, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, nil, os.NewSyscallError("socket", err)
+	}
+	// The last segment of the handshake goes with the first of the data, or 200 ms
+	// later: so the peer wakes up once, with something to read.
+	_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_QUICKACK, 0)
+	sendAtOnce(fd)
+	return fd, sa, nil
+}
+
+// connected waits until the connection is there, which err says is under way. It is
+// closed if that fails.
+func (c *fileConn) connected(ctx context.Context, sa syscall.Sockaddr, err error) error {
 	if isConnecting(err) {
 		err = c.wait(ctx, sa)
 	}
 	if err != nil {
 		_ = c.Close()
-		return nil, os.NewSyscallError("connect", err)
 	}
-	return c, nil
+	return os.NewSyscallError("connect", err)
 }
 
 // sockaddrOf returns an address as the kernel takes it.
@@ -99,11 +116,12 @@ func (c *fileConn) wait(ctx context.Context, sa syscall.Sockaddr) error {
 // there is anything to wait for; and because it knows zones by name only.
 type listener struct {
 	*os.File
-	raw syscall.RawConn
+	raw  syscall.RawConn
+	fast bool // peers may send with the opening
 }
 
 // newListener takes over a listener of package net, also if it fails.
-func newListener(l *net.TCPListener) (*listener, error) {
+func newListener(l *net.TCPListener, fast bool) (*listener, error) {
 	defer l.Close()
 	f, err := l.File()
 	if err != nil {
@@ -114,12 +132,14 @@ func newListener(l *net.TCPListener) (*listener, error) {
 		_ = f.Close()
 		return nil, err
 	}
-	return &listener{f, raw}, nil
+	if fast {
+		_ = raw.Control(func(fd uintptr) { allowFastOpen(int(fd)) })
+	}
+	return &listener{f, raw, fast}, nil
 }
 
-// accept waits for a connection. It returns the peer's address, with the index of the
-// link as its zone if it is link-local.
-func (l *listener) accept() (net.Conn, netip.AddrPort, error) {
+// accept waits for a connection.
+func (l *listener) accept() (incoming, error) {
 	var (
 		fd     int
 		sa     syscall.Sockaddr
@@ -139,10 +159,10 @@ func (l *listener) accept() (net.Conn, netip.AddrPort, error) {
 		err = net.ErrClosed // there is nothing else that waiting can fail with
 	}
 	if err != nil {
-		return nil, netip.AddrPort{}, err
+		return incoming{}, err
 	}
 	peer := addrPortIn(sa)
-	return newFileConn(fd, peer), peer, nil
+	return incoming{conn: newFileConn(fd, peer), peer: peer, early: l.fast && isEarly(fd)}, nil
 }
 
 // addrPortIn returns the address that the kernel gave.

@@ -31,14 +31,13 @@ func connect(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 type listener struct{ *net.TCPListener }
 
 // newListener takes over a listener of package net.
-func newListener(l *net.TCPListener) (*listener, error) { return &listener{l}, nil }
+func newListener(l *net.TCPListener, _ bool) (*listener, error) { return &listener{l}, nil }
 
-// accept waits for a connection. It returns the peer's address, with the index of the
-// link as its zone if it is link-local.
-func (l *listener) accept() (net.Conn, netip.AddrPort, error) {
+// accept waits for a connection.
+func (l *listener) accept() (incoming, error) {
 	conn, err := l.AcceptTCP()
 	if err != nil {
-		return nil, netip.AddrPort{}, err
+		return incoming{}, err
 	}
 	peer := unmapped(addrPortOf(conn.RemoteAddr()))
 	if isLinkLocal(peer.Addr()) {
@@ -46,7 +45,7 @@ func (l *listener) accept() (net.Conn, netip.AddrPort, error) {
 		// which they can move to another interface.
 		peer = netip.AddrPortFrom(peer.Addr().WithZone(zoneOf(peerZone(conn))), peer.Port())
 	}
-	return conn, peer, nil
+	return incoming{conn: conn, peer: peer}, nil
 }
 
 // controlStreams prepares a listener for streams: there is nothing to be done.

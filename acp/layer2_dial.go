@@ -13,14 +13,21 @@ import (
 	"github.com/go-grasp/grasp/internal/lazyctx"
 )
 
+// incoming is an accepted connection.
+type incoming struct {
+	conn  net.Conn
+	peer  netip.AddrPort // with the index of the link as its zone if it is link-local
+	early bool           // the first bytes came with the opening
+}
+
 // streamOf returns an accepted connection as a stream.
-func (e *layer2Endpoint) streamOf(conn net.Conn, peer netip.AddrPort) *Stream {
-	s := &Stream{Conn: conn, Peer: peer}
-	switch {
-	case isLinkLocal(peer.Addr()):
-		s.Link, _ = linkIn(peer.Addr().Zone())
-	case peer.Addr().Is4():
-		s.Link = e.linkOf4(conn, peer.Addr())
+func (e *layer2Endpoint) streamOf(c incoming) *Stream {
+	s := &Stream{Conn: c.conn, Peer: c.peer, Early: c.early}
+	switch peer := c.peer.Addr(); {
+	case isLinkLocal(peer):
+		s.Link, _ = linkIn(peer.Zone())
+	case peer.Is4():
+		s.Link = e.linkOf4(c.conn, peer)
 	}
 	return s
 }
@@ -36,6 +43,13 @@ func (e *layer2Endpoint) linkOf4(conn net.Conn, peer netip.Addr) int {
 
 // Dial implements [Endpoint].
 func (e *layer2Endpoint) Dial(ctx context.Context, to netip.AddrPort) (*Stream, error) {
+	return e.dialBy(ctx, to, e.sys.connect)
+}
+
+// connector opens a connection.
+type connector func(ctx context.Context, to netip.AddrPort) (net.Conn, error)
+
+func (e *layer2Endpoint) dialBy(ctx context.Context, to netip.AddrPort, connect connector) (*Stream, error) {
 	to = unmapped(to)
 	link := 0
 	if isLinkLocal(to.Addr()) {
@@ -55,7 +69,7 @@ func (e *layer2Endpoint) Dial(ctx context.Context, to netip.AddrPort) (*Stream, 
 	}
 	trying := lazyctx.New(ctx, e.ctx, 0)
 	defer trying.Release()
-	conn, err := e.sys.connect(trying, to)
+	conn, err := connect(trying, to)
 	if err == nil && e.state.Load().isHere(to.Addr(), link) && unmapped(addrPortOf(conn.LocalAddr())) == to {
 		// TCP has it be its own peer: the kernel gave it the port that it is
 		// for, since nobody listens there.

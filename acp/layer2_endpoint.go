@@ -20,6 +20,7 @@ type layer2Endpoint struct {
 	six, four *family   // versions of IP; nil: the system lacks it, or it is off
 	streams   *listener // on port
 	port      uint16
+	fast      *fastOpen     // nil: it is off
 	shared    bool          // it listens for streams on Port too; see listenShared
 	accepted  chan accepted // from the listener on Port; holds one
 	events    eventSource   // nil: there is none

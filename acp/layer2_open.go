@@ -117,7 +117,7 @@ func (e *layer2Endpoint) openPort(fixed uint16) error {
 // acceptAt has the endpoint accept streams on its port.
 func (e *layer2Endpoint) acceptAt(tcp *net.TCPListener, port uint16) (err error) {
 	e.port = port
-	e.streams, err = newListener(tcp)
+	e.streams, err = newListener(tcp, e.fast != nil)
 	return err
 }
 

@@ -25,6 +25,12 @@ func negotiated() grasp.Objective {
 	return o
 }
 
+func rapid() grasp.Objective {
+	o := grasp.NewObjective("example.com:bench-rapid")
+	o.Neg, o.Value = true, 1
+	return o
+}
+
 func synchronized() grasp.Objective {
 	o := grasp.NewObjective("example.com:bench-syn")
 	o.Synch, o.Value = true, 1
@@ -33,10 +39,12 @@ func synchronized() grasp.Objective {
 
 // links is the plane under the one that the user chose. It is for IPv6 alone,
 // which is the default of the library, though not of the other examples.
-func links(p *cli.Program) acp.Plane { return &acp.Layer2{Links: p.Links} }
+func links(p *cli.Program) *acp.Layer2 { return &acp.Layer2{Links: p.Links} }
 
-func newInstance(ctx context.Context, p *cli.Program, cfg grasp.Config) (*grasp.Instance, error) {
-	g, err := p.NewInstance(links(p), cfg)
+func newInstance(ctx context.Context, p *cli.Program, j job, cfg grasp.Config) (*grasp.Instance, error) {
+	plane := links(p)
+	plane.FastOpen = j.fast
+	g, err := p.NewInstance(plane, cfg)
 	if err == nil {
 		p.AwaitLink(ctx, g)
 	}
@@ -44,8 +52,8 @@ func newInstance(ctx context.Context, p *cli.Program, cfg grasp.Config) (*grasp.
 }
 
 // serve accepts whatever is asked for, and serves the floor of it.
-func serve(ctx context.Context, p *cli.Program, _ job) (*result, error) {
-	g, err := newInstance(ctx, p, grasp.Config{})
+func serve(ctx context.Context, p *cli.Program, j job) (*result, error) {
+	g, err := newInstance(ctx, p, j, grasp.Config{})
 	if err != nil {
 		return nil, err
 	}
@@ -55,6 +63,9 @@ func serve(ctx context.Context, p *cli.Program, _ job) (*result, error) {
 		return nil, err
 	}
 	if err := a.RegisterObj(negotiated(), grasp.RegisterOptions{}); err != nil {
+		return nil, err
+	}
+	if err := a.RegisterObj(rapid(), grasp.RegisterOptions{Rapid: true}); err != nil {
 		return nil, err
 	}
 	if err := a.RegisterObj(opened(), grasp.RegisterOptions{}); err != nil {
@@ -72,9 +83,9 @@ func serve(ctx context.Context, p *cli.Program, _ job) (*result, error) {
 		return nil, err
 	}
 	var accepted, failed atomic.Int64
-	accept := func() error {
+	accept := func(o grasp.Objective) error {
 		for {
-			s, _, err := a.ListenNegotiate(ctx, negotiated())
+			s, _, err := a.ListenNegotiate(ctx, o)
 			if errors.Is(err, grasp.ErrCancelled) {
 				return nil
 			}
@@ -93,10 +104,11 @@ func serve(ctx context.Context, p *cli.Program, _ job) (*result, error) {
 	}
 	errs := make(chan error)
 	for range listeners {
-		go func() { errs <- accept() }()
+		go func() { errs <- accept(negotiated()) }()
 	}
+	go func() { errs <- accept(rapid()) }()
 	go func() { errs <- holdOpen(ctx, a) }()
-	for range listeners + 1 {
+	for range listeners + 2 {
 		err = errors.Join(err, <-errs)
 	}
 	r := newResult("serve")
@@ -111,14 +123,14 @@ func offer(a *grasp.ASA, o grasp.Objective) error {
 }
 
 // newClient makes an instance and finds the other end.
-func newClient(ctx context.Context, p *cli.Program) (*grasp.Instance, *grasp.ASA, *grasp.Locator, error) {
-	g, err := newInstance(ctx, p, grasp.Config{})
+func newClient(ctx context.Context, p *cli.Program, j job) (*grasp.Instance, *grasp.ASA, *grasp.Locator, error) {
+	g, err := newInstance(ctx, p, j, grasp.Config{})
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	a, err := g.RegisterASA("client")
 	if err == nil {
-		err = a.RegisterObj(negotiated(), grasp.RegisterOptions{})
+		err = errors.Join(a.RegisterObj(negotiated(), grasp.RegisterOptions{}), a.RegisterObj(rapid(), grasp.RegisterOptions{Rapid: true}))
 	}
 	var found []grasp.Locator
 	if err == nil {
@@ -135,20 +147,20 @@ func newClient(ctx context.Context, p *cli.Program) (*grasp.Instance, *grasp.ASA
 
 // exchanges measures what one end asks of the other.
 func exchanges(ctx context.Context, p *cli.Program, j job) (*result, error) {
-	g, a, peer, err := newClient(ctx, p)
+	g, a, peer, err := newClient(ctx, p, j)
 	if err != nil {
 		return nil, err
 	}
 	defer g.Close()
-	negotiate := func(ctx context.Context, peer *grasp.Locator) error {
-		s, _, err := a.ReqNegotiate(ctx, negotiated(), peer, 0)
+	negotiate := func(ctx context.Context, o grasp.Objective, peer *grasp.Locator) error {
+		s, _, err := a.ReqNegotiate(ctx, o, peer, 0)
 		if s != nil {
 			return errors.Join(fmt.Errorf("%v goes on", peer), s.Close())
 		}
 		return err
 	}
 	operation := map[string]func(context.Context) error{
-		"neg": func(ctx context.Context) error { return negotiate(ctx, peer) },
+		"neg": func(ctx context.Context) error { return negotiate(ctx, negotiated(), peer) },
 		"syn": func(ctx context.Context) error {
 			_, err := a.Synchronize(ctx, synchronized(), peer, 0)
 			return err
@@ -164,8 +176,9 @@ func exchanges(ctx context.Context, p *cli.Program, j job) (*result, error) {
 			if _, err := a.Discover(ctx, negotiated(), 0, grasp.DiscoverOptions{Flush: true, CacheOnly: true}); err != nil {
 				return err
 			}
-			return negotiate(ctx, nil)
+			return negotiate(ctx, negotiated(), nil)
 		},
+		"rapid": func(ctx context.Context) error { return negotiate(ctx, rapid(), nil) },
 	}[j.verb]
 	if !j.floor {
 		return beside(ctx, j, operation, nil)
@@ -183,8 +196,8 @@ func exchanges(ctx context.Context, p *cli.Program, j job) (*result, error) {
 }
 
 // idle is what an instance costs that has nothing to do.
-func idle(ctx context.Context, p *cli.Program, _ job) (*result, error) {
-	g, err := newInstance(ctx, p, grasp.Config{})
+func idle(ctx context.Context, p *cli.Program, j job) (*result, error) {
+	g, err := newInstance(ctx, p, j, grasp.Config{})
 	if err != nil {
 		return nil, err
 	}

@@ -59,7 +59,7 @@ const catchUp = 50
 
 // flood sends floods, on all links.
 func flood(ctx context.Context, p *cli.Program, j job) (*result, error) {
-	g, err := newInstance(ctx, p, grasp.Config{})
+	g, err := newInstance(ctx, p, j, grasp.Config{})
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +175,7 @@ func (c *counter) tally() (sent, came int, took time.Duration, err error) {
 // the job says.
 func floodSink(ctx context.Context, p *cli.Program, j job) (*result, error) {
 	var floods, bareOnes counter
-	g, err := newInstance(ctx, p, grasp.Config{Trace: func(e grasp.Event) {
+	g, err := newInstance(ctx, p, j, grasp.Config{Trace: func(e grasp.Event) {
 		if e.Kind == grasp.Received && e.Message == "M_FLOOD" && e.Objective == floodName {
 			floods.add(e.Raw)
 		}

@@ -22,12 +22,13 @@ import (
 
 const about = `Bench measures GRASP between two processes, each printing one JSON line:
 
-  serve               the other end of neg, syn, disc, cold and open, until Ctrl-C
+  serve               the other end of all that follows but flood, until Ctrl-C
   neg N [C]           N negotiations with a known peer that accepts at once,
                       C at a time
   syn N [C]           N synchronizations with a known peer
   disc N              N discoveries that the network is asked for, one by one
   cold N              N negotiations with a peer that has to be discovered
+  rapid N             N negotiations in rapid mode
   open N              N negotiations open at the same time, and what memory
                       they take at this end and the other
   flood N             N floods, at most --rate of them a second
@@ -44,6 +45,7 @@ one namespace has both ends of a link, Linux gives each sink every flood twice.`
 type settings struct {
 	floor bool
 	rate  int
+	fast  bool
 }
 
 func main() { command().Main() }
@@ -56,6 +58,7 @@ func command() cli.Command {
 		Arguments: "verb [number...]",
 		Flags: func(f *flag.FlagSet) {
 			f.BoolVar(&s.floor, "floor", false, "measure the same without GRASP, too")
+			f.BoolVar(&s.fast, "fastopen", false, "send requests with the opening of connections (TCP Fast Open)")
 			f.IntVar(&s.rate, "rate", 0, "send at most `R` floods a second; 0: as many as go")
 		},
 		Check: func(o cli.Options) error {
@@ -98,6 +101,7 @@ var verbs = map[string]struct {
 	"syn":       {1, 2, true, exchanges},
 	"disc":      {1, 1, false, exchanges},
 	"cold":      {1, 1, false, exchanges},
+	"rapid":     {1, 1, false, exchanges},
 	"open":      {1, 1, false, open},
 	"flood":     {1, 1, true, flood},
 	"floodsink": {1, 1, true, floodSink},

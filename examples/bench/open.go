@@ -47,7 +47,7 @@ func holdOpen(ctx context.Context, a *grasp.ASA) error {
 
 // open has negotiations open all at once, and measures what they cost.
 func open(ctx context.Context, p *cli.Program, j job) (*result, error) {
-	g, a, peer, err := newClient(ctx, p)
+	g, a, peer, err := newClient(ctx, p, j)
 	if err != nil {
 		return nil, err
 	}

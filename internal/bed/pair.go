@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -220,6 +221,12 @@ func Serve(ctx context.Context, a *grasp.ASA, listeners int, f func(context.Cont
 			}
 		})
 	}
+	// A request that comes before is refused.
+	SoonTrue(func() bool {
+		return slices.ContainsFunc(a.Instance().Snapshot().Objectives, func(o grasp.ObjectiveState) bool {
+			return o.Name == Stressed.Name && o.Negotiating
+		})
+	})
 	return func() error {
 		cancel()
 		all.Wait()

@@ -1,0 +1,81 @@
+package grasp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/acp/memory"
+)
+
+// dialer connects to a peer; to this instance itself without the network.
+type dialer func(ctx context.Context, to netip.AddrPort) (*stream, error)
+
+func (g *Instance) dial(ctx context.Context, to netip.AddrPort) (*stream, error) {
+	if g.isOwn(to) {
+		return g.dialSelf(to)
+	}
+	return g.dialBy(ctx, to, g.ep.Dial)
+}
+
+// dialWith returns the dialer for a request. The request goes with the opening of the
+// stream if the plane can do that.
+func (g *Instance) dialWith(request []byte) dialer {
+	if g.fast == nil {
+		return g.dial
+	}
+	return func(ctx context.Context, to netip.AddrPort) (*stream, error) {
+		if g.isOwn(to) {
+			return g.dialSelf(to)
+		}
+		s, err := g.dialBy(ctx, to, func(ctx context.Context, to netip.AddrPort) (*acp.Stream, error) {
+			return g.fast.DialWith(ctx, to, request)
+		})
+		if err == nil {
+			s.sent = true
+		}
+		return s, err
+	}
+}
+
+// dialBy connects to a peer by a method of the endpoint.
+func (g *Instance) dialBy(ctx context.Context, to netip.AddrPort, dial func(context.Context, netip.AddrPort) (*acp.Stream, error)) (*stream, error) {
+	c, err := dial(ctx, to)
+	if isOutOfDescriptors(err) && g.giveWay() {
+		c, err = dial(ctx, to)
+	}
+	if err != nil {
+		if ctx.Err() != nil && !errors.Is(err, context.Cause(ctx)) {
+			err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		}
+		return nil, err
+	}
+	s := g.newStream(c, false)
+	if _, ok := g.streams.add(s, false); !ok {
+		s.close()
+		return nil, errClosed
+	}
+	return s, nil
+}
+
+func (g *Instance) dialSelf(to netip.AddrPort) (*stream, error) {
+	near, far, err := memory.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	near.Peer, far.Peer = to, to
+	s, served := g.newStream(near, true), g.newStream(far, true)
+	if _, ok := g.streams.add(s, false); !ok {
+		_ = near.Close()
+		_ = far.Close()
+		return nil, errClosed
+	}
+	if !g.spawn(func() { g.serve(served, nil) }) {
+		s.close()
+		_ = far.Close()
+		return nil, errClosed
+	}
+	return s, nil
+}

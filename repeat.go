@@ -1,0 +1,56 @@
+package grasp
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/go-grasp/grasp/internal/race"
+	"github.com/go-grasp/grasp/internal/session"
+	"github.com/go-grasp/grasp/internal/wire"
+)
+
+// A request that travels with the opening of its stream (acp.Requester) can be
+// delivered twice: once the first stream is closed here, a late copy of the segment
+// opens another one. Nobody is behind that, so it must not be answered as a request:
+// an ASA might agree with nobody.
+//
+// The network keeps a copy for two minutes at most (the maximum segment lifetime of
+// RFC 9293 section 3.4.1). For so long requests are remembered, by session ID and
+// initiator, which RFC 8990 section 2.7 has be unique meanwhile.
+const (
+	repeatTime   = 2 * time.Minute
+	mostRequests = 1 << 16
+)
+
+// requestMemory remembers which requests came lately. It is nil for a plane that never
+// has a copy.
+type requestMemory struct {
+	mu  sync.Mutex // guards all
+	all *race.Doubts[session.Key]
+}
+
+func newRequestMemory() *requestMemory {
+	return &requestMemory{all: race.NewDoubts[session.Key](mostRequests, repeatTime)}
+}
+
+var errRepeated = errors.New("a copy of a request that came before")
+
+// isCopy reports whether a stream begins with a copy of a request that came before. It
+// remembers the request.
+func (r *requestMemory) isCopy(s *stream, m wire.Message) bool {
+	if r == nil {
+		return false
+	}
+	switch m.(type) {
+	case *wire.ReqNeg, *wire.ReqSyn:
+	default:
+		return false // to take it twice does no harm
+	}
+	key := session.Key{ID: wire.SessionID(m), Initiator: s.Peer.Addr()}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before := r.all.Has(key, time.Now())
+	r.all.Add(key, time.Now())
+	return before && s.Early
+}
