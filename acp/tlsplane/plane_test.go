@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -68,13 +69,20 @@ func TestX02Identity(t *testing.T) {
 // one.
 func TestX02NothingInClear(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bed) {
+		var mu sync.Mutex
 		var packets []memory.Packet
-		defer b.link.Tap(func(p memory.Packet) { packets = append(packets, p) })()
+		defer b.link.Tap(func(p memory.Packet) {
+			mu.Lock()
+			defer mu.Unlock()
+			packets = append(packets, p)
+		})()
 		one, two := b.join("one"), b.join("two")
 		msg := one.send(t)
 		hear(t, two.Heard, msg)
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
 		require.NotEmpty(t, packets)
 		assert.Less(t, len(packets), 50, "one a minute from each, and some more at first")
 		for _, p := range packets {
