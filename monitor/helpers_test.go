@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -29,7 +30,8 @@ type watching struct {
 func newWatching(t testing.TB) *watching {
 	t.Helper()
 	n := memory.NewNetwork(1)
-	link := n.NewLink(memory.LinkConfig{})
+	// With a delay, a message is traced as sent before anybody answers it.
+	link := n.NewLink(memory.LinkConfig{Delay: time.Millisecond})
 	w := &watching{m: New(Config{Caption: "test"})}
 	t.Cleanup(func() { require.NoError(t, w.m.Close()) })
 	w.here, w.a = w.instance(t, n.NewNode("here", link), "here", "A")
