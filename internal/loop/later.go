@@ -36,12 +36,9 @@ type waiting[A any] struct {
 // isFull reports whether no further message can wait.
 func (l *later[A]) isFull() bool { return len(l.queue) >= l.limit }
 
-// add has a message wait for a part of the longest wait, or longer if one before it does.
+// add has a message wait for a part of the longest wait, and for those before it.
 func (l *later[A]) add(w waiting[A], part float64, now time.Time) {
 	w.due = now.Add(time.Duration(part * float64(l.most)))
-	if n := len(l.queue); n > 0 && w.due.Before(l.queue[n-1].due) {
-		w.due = l.queue[n-1].due
-	}
 	w.Raw = nil // it may be the caller's buffer
 	l.queue = append(l.queue, w)
 }

@@ -26,20 +26,21 @@ func TestTranscripts(t *testing.T) {
 	transcript.Run(t, "testdata", func(t *testing.T) func(*transcript.Command) string {
 		now := start
 		links := []string{"1", "2", "3"}
-		r := New[string](Config{Limit: 100, Rate: 5, Random: always})
+		part := 0.0 // of the longest wait, for the next message
+		random := func() float64 { return part }
+		r := New[string](Config{Limit: 100, Rate: 5, Random: random})
 		return func(c *transcript.Command) string {
 			var out strings.Builder
 			now = now.Add(c.Duration("after", 0))
+			part = transcript.Value(c, "random", part, func(s string) (float64, error) { return strconv.ParseFloat(s, 64) })
 			key := session.Key{ID: uint32(c.Int("id", 1)), Initiator: transcript.Value(c, "initiator", netip.MustParseAddr("fd00::1"), netip.ParseAddr)}
 			name := c.String("objective", "EX1")
 			neighbour := transcript.Value(c, "from", netip.MustParseAddr("fe80::1"), netip.ParseAddr)
 			switch c.Name {
 			case "relay": // makes a relay
-				part, err := strconv.ParseFloat(c.String("random", "0"), 64)
-				require.NoError(t, err)
 				r = New[string](Config{
 					Limit: c.Int("memory", 100), Rate: c.Int("rate", 5), Wait: c.Duration("wait", 0),
-					Random: func() float64 { return part },
+					Random: random,
 				})
 				links = c.Strings("links")
 			case "discovery", "flood":
