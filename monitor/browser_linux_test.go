@@ -270,19 +270,45 @@ func TestBrowserHostile(t *testing.T) {
 	b.await(fmt.Sprintf("[...new Set([...document.querySelectorAll('#messages .objective')].map(e => e.textContent))].join() === %q", state.Name))
 
 	choose("objective", "")
+	b.await("document.querySelectorAll('#messages li').length > 5")
+	t.Run("clicks", func(t *testing.T) {
+		longtest.Need(t)
+		clicks(t, b, o.Name, choose, func() {
+			require.NoError(t, asker.Flood(time.Hour, grasp.TaggedObjective{Objective: state}))
+		})
+	})
 
-	// A click on a name leaves only what has to do with it, everywhere.
+	// The network's page shows it as text, too.
+	b.open(url + "#network")
+	b.await("document.querySelectorAll('#map .node').length === 2 && document.querySelectorAll('#floods .chip').length > 0")
+	b.screenshot("hostile-network")
+	harmless(t, b)
+	b.open(url + "#monitor?instance=answers")
+	b.await("document.querySelectorAll('#messages li').length > 5")
+
+	// What is new comes at the top, live.
+	require.NoError(t, asker.Flood(time.Hour, grasp.TaggedObjective{Objective: state}))
+	b.await("document.querySelector('#messages b')?.textContent === 'M_FLOOD'")
+	eval[any](b, "document.querySelector('#instances button').click()")
+	sameFigures(t, b, url, evil)
+	assert.Empty(t, b.complaints())
+}
+
+// clicks says that a click on a name leaves only what has to do with it, everywhere; that
+// a text is searched for; and that what is paused stays as it is while there is a flood.
+func clicks(t *testing.T, b *browser, name string, choose func(field, value string), flood func()) {
+	t.Helper()
 	shown := func(path, column string) []string {
 		return b.texts(fmt.Sprintf("#tables .part-%s tr:not([hidden]) td[data-column=%s]", path, column))
 	}
 	b.await("document.querySelectorAll('#tables .part-objectives tbody tr:not([hidden])').length === 2")
-	require.ElementsMatch(t, []string{o.Name, state.Name}, shown("objectives", "Name"))
-	eval[any](b, fmt.Sprintf("[...document.querySelectorAll('#tables .part-objectives .pick')].find(e => e.textContent === %q).click()", o.Name))
+	require.Contains(t, shown("objectives", "Name"), name)
+	eval[any](b, fmt.Sprintf("[...document.querySelectorAll('#tables .part-objectives .pick')].find(e => e.textContent === %q).click()", name))
 	b.await("document.querySelectorAll('#tables .part-objectives tbody tr:not([hidden])').length === 1")
-	assert.Equal(t, []string{o.Name}, shown("objectives", "Name"))
+	assert.Equal(t, []string{name}, shown("objectives", "Name"))
 	assert.Empty(t, shown("floods", "Objective"))
 	assert.NotEmpty(t, shown("sessions", "Objective"))
-	b.await(fmt.Sprintf("[...new Set([...document.querySelectorAll('#messages .objective')].map(e => e.textContent))].join() === %q", o.Name))
+	b.await(fmt.Sprintf("[...new Set([...document.querySelectorAll('#messages .objective')].map(e => e.textContent))].join() === %q", name))
 	eval[any](b, "document.querySelector('#tables .part-sessions td[data-column=ID] .pick').click()")
 	b.await("new URLSearchParams(location.hash.split('?')[1]).get('session') && document.querySelectorAll('#messages li').length > 0 && new Set([...document.querySelectorAll('#messages [data-pick=session]')].map(e => e.textContent)).size === 1")
 	eval[any](b, "document.querySelector('#logs [data-log=negotiations]').click()")
@@ -304,17 +330,10 @@ func TestBrowserHostile(t *testing.T) {
 	eval[any](b, "document.getElementById('pause').click()")
 	assert.Equal(t, []string{"paused"}, b.texts("#connection"))
 	before := b.texts("#messages li")
-	require.NoError(t, asker.Flood(time.Hour, grasp.TaggedObjective{Objective: state}))
+	flood()
 	time.Sleep(time.Second)
 	assert.Equal(t, before, b.texts("#messages li"))
 	eval[any](b, "document.getElementById('pause').click()")
-
-	// What is new comes at the top, live.
-	require.NoError(t, asker.Flood(time.Hour, grasp.TaggedObjective{Objective: state}))
-	b.await("document.querySelector('#messages b')?.textContent === 'M_FLOOD'")
-	eval[any](b, "document.querySelector('#instances button').click()")
-	sameFigures(t, b, url, evil)
-	assert.Empty(t, b.complaints())
 }
 
 // When there are more ASAs than fit, the last lane is for the rest, and says who

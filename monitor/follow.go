@@ -213,7 +213,7 @@ func (f *follow) fetch(ctx context.Context) (s State, err error) {
 // plainError returns the cause of a failed request, without what is said elsewhere.
 func plainError(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
-		return errors.New("no answer in time")
+		return errors.New("none in time: the program hangs, or the host is down or out of reach")
 	}
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		return u.Err

@@ -148,6 +148,10 @@ func TestHostOf(t *testing.T) {
 		_, ok := hostOf(&l, allow)
 		assert.False(t, ok, "%v", l)
 	}
+	for _, nobody := range []string{"::", "ff02::1"} { // even if all are allowed
+		_, ok := hostOf(&grasp.Locator{IP: netip.MustParseAddr(nobody), Port: 80}, []netip.Prefix{netip.MustParsePrefix("::/0")})
+		assert.False(t, ok, nobody)
+	}
 	_, ok := hostOf(nil, allow)
 	assert.False(t, ok)
 }

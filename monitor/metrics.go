@@ -49,6 +49,7 @@ func (m *Monitor) metrics() []byte {
 	}
 	e.interfaces(all)
 	e.messages(all)
+	e.refused(all)
 	e.sessions(all)
 	e.times(all)
 	return e.Bytes()
@@ -147,6 +148,17 @@ func (e *exposition) messages(all []counted) {
 	}
 }
 
+// refused counts peers that were not taken for members.
+func (e *exposition) refused(all []counted) {
+	e.family("refused_total", "counter", "Peers that were refused, or expelled, by reason.")
+	for i := range all {
+		counts := all[i].Snapshot.Refused
+		for _, reason := range slices.Sorted(maps.Keys(counts)) {
+			e.sample("", digits(counts[reason]), "node", all[i].Name, "reason", reason)
+		}
+	}
+}
+
 // sessions counts sessions by how they ended.
 func (e *exposition) sessions(all []counted) {
 	e.family("sessions_total", "counter", "Sessions that ended since the monitor watches, by how; role says whether the node asked or was asked. "+
@@ -209,6 +221,10 @@ var gauges = []struct {
 }{
 	{"up", "1 while the instance runs, 0 after it was closed.", func(i *InstanceState) int { return oneIf(!i.Closed) }},
 	{"secure", "1 while the plane protects what is sent.", func(i *InstanceState) int { return oneIf(i.Snapshot.Status.Secure) }},
+	{"secure_assumed", "1 while the plane is secure only by assumption.", func(i *InstanceState) int {
+		return oneIf(i.Snapshot.Status.Secure && i.Snapshot.Status.Assumed)
+	}},
+	{"neighbours", "Neighbours that have proven to be members.", func(i *InstanceState) int { return len(i.Snapshot.Neighbours) }},
 	{"links", "Links in use.", func(i *InstanceState) int { return len(i.Snapshot.Links) }},
 	{"asas", "Registered ASAs.", func(i *InstanceState) int { return len(i.Snapshot.ASAs) }},
 	{"objectives", "Registered objectives.", func(i *InstanceState) int { return len(i.Snapshot.Objectives) }},

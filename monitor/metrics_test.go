@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp"
+	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/acp/memory"
 )
 
@@ -47,7 +48,7 @@ func TestMetrics(t *testing.T) {
 		for _, i := range w.m.State().Instances {
 			s := i.Snapshot
 			for name, n := range map[string]int{
-				"up": oneIf(!i.Closed), "secure": oneIf(s.Status.Secure), "links": len(s.Links), "asas": len(s.ASAs),
+				"up": oneIf(!i.Closed), "secure": oneIf(s.Status.Secure), "secure_assumed": oneIf(s.Status.Assumed), "neighbours": 0, "links": len(s.Links), "asas": len(s.ASAs),
 				"objectives": len(s.Objectives), "requests_waiting": 0, "discovery_cache_locators": len(s.Locators),
 				"flood_cache_values": len(s.Floods), "negotiations": len(s.Sessions), "connections": s.Streams,
 				"session_ids": s.SessionIDs, "searches": s.Searches, "responses": s.Responses, "connections_pending": s.Pending,
@@ -101,6 +102,12 @@ func TestMetricsLint(t *testing.T) {
 		w.flood(t, "EX1", 1)
 		time.Sleep(time.Second)
 		text := w.m.metrics()
+		refused := new(exposition)
+		refused.refused([]counted{{InstanceState: InstanceState{Name: "x", Snapshot: grasp.Snapshot{
+			Neighbourhood: acp.Neighbourhood{Refused: map[string]uint64{"foreign": 2, "by the peer": 1}},
+		}}}})
+		require.Contains(t, refused.String(), `grasp_refused_total{node="x",reason="by the peer"} 1`+"\n"+`grasp_refused_total{node="x",reason="foreign"} 2`+"\n")
+		text = bytes.Replace(text, []byte("# HELP grasp_refused_total Peers that were refused, or expelled, by reason.\n# TYPE grasp_refused_total counter\n"), refused.Bytes(), 1)
 		problems, err := promlint.New(bytes.NewReader(text)).Lint()
 		require.NoError(t, err)
 		require.Empty(t, problems)
@@ -198,6 +205,6 @@ func parseMetrics(t *testing.T, text string) map[string]float64 {
 		require.NotContains(t, out, key)
 		out[key] = value
 	}
-	require.Len(t, families, len(gauges)+6+int(procedures), "%v", slices.Sorted(maps.Keys(families)))
+	require.Len(t, families, len(gauges)+7+int(procedures), "%v", slices.Sorted(maps.Keys(families)))
 	return out
 }

@@ -189,14 +189,9 @@ func TestBrowserNetwork(t *testing.T) {
 	netbed.Eventually(t, 2*time.Minute, "three faults", func() bool {
 		time.Sleep(500 * time.Millisecond)
 		net = m.Network(t.Context())
-		return faulty("h3", "no answer") && faulty("r4", "eth1: no carrier") && faulty("gray3", "no trust anchor")
+		return faulty("h3", "none in time") && faulty("r4", "eth1: no carrier") && faulty("gray3", "no trust anchor") &&
+			len(net.Faults) == 3 && len(net.Links) == 3 // a busy machine may be late with others, too
 	})
-	for _, f := range net.Faults {
-		t.Log(f)
-		assert.Contains(t, []string{"h3", "r4", "gray3"}, f.Node, f.Text)
-	}
-	assert.Len(t, net.Links, 3)
-	assert.Len(t, net.Faults, 3)
 
 	br := newBrowser(t)
 	br.open(url + "#network")
@@ -209,6 +204,16 @@ func TestBrowserNetwork(t *testing.T) {
 	before := places()
 	time.Sleep(5 * time.Second)
 	assert.Equal(t, before, places(), "the layout stays")
+
+	// The page of a relay, with its neighbours and whom it refused, for who has the token.
+	br.open(b.follows["r1"] + "?token=" + buildingToken)
+	br.await("location.search === '' && document.getElementById('connection')?.className === 'good'")
+	br.open(b.follows["r1"] + "#monitor")
+	br.await("document.querySelectorAll('.part-neighbours tbody tr').length === 7 && document.querySelectorAll('.part-refusals tbody tr').length > 0")
+	everyWordThere(t, br)
+	br.screenshot("relay")
+	br.open(url + "#network")
+	br.await("document.querySelectorAll('#map .node').length === 12")
 	br.dark(true)
 	br.screenshot("network-dark")
 	br.dark(false)

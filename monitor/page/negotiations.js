@@ -93,6 +93,7 @@ export class Board {
       const peer = this.picks && !(asker ? card.asks : card.answers);
       return element('span', `party ${shade}`, peer ? pick('peer', name) : element('bdi', '', name));
     }));
+    this.#colour(card);
 
   }
 
@@ -114,10 +115,20 @@ export class Board {
     }
     if (card.steps.childElementCount === mostSteps) card.steps.append(element('li', 'more', element('span', '', '…')));
     if (card.steps.childElementCount > mostSteps && !card.over) return;
-    const row = element('li', `${byAsker ? 'there' : 'back'} ${this.#party(card, byAsker).shade}`,
+    const row = element('li', '',
       element('time', '', since(card.began, m.Time)), element('span', 'said', said));
     row.title = `${m.Type} at ${clock(m.Time, 3)}`;
+    row.dataset.way = byAsker ? 'there' : 'back';
     card.steps.append(row);
+    this.#colour(card);
+  }
+
+  // colour gives each step the colour of who made it, which may have become known since.
+  #colour(card) {
+    for (const row of card.steps.children) {
+      const way = row.dataset.way;
+      if (way) row.className = `${way} ${this.#party(card, way === 'there').shade}`;
+    }
   }
 }
 

@@ -151,7 +151,7 @@ func ParseFlags(f *flag.FlagSet, args []string) error {
 // flag, or else cannot be letters of flags.
 func isLong(f *flag.FlagSet, word string) bool {
 	name, _, _ := strings.Cut(strings.TrimPrefix(word, "-"), "=")
-	if len(name) < 2 || len(name) == len(word) || strings.HasPrefix(name, "-") {
+	if len(name) < 2 || !strings.HasPrefix(word, "-") || strings.HasPrefix(name, "-") {
 		return false
 	}
 	letter := f.ShorthandLookup(name[:1])
