@@ -11,8 +11,10 @@ type (
 const patience = acptest.Patience
 
 var (
+	endpointOf            = acptest.EndpointOf
 	hear                  = acptest.Hear
 	join                  = acptest.Join
+	pair                  = acptest.Pair
 	planeTests            = acptest.Tests
 	receive               = acptest.Receive
 	say                   = acptest.Say

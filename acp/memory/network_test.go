@@ -17,22 +17,6 @@ import (
 	"github.com/go-grasp/grasp/acp/memory"
 )
 
-// pair returns two nodes on a link.
-func pair(cfg memory.LinkConfig) (l *memory.Link, a, b *memory.Node) {
-	n := memory.NewNetwork(1)
-	l = n.NewLink(cfg)
-	return l, n.NewNode("a", l), n.NewNode("b", l)
-}
-
-// endpointOf opens an endpoint, whether it has links or not.
-func endpointOf(t *testing.T, p acp.Plane) acp.Endpoint {
-	t.Helper()
-	e, err := p.Open()
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, e.Close()) })
-	return e
-}
-
 // index returns what a node calls a link.
 func index(t *testing.T, h *memory.Node, l *memory.Link) int {
 	t.Helper()

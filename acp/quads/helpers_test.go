@@ -4,6 +4,8 @@ import "github.com/go-grasp/grasp/internal/acptest"
 
 // What tests of planes have in common.
 var (
-	item      = acptest.Item
-	testPlane = acptest.Plane
+	endpointOf = acptest.EndpointOf
+	item       = acptest.Item
+	pair       = acptest.Pair
+	testPlane  = acptest.Plane
 )
