@@ -16,6 +16,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/go-grasp/grasp"
@@ -74,7 +75,8 @@ func print(w io.Writer, all []dnssd.Service) error {
 			at = []dnssd.Place{{Host: "nowhere"}}
 		}
 		for _, p := range at {
-			host := cmp.Or(p.Host, p.Addr.String())
+			host := strconv.Quote(cmp.Or(p.Host, p.Addr.String())) // it comes from others
+			host = host[1 : len(host)-1]
 			_, err := fmt.Fprintf(w, "%q %s %d priority %d weight %d %q\n", s.Instance, host, p.Port, s.Priority, s.Weight, text)
 			if err != nil {
 				return err

@@ -28,9 +28,11 @@ func TestPrint(t *testing.T) {
 			At: []dnssd.Place{{Addr: netip.MustParseAddr("2001:db8::1"), Port: 515}, {Host: "first.example.org.", Port: 515}},
 		},
 		{Instance: "Lost\n", Priority: 1},
+		{Instance: "Odd", At: []dnssd.Place{{Host: "\x1b[2J", Port: 1}}},
 	}))
 	assert.Equal(t, `"First Floor" 2001:db8::1 515 priority 0 weight 5 ["duplex" "rp=main"]
 "First Floor" first.example.org. 515 priority 0 weight 5 ["duplex" "rp=main"]
 "Lost\n" nowhere 0 priority 1 weight 0 []
+"Odd" \x1b[2J 1 priority 0 weight 0 []
 `, out.String())
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,6 +44,44 @@ func environment(t *testing.T, lib string) []string {
 	here, err := os.Getwd()
 	require.NoError(t, err)
 	return append(os.Environ(), "GRASP_LIB="+lib, "PYTHONPATH="+here, "PYTHONUNBUFFERED=1", "PYTHONDONTWRITEBYTECODE=1")
+}
+
+// The questions at the start are the prototype's four, in its order; the first
+// is about test mode, the third about selfing, the fourth about DULL mode.
+func TestQuestions(t *testing.T) {
+	longtest.Need(t)
+	if !netbed.Enter(t) {
+		return
+	}
+	lib := library(t)
+	netbed.VethPair(t, "va0", "va1")
+	const program = `
+import grasp
+err, asa = grasp.register_asa("me")
+own = grasp.objective("AN_proxy")
+own.synch = True
+print(err, grasp.register_obj(asa, own, discoverable=True), grasp.test_mode)
+err, found = grasp.discover(asa, own, 1000)
+print(err, len(found) > 0)
+other = grasp.objective("other")
+other.synch = True
+print(grasp.register_obj(asa, other), *(grasp.flood(asa, 1000, grasp.tagged_objective(o, None)) for o in (own, other)))
+print(input())
+`
+	for answers, want := range map[string]string{
+		"n\nn\nn\nn\nnext\n": "0 0 False 0 False 0 0 0 next",
+		"y\nn\nn\nn\nnext\n": "0 0 True 0 False 0 0 0 next",
+		"n\nn\ny\nn\nnext\n": "0 0 False 0 True 0 0 0 next",
+		"n\nn\nn\ny\nnext\n": "0 0 False 0 False 0 0 16 next",
+	} {
+		cmd := command("-W", "error", "-c", program)
+		cmd.Env = append(environment(t, lib), "GRASP_LINKS=va0")
+		cmd.Stdin = strings.NewReader(answers)
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		_, said, _ := strings.Cut(string(out), "DULL mode? Y/N: ")
+		require.Equal(t, want, strings.Join(strings.Fields(said), " "), "%q: %s", answers, out)
+	}
 }
 
 // Every call of the modules, between ASAs of one process.

@@ -28,7 +28,7 @@ func TestInteropRates(t *testing.T) {
 		return
 	}
 	on := engines(t)
-	for _, c := range []struct {
+	for i, c := range []struct {
 		engine string
 		haste  bool
 		grays  int
@@ -38,11 +38,11 @@ func TestInteropRates(t *testing.T) {
 			if c.haste {
 				settings = append(slices.Clone(settings), graspybed.Haste)
 			}
-			s := &stage{netbed.NewLAN(t, "rate", true), settings, time.Now(), make(map[string]*graspybed.Output)}
+			s := &stage{netbed.NewLAN(t, fmt.Sprint("rate", i), true), settings, time.Now(), make(map[string]*graspybed.Output)}
 			s.says(t, "Briggs", s.run(t, "Briggs", silent), "Ready to negotiate EX3")
 			var grays []*graspybed.Output
-			for i := range c.grays {
-				grays = append(grays, s.runOn(t, s.Node(t, fmt.Sprint("gray", i)), "Gray", silent))
+			for n := range c.grays {
+				grays = append(grays, s.runOn(t, s.Node(t, fmt.Sprint("gray", n)), "Gray", silent))
 			}
 			netbed.Eventually(t, 4*time.Minute, "all negotiate", func() bool {
 				return !slices.ContainsFunc(grays, func(o *graspybed.Output) bool { return !strings.Contains(o.String(), "Asking for ") })

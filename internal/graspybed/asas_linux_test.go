@@ -241,7 +241,7 @@ func meetBankers(t *testing.T, d domain) {
 		for i := range pyClients {
 			grays = append(grays, graspybed.RunASA(t, l.Node(t, fmt.Sprint("gray", i)), "Gray", true, d.settings...))
 		}
-		ready(t, grays, "GRASP startup function exiting") // they hear floods
+		ready(t, grays, "ASA Gray registered OK") // they hear floods
 		briggs := runExample(t, l.Node(t, "briggs"), d, "briggs", "-wait", "300ms")
 
 		var n, failures tally

@@ -10,7 +10,8 @@ The checkout must be on PYTHONPATH.
 The environment variable GRASPY_PASSWORD has the password of the QUADS domain
 that graspy is to be in; without it, it is in none. GRASPY_DNS has the address
 and port of the DNS server that ASAs are to use, GRASPY_TYPING the seconds that
-each answer takes. With GRASPY_HASTE an ASA does not sleep.
+each answer takes. With GRASPY_HASTE an ASA makes no pauses
+but those of more than fifteen seconds.
 
 Either way the end of standard input ends the process.
 
@@ -91,9 +92,9 @@ class Answers(io.StringIO):
 
 
 def hurry():
-    """Has the program that is run, but not the engine below it, never sleep."""
+    """Has the program that is run, but not the engine below it, sleep long or not at all."""
     awake = types.ModuleType("time")
-    awake.__dict__.update(time.__dict__, sleep=lambda seconds: None)
+    awake.__dict__.update(time.__dict__, sleep=lambda seconds: time.sleep(seconds if seconds > 15 else 0))
     importing = builtins.__import__
 
     def import_awake(name, globals=None, *more):

@@ -94,7 +94,8 @@ func Typing(d time.Duration) Setting {
 	return func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, fmt.Sprintf("GRASPY_TYPING=%.1f", d.Seconds())) }
 }
 
-// Haste has an agent not sleep, but for its engine.
+// Haste has an agent, but not its engine, make no pauses but those of more than
+// fifteen seconds.
 func Haste(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, "GRASPY_HASTE=1") }
 
 // Dir has the process start in a directory.
