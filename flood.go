@@ -176,7 +176,7 @@ func (g *Instance) handleFlood(m *wire.Flood, raw []byte, from acp.Origin) {
 // cacheFlood puts the objectives of a flood into the cache, even if no ASA has asked
 // for them (RFC 8990 section 2.8.11).
 func (g *Instance) cacheFlood(m *wire.Flood, from acp.Origin) {
-	expire := g.floodExpiry(m, from)
+	life := g.floodLife(m, from)
 	own := !from.Addr.IsValid() // then its locators were checked before it was sent
 	source := origin{onLink: from.Link != 0, local: from.Addr.Addr().IsLoopback()}
 	var few [2]cache.Flood
@@ -191,7 +191,7 @@ func (g *Instance) cacheFlood(m *wire.Flood, from acp.Origin) {
 		}
 		all = append(all, cache.Flood{
 			Objective: f.Objective, Place: cache.PlaceOf(f.Locator, from.Link),
-			Link: from.Link, From: from.Addr.Addr(), Expire: expire,
+			Link: from.Link, From: from.Addr.Addr(), Expire: expiry(life), Life: life,
 		})
 	}
 	for _, old := range g.floods.put(all) {
@@ -202,17 +202,23 @@ func (g *Instance) cacheFlood(m *wire.Flood, from acp.Origin) {
 	}
 }
 
-// floodExpiry returns when a flood expires, zero for never.
-func (g *Instance) floodExpiry(m *wire.Flood, from acp.Origin) time.Time {
+// floodLife returns after what time a flood expires, 0 for never.
+func (g *Instance) floodLife(m *wire.Flood, from acp.Origin) time.Duration {
 	ttl, longest := time.Duration(m.TTL)*time.Millisecond, g.cfg.FloodLifetime
 	if longest != 0 && (ttl == 0 || ttl > longest) {
 		ttl = longest
 		g.drop(eventOf(m, Event{Reason: ReasonLifetime, Peer: from.Addr, Link: from.Link}))
 	}
-	if ttl == 0 {
+	return ttl
+}
+
+// expiry returns when something expires that lives for some time, the zero time for 0,
+// which means for ever.
+func expiry(life time.Duration) time.Time {
+	if life == 0 {
 		return time.Time{}
 	}
-	return time.Now().Add(ttl)
+	return time.Now().Add(life)
 }
 
 // GetFlood returns the flooded values of an objective that live, oldest

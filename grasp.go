@@ -44,8 +44,10 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/asleep"
 	"github.com/go-grasp/grasp/internal/datagram"
 	"github.com/go-grasp/grasp/internal/loop"
 	"github.com/go-grasp/grasp/internal/outlet"
@@ -83,8 +85,11 @@ type Instance struct {
 	streams    *streamTable
 	responders *responderTable
 	counters   counters
-	changed    broadcaster // the plane's status, links or address
-	ended      broadcaster // a session
+	changed    broadcaster  // the plane's status, links or address
+	awoken     broadcaster  // the machine
+	slept      atomic.Int64 // the machine, in nanoseconds
+	ended      broadcaster  // a session
+	meter      asleep.Meter // watchPlane only
 	observers  observers
 	print      *printer
 
@@ -101,7 +106,11 @@ var errClosed = fmt.Errorf("instance closed: %w", net.ErrClosed)
 
 // New starts an instance: it opens the sockets of the plane and returns. It
 // does not wait for links; there need not be any yet. Close ends it.
-func New(cfg Config) (*Instance, error) {
+func New(cfg Config) (*Instance, error) { return newWith(cfg, nil) }
+
+// newWith is New with another way to know how long the machine has slept in all, or
+// nil: for tests.
+func newWith(cfg Config, slept func() time.Duration) (*Instance, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, fail("new", "", ErrUnspec, err)
@@ -137,6 +146,8 @@ func New(cfg Config) (*Instance, error) {
 		asas: make(map[string]*ASA),
 		done: make(chan struct{}),
 	}
+	g.meter.Total, g.floods.meter.Total, g.locators.meter.Total = slept, slept, slept
+	g.meter.Since() // from now on
 	g.print = newPrinter(cfg.Dialogue, &g.observers, g.countLost)
 	g.print.limiter = pace.NewLineLimiter(cfg.LogRate)
 	g.logged = outlet.NewHandler(cfg.Logger.Handler(), g.countLost)

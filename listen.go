@@ -325,6 +325,9 @@ func (g *Instance) watchPlane() {
 			return
 		case <-g.ep.Changed():
 		}
+		if slept := g.meter.Since(); slept > 0 {
+			g.wakeUp(slept)
+		}
 		g.changed.broadcast()
 		err := g.secure()
 		switch now := err == nil; {

@@ -178,7 +178,7 @@ func (a *ASA) ListenNegotiate(ctx context.Context, o Objective) (*Session, Objec
 	if err != nil {
 		return nil, Objective{}, wrap(op, o.Name, err)
 	}
-	a.g.dropStale(queue)
+	a.g.dropStale(queue, 0)
 	r, err := queue.Get(ctx, a, a.gone)
 	switch {
 	case errors.Is(err, registry.ErrInterrupted):
@@ -208,9 +208,10 @@ func (a *ASA) StopNegotiate(o Objective) error {
 	return nil
 }
 
-// dropStale refuses requests that have waited for too long.
-func (g *Instance) dropStale(queue *backlog) {
-	for _, r := range queue.Stale(time.Now().Add(-DefaultTimeout)) {
+// dropStale refuses requests that have waited for too long, through a time that the
+// machine slept or none.
+func (g *Instance) dropStale(queue *backlog, slept time.Duration) {
+	for _, r := range queue.Stale(time.Now().Add(min(slept-DefaultTimeout, 0))) {
 		g.refuseRequest(r.session, ReasonStale)
 	}
 }
@@ -240,7 +241,7 @@ func (g *Instance) handleRequest(st *stream, m *wire.ReqNeg) {
 		})
 		return
 	}
-	g.dropStale(queue)
+	g.dropStale(queue, 0)
 	s := g.newSession(m.SessionID, st.Peer.Addr(), &m.Objective)
 	s.stream = st
 	switch err := g.sessions.Accept(s.key, st.holder, s, st.local); {

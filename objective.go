@@ -335,11 +335,16 @@ func (t objectiveTable) backlogOf(name string) (b *backlog) {
 
 // stopAll wakes all listeners for negotiation with an error.
 func (t objectiveTable) stopAll(err error) {
-	var all []*backlog
-	t.Each(func(_ string, r *registration, _ map[*ASA]bool) { all = append(all, r.backlog) })
-	for _, b := range all {
+	for _, b := range t.backlogs() {
 		refuseAll(b.Stop(err, func(*ASA) bool { return true }))
 	}
+}
+
+// backlogs returns the queues of all objectives; nil stands for that of an objective
+// which nobody listened for.
+func (t objectiveTable) backlogs() (all []*backlog) {
+	t.Each(func(_ string, r *registration, _ map[*ASA]bool) { all = append(all, r.backlog) })
+	return all
 }
 
 // RegisterObj registers an objective that the ASA negotiates, gives to others or

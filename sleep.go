@@ -1,15 +1,117 @@
 package grasp
 
 import (
+	"bytes"
+	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/go-grasp/grasp/internal/asleep"
+	"github.com/go-grasp/grasp/internal/cache"
+	"github.com/go-grasp/grasp/internal/wire"
 )
 
 // aging guards a cache, and has what died while the machine slept be dead.
 type aging[T interface{ Age(time.Duration) }] struct {
 	guarded[T]
 	meter asleep.Meter // guarded, too; first asked when the cache is first used
+}
+
+// wakeUp has everything that waits reckon with a time that the machine slept, which has
+// passed for the network, and not for the clock of package time. What would have ended
+// meanwhile ends now, and those who watch floods or peers ask the network again. (The
+// caches reckon with it by themselves, whenever they are used.)
+func (g *Instance) wakeUp(slept time.Duration) {
+	g.log.Info("the machine slept", "for", slept)
+	for _, s := range g.sessions.All() {
+		s.age(slept)
+	}
+	g.searches.age(slept)
+	for _, queue := range g.objectives.backlogs() {
+		if queue.Len() > 0 {
+			g.dropStale(queue, slept)
+		}
+	}
+	g.streams.age(slept) // after that which its deadlines were made for
+	g.slept.Add(int64(slept))
+	g.awoken.broadcast()
+}
+
+// age brings the deadline of a session forward.
+func (s *Session) age(by time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state.Age(by)
+}
+
+// age brings the times of searches forward. They notice when the plane has changed.
+func (t *searchTable) age(by time.Duration) {
+	t.mu.Lock()
+	all := slices.Collect(maps.Keys(t.open))
+	t.mu.Unlock()
+	for _, s := range all {
+		s.mu.Lock()
+		s.state.Age(by)
+		s.mu.Unlock()
+	}
+}
+
+// age has reads of all streams end earlier.
+func (t *streamTable) age(by time.Duration) {
+	t.mu.Lock()
+	all := slices.Collect(maps.Keys(t.open))
+	t.mu.Unlock()
+	for _, s := range all {
+		s.reader.Age(by)
+	}
+}
+
+// askAgain asks the network for the values of a flooded objective after the machine
+// slept, given those that were known. Answers that tell something go into the cache.
+func (a *ASA) askAgain(ctx context.Context, o Objective, known []cache.Flood) {
+	if len(known) == 0 {
+		return // what has no source yet comes with the next flood
+	}
+	// Failures are no news: the next flood brings what is not found here.
+	peers, _ := a.Discover(ctx, o, 0, DiscoverOptions{Refresh: true})
+	for i := range peers {
+		got, err := a.Synchronize(ctx, o, &peers[i], askAgainTime)
+		if err != nil {
+			continue
+		}
+		if answer, err := got.encode(); err == nil {
+			a.g.floods.renew(answer, known)
+		}
+	}
+}
+
+// askAgainTime bounds the wait for a peer, which may have gone while the machine slept.
+const askAgainTime = 10 * time.Second
+
+// renew takes a value that a peer gave when it was asked for, given the flooded values
+// that were known when the machine fell asleep. If it is one of them that has expired,
+// that begins to live again. If it is none, and only one is known, which has not changed
+// since, it takes that one's place.
+func (c *floodCache) renew(answer wire.Objective, known []cache.Flood) {
+	same := func(f *cache.Flood) bool { return bytes.Equal(f.Objective.Value, answer.Value) }
+	living := c.get(answer.Name)
+	i := slices.IndexFunc(known, func(f cache.Flood) bool { return same(&f) })
+	switch {
+	case slices.ContainsFunc(living, func(f cache.Flood) bool { return same(&f) }):
+		return
+	case i >= 0:
+		if slices.ContainsFunc(living, func(f cache.Flood) bool { return f.Place == known[i].Place }) {
+			return // its source has flooded another value since
+		}
+	case len(known) == 1 && (len(living) == 0 || len(living) == 1 && sameValue(&living[0], &known[0])):
+		i = 0
+	default:
+		return
+	}
+	f := known[i]
+	f.Objective.Value, f.Expire = bytes.Clone(answer.Value), expiry(f.Life)
+	c.put([]cache.Flood{f})
 }
 
 // do does something with the cache as it is now.

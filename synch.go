@@ -253,10 +253,7 @@ func (f *flooded) lives(now time.Time) bool {
 // rememberFlooded remembers what an ASA has flooded. RFC 8990 section 2.5.6.2:
 // whoever floods an objective should also answer requests for it.
 func (a *ASA) rememberFlooded(m *wire.Flood) {
-	var expire time.Time
-	if m.TTL != 0 {
-		expire = time.Now().Add(time.Duration(m.TTL) * time.Millisecond)
-	}
+	expire := expiry(time.Duration(m.TTL) * time.Millisecond)
 	for _, f := range m.Objectives {
 		// An error says that it was deregistered meanwhile.
 		_ = a.g.objectives.owned(a, f.Objective.Name, func(r *registration) error {

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"iter"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -84,17 +85,29 @@ type FloodEvent struct {
 // between. The objective must have Synch, and need not be registered. Like GetFlood,
 // WatchFloods works without security.
 //
+// After the machine slept, what expired meanwhile is Gone. If values were known,
+// WatchFloods then discovers who has the objective, and asks for its value: RFC 8990
+// section 2.5.6.2 has those who flood answer, too. A value that was known before comes
+// back with the source and lifetime it had. If one source alone was known, another value
+// is taken for its new one. What is not discovered comes with the next flood.
+//
 // An event with Err is the last: [ErrNoASA], [ErrNotBoth], [ErrNotSynch].
 func (a *ASA) WatchFloods(ctx context.Context, o Objective) iter.Seq[FloodEvent] {
 	return func(yield func(FloodEvent) bool) {
 		wake, stop := a.g.floods.watched.add(o.Name)
 		defer stop()
 		known := make(map[cache.Place][]cache.Flood)
+		slept := a.g.slept.Load()
+		ctx, cancel := context.WithCancel(ctx)
+		var asking sync.WaitGroup
+		defer asking.Wait()
+		defer cancel()
 		for {
 			if err := a.checkSynch("watch floods of", o); err != nil {
 				yield(FloodEvent{Err: err})
 				return
 			}
+			awoken := a.g.awoken.wait()
 			changes, next := floodChanges(known, a.g.floods.get(o.Name), time.Now())
 			for len(changes) > 0 && len(wake) == 0 { // else they may be out of date
 				changes[0].apply(known)
@@ -103,16 +116,36 @@ func (a *ASA) WatchFloods(ctx context.Context, o Objective) iter.Seq[FloodEvent]
 				}
 				changes = changes[1:]
 			}
-			if !a.awaitChange(ctx, wake, next) {
+			if !a.awaitChange(ctx, wake, awoken, next) {
 				return
+			}
+			if by := a.g.slept.Load() - slept; by > 0 {
+				slept += by
+				missed := slices.Concat(slices.Collect(maps.Values(known))...)
+				ageFloods(known, time.Duration(by))
+				asking.Add(1)
+				if !a.g.spawn(func() { defer asking.Done(); a.askAgain(ctx, o, missed) }) {
+					asking.Done()
+				}
 			}
 		}
 	}
 }
 
-// awaitChange waits until what is watched changes, the ASA is gone, or until a
-// time, which may be zero. It returns false if the context has ended.
-func (a *ASA) awaitChange(ctx context.Context, wake chan struct{}, until time.Time) bool {
+// ageFloods makes known values expire earlier, as those in the cache do.
+func ageFloods(known map[cache.Place][]cache.Flood, by time.Duration) {
+	for _, values := range known {
+		for i := range values {
+			if f := &values[i]; !f.Expire.IsZero() {
+				f.Expire = f.Expire.Add(-by)
+			}
+		}
+	}
+}
+
+// awaitChange waits until what is watched changes, the machine wakes up, the ASA is
+// gone, or until a time, which may be zero. It returns false if the context has ended.
+func (a *ASA) awaitChange(ctx context.Context, wake chan struct{}, awoken <-chan struct{}, until time.Time) bool {
 	var expired <-chan time.Time
 	if !until.IsZero() {
 		timer := time.NewTimer(time.Until(until))
@@ -121,6 +154,7 @@ func (a *ASA) awaitChange(ctx context.Context, wake chan struct{}, until time.Ti
 	}
 	select {
 	case <-wake:
+	case <-awoken:
 	case <-expired:
 	case <-a.gone:
 	case <-ctx.Done():

@@ -40,7 +40,8 @@ const (
 // peer's lifetime have passed, it discovers again, and twice more if the peer does not
 // answer; the peer is Gone when its lifetime ends. All times are varied at random by up
 // to a quarter, so that many watchers do not ask at the same time. With the default
-// lifetime of 60 s that is one M_DISCOVERY on each link in 40 to 48 s.
+// lifetime of 60 s that is one M_DISCOVERY on each link in 40 to 48 s. When the machine
+// wakes up after sleep, WatchPeers discovers at once.
 //
 // A peer is Gone earlier if a call to it fails. A peer that restarts on another port
 // is Added there. Changes of other ASAs of this instance show at the next discovery.
@@ -68,7 +69,9 @@ func (a *ASA) WatchPeers(ctx context.Context, o Objective, opt WatchPeersOptions
 		defer stop()
 		wake, leave := a.g.locators.watched.add(o.Name)
 		defer leave()
+		slept := a.g.slept.Load()
 		for {
+			awoken := a.g.awoken.wait()
 			if err := w.check(op); err != nil {
 				yield(PeerEvent{Err: err})
 				return
@@ -83,8 +86,12 @@ func (a *ASA) WatchPeers(ctx context.Context, o Objective, opt WatchPeersOptions
 				changes = changes[1:]
 			}
 			w.askIfDue(ctx, time.Now())
-			if !w.await(ctx, wake, changed) {
+			if !w.await(ctx, wake, awoken, changed) {
 				return
+			}
+			if by := a.g.slept.Load() - slept; by > 0 {
+				slept += by
+				w.age(time.Duration(by))
 			}
 		}
 	}
@@ -102,6 +109,7 @@ type peerWatch struct {
 	next    time.Time     // when to ask; zero: at once
 	planned time.Time     // the expiry that next was made for
 	gap     time.Duration // between the last questions without an answer
+	awoke   bool          // the machine, since the last question
 }
 
 // check returns why there is nothing to be watched, or nil.
@@ -157,6 +165,18 @@ func (w *peerWatch) changes(all []Locator, now time.Time) (events []PeerEvent) {
 	return events
 }
 
+// age makes known peers expire earlier, because the machine slept, and has the watch ask
+// at once.
+func (w *peerWatch) age(by time.Duration) {
+	for key, l := range w.known {
+		if !l.Expire.IsZero() {
+			l.Expire = l.Expire.Add(-by)
+			w.known[key] = l
+		}
+	}
+	w.gap, w.next, w.awoke = 0, time.Time{}, true
+}
+
 func (w *peerWatch) apply(e PeerEvent) {
 	if e.Change == Gone {
 		delete(w.known, e.Peer.place())
@@ -171,10 +191,11 @@ func (w *peerWatch) askIfDue(ctx context.Context, now time.Time) {
 	if w.asking || now.Before(w.next) {
 		return
 	}
-	if first := w.firstExpiry(); !first.Equal(w.planned) && !first.IsZero() {
+	if first := w.firstExpiry(); !w.awoke && !first.Equal(w.planned) && !first.IsZero() {
 		w.plan(now)
 		return
 	}
+	w.awoke = false
 	w.asking = w.asa.g.spawn(func() {
 		_, _ = w.asa.Discover(ctx, w.objective, 0, DiscoverOptions{Refresh: true}) // what is found is cached
 		w.asked <- struct{}{}
@@ -212,7 +233,7 @@ func vary(d time.Duration) time.Duration { return rand.N(max(d/4, 0) + 1) }
 
 // await waits until something may have changed. It returns false if the context
 // has ended.
-func (w *peerWatch) await(ctx context.Context, wake chan struct{}, changed <-chan struct{}) bool {
+func (w *peerWatch) await(ctx context.Context, wake chan struct{}, awoken, changed <-chan struct{}) bool {
 	until := w.firstExpiry()
 	if !w.asking && (until.IsZero() || w.next.Before(until)) {
 		until = w.next
@@ -225,10 +246,13 @@ func (w *peerWatch) await(ctx context.Context, wake chan struct{}, changed <-cha
 	}
 	select {
 	case <-wake:
+	case <-awoken:
 	case <-timer:
 	case <-w.asked:
 		w.asking = false
-		w.plan(time.Now())
+		if !w.awoke { // else that question was asked before the machine slept
+			w.plan(time.Now())
+		}
 	case <-changed:
 		if len(w.known) == 0 { // perhaps there is a link now
 			w.gap, w.next = 0, time.Time{}

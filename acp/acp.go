@@ -105,8 +105,9 @@ type Endpoint interface {
 	// or the zero Addr if there is none.
 	Addr() netip.Addr
 	// Changed receives a value after the status, the links, the addresses or
-	// what Interfaces returns changed, one for any number of changes. It is
-	// meant for one reader.
+	// what Interfaces returns changed, and after the machine woke up from sleep if
+	// the plane can tell, one for any number of changes. It is meant for one
+	// reader.
 	Changed() <-chan struct{}
 	// MaxMulticast is the size of the largest message that Send takes.
 	MaxMulticast() int

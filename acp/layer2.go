@@ -24,8 +24,8 @@ import (
 // it, that the system picks.
 //
 // Links that come, go or change are noticed within tens of milliseconds on Linux, where
-// the kernel reports them, and within about a second elsewhere. [Interfaces] says why an
-// interface of an endpoint is not a link.
+// the kernel reports them, and within about a second elsewhere. So it is when the machine
+// wakes up. [Interfaces] says why an interface of an endpoint is not a link.
 //
 // If the system refuses something, only what depends on it does not work, and
 // Interfaces says so, too. Without netlink, Layer2 looks for interfaces and addresses by
@@ -197,6 +197,12 @@ func openLayer2(l *Layer2, sys system) (_ *layer2Endpoint, err error) {
 		e.events, err = nil, nil
 	}
 	e.evented.Store(e.events != nil)
+	if e.alarm, err = sys.alarm(); err != nil { // the next look serves
+		if !errors.Is(err, errors.ErrUnsupported) {
+			e.refused = append(e.refused, fmt.Errorf("that the machine woke up is noticed within %v: %w", pollSafe, err))
+		}
+		e.alarm, err = nil, nil
+	}
 
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.state.Store(&layer2State{})
@@ -207,6 +213,9 @@ func openLayer2(l *Layer2, sys system) (_ *layer2Endpoint, err error) {
 	e.done.Go(func() { e.watch(next) })
 	if e.events != nil {
 		e.done.Go(func() { e.listen(e.events) })
+	}
+	if e.alarm != nil {
+		e.done.Go(func() { e.heed(e.alarm) })
 	}
 	return e, nil
 }

@@ -24,6 +24,7 @@ type layer2Endpoint struct {
 	shared    bool          // it listens for streams on Port too; see listenShared
 	accepted  chan accepted // from the listener on Port; holds one
 	events    eventSource   // nil: there is none
+	alarm     eventSource   // nil: there is none
 	hearing   hearing       // how several sockets are heard
 	refused   []error       // what the system does not do for the sockets
 
@@ -31,6 +32,7 @@ type layer2Endpoint struct {
 	changed chan struct{} // holds one: something changed
 	wake    chan struct{} // holds one: look at the interfaces again
 	evented atomic.Bool   // events come
+	awoken  atomic.Bool   // the machine woke up after the last look
 	drops   atomic.Uint64 // datagrams that were not for us
 
 	members map[int]*member // by interface index; refresh only

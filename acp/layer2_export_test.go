@@ -80,3 +80,29 @@ func In(do func(func()), l Layer2) Plane {
 		}
 	}}
 }
+
+// Alarmed is a Layer2 plane that is told that the machine woke up when alarm has a value.
+func Alarmed(alarm <-chan struct{}, l Layer2) Plane {
+	return &layer2With{l, func(sys *system) {
+		sys.alarm = func() (eventSource, error) { return &fakeAlarm{alarm, make(chan struct{})}, nil }
+	}}
+}
+
+type fakeAlarm struct {
+	alarm  <-chan struct{}
+	closed chan struct{}
+}
+
+func (a *fakeAlarm) Receive() error {
+	select {
+	case <-a.alarm:
+		return nil
+	case <-a.closed:
+		return net.ErrClosed
+	}
+}
+
+func (a *fakeAlarm) Close() error {
+	close(a.closed)
+	return nil
+}

@@ -46,6 +46,7 @@ func newTracked() *tracked {
 		connect:     connect,
 		interfaces:  func() ([]netif, error) { return nil, nil },
 		subscribe:   func(bool) (eventSource, error) { return nil, errors.ErrUnsupported },
+		alarm:       func() (eventSource, error) { return nil, errors.ErrUnsupported },
 	}
 	return tr
 }

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"strconv"
 	"syscall"
+
+	"github.com/go-grasp/grasp/internal/asleep"
 )
 
 // system is what Layer2 needs of the operating system; tests replace parts.
@@ -20,6 +22,7 @@ type system struct {
 	// interfaces may return interfaces and an error, which says what is amiss.
 	interfaces func() ([]netif, error)
 	subscribe  func(ipv4 bool) (eventSource, error)
+	alarm      func() (eventSource, error) // tells when the machine wakes up
 }
 
 func hostSystem(names []string) system {
@@ -30,6 +33,7 @@ func hostSystem(names []string) system {
 		connect:     connect,
 		interfaces:  func() ([]netif, error) { return interfaces(names) },
 		subscribe:   subscribe,
+		alarm:       func() (eventSource, error) { return asleep.NewAlarm() },
 	}
 }
 
@@ -173,6 +177,9 @@ func (e *layer2Endpoint) closeSockets() error {
 	}
 	if e.events != nil {
 		_ = e.events.Close() // which may have been given up before
+	}
+	if e.alarm != nil {
+		_ = e.alarm.Close()
 	}
 	return errors.Join(errs...)
 }

@@ -68,6 +68,15 @@ func (e *layer2Endpoint) listen(events eventSource) {
 	}
 }
 
+// heed has the watcher look whenever the machine has woken up.
+func (e *layer2Endpoint) heed(alarm eventSource) {
+	for alarm.Receive() == nil {
+		e.awoken.Store(true)
+		e.poke()
+		e.pause(pollGap)
+	}
+}
+
 // pause waits, but not beyond Close.
 func (e *layer2Endpoint) pause(d time.Duration) {
 	timer := time.NewTimer(d)
@@ -97,8 +106,12 @@ func (e *layer2Endpoint) watch(next time.Duration) {
 			}
 		}
 		e.listenShared()
+		awoken := e.awoken.Swap(false)
 		start := time.Now()
 		timer.Reset(e.refresh())
+		if awoken {
+			e.notify()
+		}
 		gap = min(max(pollGap, gapFactor*time.Since(start)), pollIdle)
 	}
 }

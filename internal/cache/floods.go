@@ -11,10 +11,11 @@ import (
 // Flood is a flooded value.
 type Flood struct {
 	Objective wire.Objective
-	Place     Place      // its tag
-	Link      int        // the link it came by, 0 if it is our own
-	From      netip.Addr // the neighbour it came from, zero if it is our own
-	Expire    time.Time  // zero: never
+	Place     Place         // its tag
+	Link      int           // the link it came by, 0 if it is our own
+	From      netip.Addr    // the neighbour it came from, zero if it is our own
+	Expire    time.Time     // zero: never
+	Life      time.Duration // what it had when it came; 0: it does not expire
 }
 
 // Floods is the cache of flooded values.

@@ -200,3 +200,37 @@ func TestCancelledTooLate(t *testing.T) {
 		require.Equal(t, []byte{0x02}, raw)
 	})
 }
+
+// A call of Next that waits ends earlier by the time that the machine slept, and one that
+// was interrupted does not begin to wait again.
+func TestReaderAge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		defer near.Close()
+		defer far.Close()
+		r := &Reader{Conn: near}
+		ctx, cancel := context.WithCancel(t.Context())
+		next := func() (took time.Duration, err error) {
+			start := time.Now()
+			_, err = r.Next(ctx, start.Add(time.Hour))
+			return time.Since(start), err
+		}
+		r.Age(time.Minute) // nobody waits
+		time.AfterFunc(time.Minute, func() { r.Age(30 * time.Minute) })
+		took, err := next()
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		require.Equal(t, 30*time.Minute, took)
+		time.AfterFunc(time.Minute, func() { r.Age(2 * time.Hour) })
+		took, err = next()
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		require.Equal(t, time.Minute, took)
+		time.AfterFunc(time.Minute, func() {
+			cancel()
+			synctest.Wait()
+			r.Age(-time.Hour)
+		})
+		took, err = next()
+		require.ErrorIs(t, err, ErrInterrupted)
+		require.Equal(t, time.Minute, took)
+	})
+}

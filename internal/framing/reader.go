@@ -20,8 +20,8 @@ const UsualSize = 256
 // its context ends.
 var ErrInterrupted = errors.New("interrupted")
 
-// Reader reads items from a connection. It must not be copied, and its methods
-// must not be called concurrently.
+// Reader reads items from a connection. It must not be copied, and its methods, but for
+// Age, must not be called concurrently.
 type Reader struct {
 	Conn   net.Conn
 	Limits wire.Limits // of what is read from now on
@@ -31,6 +31,9 @@ type Reader struct {
 	failed error // of the last read, nil if it did not fail
 
 	interrupts sync.WaitGroup // calls of interrupt that are under way
+
+	mu       sync.Mutex // guards all following fields
+	deadline time.Time  // of the call of Next that waits; zero: none does
 }
 
 // Next returns the next item, in a slice that is valid until the next call. It
@@ -42,9 +45,10 @@ func (r *Reader) Next(ctx context.Context, deadline time.Time) ([]byte, error) {
 	if !errors.Is(err, wire.ErrTruncated) {
 		return item, err
 	}
-	if err := r.Conn.SetReadDeadline(deadline); err != nil {
+	if err := r.await(deadline); err != nil {
 		return nil, err
 	}
+	defer r.rest()
 	if ctx.Done() != nil {
 		r.interrupts.Add(1)
 		stop := context.AfterFunc(ctx, r.interrupt)
@@ -73,10 +77,36 @@ func (r *Reader) Next(ctx context.Context, deadline time.Time) ([]byte, error) {
 	return item, err
 }
 
+// await begins to wait until a deadline.
+func (r *Reader) await(deadline time.Time) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.deadline = deadline
+	return r.Conn.SetReadDeadline(deadline)
+}
+
+// rest notes that nothing is waited for.
+func (r *Reader) rest() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.deadline = time.Time{}
+}
+
 // interrupt ends a call of Next.
 func (r *Reader) interrupt() {
 	defer r.interrupts.Done()
-	_ = r.Conn.SetReadDeadline(time.Unix(1, 0))
+	_ = r.await(time.Unix(1, 0))
+}
+
+// Age has a call of Next that waits end earlier, because the machine slept for a time
+// that the clock did not measure. It may be called at any time.
+func (r *Reader) Age(by time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.deadline.IsZero() {
+		r.deadline = r.deadline.Add(-by)
+		_ = r.Conn.SetReadDeadline(r.deadline)
+	}
 }
 
 // Arrived returns the next item if it has come already, without waiting. An error is

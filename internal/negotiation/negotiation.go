@@ -295,6 +295,10 @@ func (s *Session) take(o *wire.Objective) Output {
 	return Output{What: Offered, Objective: &offer}
 }
 
+// Age brings the deadline forward by a time that the machine slept and the clock did not
+// measure.
+func (s *Session) Age(by time.Duration) { s.deadline = s.deadline.Add(-by) }
+
 // Expired notes that nothing has come until now. At the deadline the negotiation
 // fails (sections 2.8.6 and 2.8.9); before, the wait goes on.
 func (s *Session) Expired(now time.Time) Output {

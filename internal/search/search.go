@@ -125,6 +125,13 @@ func (s *Search) wake() time.Time {
 	return s.cfg.Deadline
 }
 
+// Age brings all times forward by a time that the machine slept and the clock did not
+// measure. Wake is to be called after it.
+func (s *Search) Age(by time.Duration) {
+	s.cfg.Deadline = s.cfg.Deadline.Add(-by)
+	s.next = s.next.Add(-by)
+}
+
 // Respond takes the locators of a response.
 func (s *Search) Respond(all []cache.Locator) Output {
 	if s.done {
