@@ -104,6 +104,15 @@ func (g *Instance) acceptStreams() {
 	var pause pace.Backoff
 	for {
 		c, err := g.ep.Accept()
+		if errors.Is(err, acp.ErrForeign) {
+			// Without a pause, or outsiders could hold up the members.
+			e := Event{Reason: ReasonForeign, Err: err}
+			if c != nil {
+				e.Peer, e.Link = c.Peer, c.Link
+			}
+			g.drop(e)
+			continue
+		}
 		if err != nil {
 			if isOutOfDescriptors(err) && g.giveWay() {
 				continue // the peer waits until it is accepted

@@ -78,7 +78,7 @@ const (
 	ReasonIdle                               // a connection that did not say within Config.IdleTimeout what it wants
 	ReasonTooManyIdle                        // the oldest of too many such connections: Config.MaxIdle, Config.IdlePerPeer
 	ReasonBroken                             // a connection that broke
-	ReasonForeign                            // not from a member of the domain, says the plane: of another key, for one
+	ReasonForeign                            // not from a member of the domain, says the plane: of another key, or from outside Layer2.Accept
 	ReasonNoSecurity                         // came while the plane was not secure
 	ReasonOwn                                // our own multicast, come back
 	ReasonNoOtherLink                        // a discovery that this node cannot answer, nor relay for want of links

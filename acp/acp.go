@@ -34,9 +34,9 @@ func Group4() netip.Addr { return netip.AddrFrom4([4]byte{224, 0, 0, 119}) }
 // GRASP must not rely on IP fragmentation (RFC 8990 section 2.5.3).
 const MaxMulticast = 1232
 
-// ErrForeign is wrapped by the errors of Receive, and of reading from a stream,
-// which say that a message was dropped because it does not come from a member
-// of the domain, as far as the plane can tell.
+// ErrForeign is wrapped by the errors of Receive and Accept, and of reading from a
+// stream, which say that a message or a stream was dropped because it does not come from
+// a member of the domain, as far as the plane can tell, or not from where peers are taken.
 const ErrForeign = constError("not from a member of the domain")
 
 // constError is an error that nobody can change.
@@ -120,7 +120,8 @@ type Endpoint interface {
 	// of a message dropped, and comes with its origin.
 	Receive(buf []byte) (n int, from Origin, err error)
 	// Accept waits for a stream that a peer opened, to Port or to [Port] of the
-	// package. Errors other than net.ErrClosed are passing.
+	// package. Errors other than net.ErrClosed are passing. One that wraps ErrForeign
+	// is of a peer that is not taken, and comes with its stream, which is closed.
 	Accept() (*Stream, error)
 	// Dial opens a stream to a peer. The zone of a link-local address is the
 	// decimal index of its link.

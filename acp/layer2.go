@@ -101,8 +101,9 @@ type Layer2 struct {
 
 	// Accept holds the prefixes from which peers are taken: streams, and datagrams
 	// of IPv4, from elsewhere are dropped. Those with link-local addresses of IPv6
-	// are taken always, as are those on this node. Empty means that peers are
-	// taken from everywhere, also from beyond the routers.
+	// are taken always, as are those on this node. What is dropped is told by errors
+	// that wrap ErrForeign. Empty means that peers are taken from everywhere, also from
+	// beyond the routers.
 	Accept []netip.Prefix
 }
 

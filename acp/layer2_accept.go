@@ -23,9 +23,8 @@ func (e *layer2Endpoint) Accept() (*Stream, error) {
 		c, err := e.streams.accept()
 		switch {
 		case err == nil:
-			if s := e.streamOf(c); e.takes(s) {
-				return s, nil
-			}
+			s := e.streamOf(c)
+			return s, e.refuse(s)
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			// What is put there from now on sets it again.
 			_ = e.streams.SetDeadline(time.Time{})
@@ -35,21 +34,23 @@ func (e *layer2Endpoint) Accept() (*Stream, error) {
 	}
 }
 
-// takes is true if peers are taken from where a stream comes from. Others are
-// dropped.
-func (e *layer2Endpoint) takes(s *Stream) bool {
-	peer := s.Peer.Addr()
-	if isLinkLocal(peer) || e.accepts(peer) || e.state.Load().isHere(peer, 0) {
-		return true
+// refuse closes a stream from where peers are not taken and returns why. It returns nil
+// for others.
+func (e *layer2Endpoint) refuse(s *Stream) error {
+	err := e.checkPeer(s.Peer.Addr())
+	if err != nil {
+		_ = s.Close()
 	}
-	e.drops.Add(1)
-	_ = s.Close()
-	return false
+	return err
 }
 
-// accepts is true if peers with an address are taken.
-func (e *layer2Endpoint) accepts(peer netip.Addr) bool {
-	return len(e.accept) == 0 || slices.ContainsFunc(e.accept, func(p netip.Prefix) bool { return p.Contains(peer) })
+// checkPeer returns nil if peers with an address are taken.
+func (e *layer2Endpoint) checkPeer(peer netip.Addr) error {
+	if len(e.accept) == 0 || isLinkLocal(peer) || slices.ContainsFunc(e.accept, func(p netip.Prefix) bool { return p.Contains(peer) }) ||
+		e.state.Load().isHere(peer, 0) {
+		return nil
+	}
+	return fmt.Errorf("acp: %v is in no prefix of Layer2.Accept: %w", peer, ErrForeign)
 }
 
 // accepted is what the listener on the shared port hands to Accept.
@@ -93,8 +94,9 @@ func (e *layer2Endpoint) acceptShared(l *listener) {
 		c, err := l.accept()
 		if err != nil {
 			a.err = fmt.Errorf("acp: accept on port %d: %w", Port, err)
-		} else if a.stream = e.streamOf(c); !e.takes(a.stream) {
-			continue
+		} else {
+			a.stream = e.streamOf(c)
+			a.err = e.refuse(a.stream)
 		}
 		select {
 		case e.accepted <- a:

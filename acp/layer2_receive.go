@@ -26,7 +26,7 @@ func (e *layer2Endpoint) receiveFrom(f *family, r *receiver, buf []byte) (int, O
 		}
 		from, ok := e.origin(f, src, oob[:oobn])
 		if ok {
-			return n, from, nil
+			return n, from, e.checkPeer(from.Addr.Addr())
 		}
 		e.drops.Add(1)
 	}
@@ -49,7 +49,7 @@ func (e *layer2Endpoint) origin(f *family, src netip.AddrPort, oob []byte) (Orig
 	addr := src.Addr().WithZone("")
 	switch {
 	case f.group.Is4():
-		if addr = addr.Unmap(); !l.reaches(addr) || !e.accepts(addr) && !st.isHere(addr, 0) {
+		if addr = addr.Unmap(); !l.reaches(addr) {
 			return Origin{}, false
 		}
 	case isLinkLocal(addr):

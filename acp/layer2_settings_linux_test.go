@@ -2,6 +2,7 @@ package acp_test
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"testing"
 	"time"
@@ -135,14 +136,18 @@ func TestLayer2Accept(t *testing.T) {
 	e := join(t, &acp.Layer2{Links: []string{"va0"}, Accept: []netip.Prefix{netip.MustParsePrefix("fd00:a::/64")}})
 	peer := join(t, in(t, far, on("va1")))
 	at := reach(t, e, "va0", peer, patience).Addr // neighbours
-	taken := make(chan netip.Addr, 10)
+	taken, foreign := make(chan netip.Addr, 10), make(chan netip.Addr, 10)
 	go func() {
 		for {
 			s, err := e.Accept()
-			if err != nil {
+			switch {
+			case errors.Is(err, acp.ErrForeign):
+				foreign <- s.Peer.Addr()
+			case err != nil:
 				return
+			default:
+				taken <- s.Peer.Addr()
 			}
-			taken <- s.Peer.Addr()
 			_ = s.Close()
 		}
 	}()
@@ -164,15 +169,18 @@ func TestLayer2Accept(t *testing.T) {
 		require.Error(t, err)
 		assert.NotErrorIs(t, err, context.DeadlineExceeded)
 		_ = s.Close()
+		outcome := foreign
 		if test.taken {
-			select {
-			case <-taken:
-			case <-time.After(patience):
-				assert.Fail(t, "not taken", test.to)
-			}
+			outcome = taken
+		}
+		select {
+		case <-outcome:
+		case <-time.After(patience):
+			assert.Fail(t, "taken, or not told of", test.to)
 		}
 	}
 	assert.Empty(t, taken)
+	assert.Empty(t, foreign)
 	s, err := e.Dial(t.Context(), netip.AddrPortFrom(netip.MustParseAddr("2001:db8::1"), e.Port()))
 	require.NoError(t, err, "this node itself")
 	_ = s.Close()

@@ -102,7 +102,7 @@ func (e *endpoint) Dial(ctx context.Context, to netip.AddrPort) (*acp.Stream, er
 
 func (e *endpoint) stream(s *acp.Stream, err error) (*acp.Stream, error) {
 	if err != nil {
-		return nil, err
+		return s, err
 	}
 	s.Conn = newConn(s.Conn, e.key, e.sender(&e.streams, s.Peer, s.Link))
 	return s, nil

@@ -148,6 +148,10 @@ func (e *endpoint) listen() {
 	buf := make([]byte, wire.DefaultBytes+1)
 	for delay := time.Duration(0); ; {
 		n, from, err := e.under.Receive(buf)
+		if errors.Is(err, acp.ErrForeign) {
+			e.plane.counters.clear.Add(1)
+			continue
+		}
 		if err != nil {
 			delay = min(max(2*delay, time.Millisecond), time.Second)
 			if !e.pause(delay) {

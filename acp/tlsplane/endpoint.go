@@ -207,6 +207,14 @@ func (e *endpoint) welcome() {
 			e.done.Go(func() { e.greet(s) })
 			continue
 		}
+		if errors.Is(err, acp.ErrForeign) { // without a pause, or outsiders could hold up the members
+			select {
+			case e.accepted <- accepted{stream: s, err: err}:
+			case <-e.ctx.Done():
+				return
+			}
+			continue
+		}
 		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
 			if e.gate.evict() {
 				continue
