@@ -3,6 +3,7 @@ package bank
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -54,6 +55,14 @@ func (b *bench) trace(e grasp.Event) {
 		defer b.mu.Unlock()
 		b.messages[e.Message]++
 	}
+}
+
+// sent returns how many messages of each type were sent, in virtual time.
+func (b *bench) sent() map[string]int {
+	synctest.Wait() // until they have been traced
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return maps.Clone(b.messages)
 }
 
 func (b *bench) settings(n int, seed uint64, wait time.Duration) Settings {
@@ -148,7 +157,8 @@ func TestEverythingHappens(t *testing.T) {
 				require.LessOrEqual(t, *o.Value, *o.Asked)
 			}
 		}
-		t.Log(kinds, b.messages)
+		messages := b.sent()
+		t.Log(kinds, messages)
 		for _, kind := range []string{
 			"at once", "agreed: ", "declined: " + noFunds, "declined: " + noFundsRussian, "declined: " + invalidCurrency,
 			"declined: " + tooMean, "declined: Loop count exhausted", "failed: No reply to negotiation step",
@@ -156,7 +166,7 @@ func TestEverythingHappens(t *testing.T) {
 			assert.NotZero(t, kinds[kind], kind)
 		}
 		assert.Len(t, kinds, 8)
-		assert.NotZero(t, b.messages["M_WAIT"])
+		assert.NotZero(t, messages["M_WAIT"])
 		for _, text := range []string{
 			"Gray: Testing Tag 24\n", " CBOR value decoded\n", " Dry run\n", " Tried wait: OK\n", " Woke up\n",
 			"Asking for USD ", "Gray: Flushing EX3 discovery\n", "Gray: Synch failed Nonsense (should fail): Not flooded",

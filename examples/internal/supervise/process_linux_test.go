@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -34,17 +35,24 @@ func (e *events) add(x Event) {
 // await waits for an event.
 func (e *events) await(t *testing.T, what What, with string) (found Event) {
 	t.Helper()
-	require.Eventually(t, func() bool {
+	came := func() bool {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		for _, x := range e.all {
-			if x.What == what && strings.Contains(x.Line+fmt.Sprint(x.Err), with) {
-				found = x
-				return true
-			}
+		i := slices.IndexFunc(e.all, func(x Event) bool {
+			return x.What == what && strings.Contains(x.Line+fmt.Sprint(x.Err), with)
+		})
+		if i >= 0 {
+			found = e.all[i]
 		}
-		return false
-	}, time.Minute, time.Millisecond, "%s %q in %+v", what, with, e.all)
+		return i >= 0
+	}
+	for deadline := time.Now().Add(time.Minute); !came(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			require.Failf(t, "not within a minute", "%s %q in %+v", what, with, e.all)
+		}
+	}
 	return found
 }
 
