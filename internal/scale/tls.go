@@ -200,7 +200,7 @@ func membersTable(all []*Members) string {
 	}{
 		{"", func(m *Members) string { return fmt.Sprintf("%d members", m.Nodes) }},
 		{"connections", func(m *Members) string { return fmt.Sprint(m.Nodes * (m.Nodes - 1) / 2) }},
-		{"all know all others after", func(m *Members) string { return fmt.Sprint(m.Known) }},
+		{"all know all others within", func(m *Members) string { return fmt.Sprint(m.Known) }},
 		{"handshakes", func(m *Members) string { return fmt.Sprint(m.Handshakes / 2) }},
 		{"CPU time of that, each member", func(m *Members) string { return each(m.StartCPU, m.Nodes) }},
 		{"memory of a member", func(m *Members) string { return kib(m.Memory) }},
@@ -209,7 +209,7 @@ func membersTable(all []*Members) string {
 		{"multicasts in clear, each member", func(m *Members) string { return fmt.Sprint(m.Clear / uint64(m.Nodes)) }},
 		{"a flood reaches the last member after", func(m *Members) string { return fmt.Sprint(m.Flood) }},
 		{"CPU time of that, each member", func(m *Members) string { return each(m.FloodCPU, m.Nodes) }},
-		{"the link was down: all know all others after", func(m *Members) string { return fmt.Sprint(m.Back) }},
+		{"the link was down: all know all others within", func(m *Members) string { return fmt.Sprint(m.Back) }},
 		{"CPU time of that, each member", func(m *Members) string { return each(m.BackCPU, m.Nodes) }},
 		{"certificates rotated: handshakes", func(m *Members) string { return fmt.Sprint(m.Rotated / 2) }},
 		{"the old ones expire: floods missed", func(m *Members) string { return fmt.Sprintf("%d of %d", m.Missed, m.Flooded) }},
