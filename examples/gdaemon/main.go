@@ -71,8 +71,8 @@ func (o *options) refuse(all cli.Options) error {
 		return errors.New("--rate must not be negative")
 	case o.check && o.config == "":
 		return errors.New("--check goes with --config")
-	case o.config != "" && (len(all.Links) > 0 || all.PlaneName != cli.PlaneLayer2 || all.Monitor != "" || o.rate > 0):
-		return errors.New("--config goes not with --link, --plane, --monitor and --rate: the file says them")
+	case o.config != "" && (len(all.Links) > 0 || all.PlaneName != cli.PlaneLayer2 || all.Monitor != "" || all.Announce != "" || o.rate > 0):
+		return errors.New("--config goes not with --link, --plane, --monitor, --announce and --rate: the file says them")
 	}
 	return nil
 }
