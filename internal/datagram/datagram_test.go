@@ -59,7 +59,7 @@ func TestTranscripts(t *testing.T) {
 		insecure := false
 		return func(c *transcript.Command) string {
 			initiator := transcript.Value(c, "initiator", netip.MustParseAddr("fd00::1"), netip.ParseAddr)
-			id := uint32(c.Int("id", 1))
+			id := c.Uint32("id", 1)
 			from := Origin{
 				Addr:    transcript.Value(c, "from", netip.MustParseAddr("fe80::1"), netip.ParseAddr),
 				Unicast: c.Bool("unicast"), Self: c.Bool("self"), Secure: !insecure,

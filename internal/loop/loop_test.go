@@ -33,7 +33,7 @@ func TestTranscripts(t *testing.T) {
 			var out strings.Builder
 			now = now.Add(c.Duration("after", 0))
 			part = transcript.Value(c, "random", part, func(s string) (float64, error) { return strconv.ParseFloat(s, 64) })
-			key := session.Key{ID: uint32(c.Int("id", 1)), Initiator: transcript.Value(c, "initiator", netip.MustParseAddr("fd00::1"), netip.ParseAddr)}
+			key := session.Key{ID: c.Uint32("id", 1), Initiator: transcript.Value(c, "initiator", netip.MustParseAddr("fd00::1"), netip.ParseAddr)}
 			name := c.String("objective", "EX1")
 			neighbour := transcript.Value(c, "from", netip.MustParseAddr("fe80::1"), netip.ParseAddr)
 			switch c.Name {

@@ -55,7 +55,7 @@ func (p *player) play(c *transcript.Command) string {
 		}
 		return p.until(deadline)
 	case "delay":
-		return sending(p.s.Delay(uint32(c.Int("wait", 60000))))
+		return sending(p.s.Delay(c.Uint32("wait", 60000)))
 	case "accept":
 		return sending(p.s.End(true, c.String("reason", "")))
 	case "decline":
@@ -82,7 +82,7 @@ func message(c *transcript.Command) wire.Message {
 	case "M_NEGOTIATE":
 		return &wire.Negotiate{SessionID: id(c), Objective: *objective(c)}
 	case "M_WAIT":
-		return &wire.Wait{SessionID: id(c), Wait: uint32(c.Int("wait", 60000))}
+		return &wire.Wait{SessionID: id(c), Wait: c.Uint32("wait", 60000)}
 	case "M_END":
 		return &wire.End{SessionID: id(c), Accept: c.Bool("accept"), Reason: c.String("reason", "")}
 	case "M_INVALID":
@@ -95,7 +95,7 @@ func message(c *transcript.Command) wire.Message {
 	return nil
 }
 
-func id(c *transcript.Command) uint32 { return uint32(c.Int("id", 7)) }
+func id(c *transcript.Command) uint32 { return c.Uint32("id", 7) }
 
 func objective(c *transcript.Command) *wire.Objective {
 	value, _ := cbor.Marshal(c.String("value", "")) // text always encodes

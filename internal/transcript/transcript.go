@@ -191,6 +191,14 @@ func (c *Command) Int(name string, otherwise int) int {
 	return Value(c, name, otherwise, strconv.Atoi)
 }
 
+// Uint32 returns an argument that is a number of 32 bits, or a default.
+func (c *Command) Uint32(name string, otherwise uint32) uint32 {
+	return Value(c, name, otherwise, func(s string) (uint32, error) {
+		n, err := strconv.ParseUint(s, 10, 32)
+		return uint32(n), err
+	})
+}
+
 // Duration returns an argument such as 100ms, or a default.
 func (c *Command) Duration(name string, otherwise time.Duration) time.Duration {
 	return Value(c, name, otherwise, time.ParseDuration)
