@@ -41,7 +41,7 @@ func negotiateCommand() cli.Command {
 			f.BoolVar(&h.dry, "dry", false, "a dry run: agree on nothing")
 			f.BoolVar(&h.accept, "accept", false, "accept what is offered")
 			f.Func("decline", "decline what is offered, for this `reason`", func(s string) error { h.decline = &s; return nil })
-			f.Func("counter", "answer the first offer with this `value`, and the next one with that of the next -counter; then as above", func(s string) error {
+			f.Func("counter", "answer the first offer with this `value`, and the next one with that of the next --counter; then as above", func(s string) error {
 				_, err := diag.Value(s)
 				h.counters = append(h.counters, s)
 				return err
