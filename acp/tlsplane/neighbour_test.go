@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/acp/tlsplane"
+	"github.com/go-grasp/grasp/internal/longtest"
 )
 
 // Each pair keeps one connection, who ever dialed, and what is sent before or
@@ -246,7 +247,7 @@ func TestForgedAnnouncements(t *testing.T) {
 // Where more is forged than can be dialed, a member that comes and cannot prove that
 // it is one is answered, and dials itself.
 func TestNewcomerWithoutProof(t *testing.T) {
-	for seed := range 4 {
+	for seed := range longtest.Scaled(3) {
 		inBubble(t, func(t *testing.T, b *bed) {
 			start := func(name string) *node {
 				n := &node{host: b.network.NewNode(name, b.link)}
@@ -275,7 +276,7 @@ func TestNewcomerWithoutProof(t *testing.T) {
 					}
 				}
 			}()
-			time.Sleep(time.Minute + time.Duration(seed)*7*time.Millisecond)
+			time.Sleep(40*time.Second + time.Duration(seed)*7*time.Millisecond)
 			start("two")
 			time.Sleep(3 * time.Second)
 			synctest.Wait()
