@@ -18,7 +18,8 @@ type endpoint struct {
 	key   *domainKey
 	under acp.Endpoint
 
-	// Who forges the source of datagrams must not have its streams refused.
+	// They are apart, so that nobody has a node's streams refused by forging its
+	// datagrams.
 	datagrams, streams wary
 }
 

@@ -6,10 +6,11 @@ import (
 	"time"
 )
 
-// Bounds on attempts to learn, from what a node does, what an altered message
-// says. One that begins rightly and does not end so was made of recorded ones:
-// each lets its maker learn a little, so that they are heard less and less
-// often. Who has another password is known by the beginning.
+// Bounds on attempts to learn what a recorded message says, by altering it and watching
+// what the node does. A message that makes sense at its beginning and not at its end was
+// altered. Each lets its sender learn a little, so senders of such messages are listened
+// to less and less often. A message under another password makes no sense from the
+// beginning, and does not count.
 const (
 	firstSilence = time.Second // doubles with each altered message
 	maxDoublings = 14          // up to four and a half hours
@@ -19,10 +20,9 @@ const (
 	maxPrefixes  = 1024
 )
 
-// wary remembers from where altered messages came. What comes from there, or
-// from another address with the same prefix, is not listened to for a while, be
-// it right or not. Only those who were heard before the first altered message
-// are listened to as ever.
+// wary remembers where altered messages came from. For a while nothing that comes from
+// an address with the same prefix is listened to, whether it makes sense or not. Excepted
+// are the addresses from which messages made sense before the first altered one came.
 type wary struct {
 	mu       sync.Mutex // guards all following fields
 	anywhere suspicion

@@ -28,9 +28,8 @@ const firstInterval = 250 * time.Millisecond
 // others: it is all that forged ones can cause.
 const answerPause = time.Second
 
-// announce floods, on every link, that there is a node. It is sent in the way of
-// a DULL instance (RFC 8990 section 2.5.2): all it can do is to have somebody
-// dial.
+// announce floods this node's address and port on every link, as a DULL instance
+// would (RFC 8990 section 2.5.2). All that an announcement does is to have somebody dial.
 func (e *endpoint) announce(own *standing) {
 	now := e.plane.now()
 	for _, l := range e.Links() {

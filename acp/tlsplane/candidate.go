@@ -65,13 +65,13 @@ func (c *candidate) isNewer(claim proof, now time.Time) bool {
 	return claim.Time > c.signed.UnixMilli() || c.signed.Sub(now) > proofTime
 }
 
-// isOver reports whether nobody knows of a candidate any longer.
+// isOver reports whether a candidate can be forgotten.
 func (c *candidate) isOver(now time.Time) bool {
 	return !c.expires.After(now) && (c.trust < known || c.failures >= maxFailures)
 }
 
-// candidates are those of a link. There may be twice as many who have proven to
-// be members, which neighbours have.
+// candidates are those of a link. There may be twice as many that have proven to be
+// members, as neighbours have, as unproven ones.
 type candidates struct {
 	most   int // who are unproven
 	byAddr map[netip.AddrPort]*candidate
@@ -86,9 +86,9 @@ func newCandidates(most int) *candidates {
 	}
 }
 
-// heard notes an announcement that proves nothing. It returns nil if there is no
-// room for one more candidate, which takes the place of another one, the one
-// that failed most often, unless that is dialed or evictable says no.
+// heard notes an announcement that proves nothing. When full, a new candidate takes the
+// place of the one that failed most often, among those that are not being dialed and
+// that evictable agrees to. If there is none, heard returns nil.
 func (cs *candidates) heard(a announced, now time.Time, evictable func(*candidate) bool) *candidate {
 	c := cs.byAddr[a.to]
 	if c == nil {

@@ -37,8 +37,8 @@ type conn struct {
 // certificates are most of it.
 const maxOpening = 32 << 10
 
-// opening is the connection below, on which a handshake may not be of any
-// length.
+// opening is the connection below. It limits how much a peer may send before the
+// handshake is over.
 type opening struct {
 	net.Conn
 	got  int // until the handshake is over

@@ -39,9 +39,9 @@ type dial struct {
 	leave  func() // gives its place up
 }
 
-// dials are those under way, those to members and the others apart: members in
-// a share for each identity, the others in one for each link. When there are too
-// many, the oldest of the largest share is given up.
+// dials are those under way. Dials to members have a share for each identity, and those
+// to unproven candidates, apart from them, one for each link. When either are too many,
+// the oldest of the largest share is given up.
 type dials struct {
 	members *share.Shares[string, *dial]
 	others  *share.Shares[int, *dial]

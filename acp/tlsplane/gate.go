@@ -6,9 +6,9 @@ import (
 	"github.com/go-grasp/grasp/internal/share"
 )
 
-// gate bounds the handshakes that peers have begun, in all and by source. When
-// there are too many, the oldest of the source that has most of them gives way:
-// an honest peer is through in milliseconds.
+// gate bounds the handshakes that peers have begun, in all and by source. When full, it
+// ends the oldest handshake of the source that has most. An honest peer's is over in
+// milliseconds.
 type gate struct {
 	mu     sync.Mutex // guards all following fields
 	guests *share.Shares[share.Holder, *guest]

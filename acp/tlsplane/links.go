@@ -93,8 +93,8 @@ func (e *endpoint) followLinks() bool {
 	return added
 }
 
-// queue queues a multicast for all neighbours on a link. The link is zero if it
-// is not in use.
+// queue queues a multicast for all neighbours on a link. It returns the zero Link if the
+// link is not in use.
 func (e *endpoint) queue(index int, frame []byte) (acp.Link, []*neighbour) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -135,9 +135,9 @@ var (
 	errNoLink = errors.New("not by a link in use")
 )
 
-// enter makes a connection the one of its neighbour. If there is one that is to
-// stay, or to go, it is retired: it ends when what is under way has arrived. One
-// of another neighbour may have to give way.
+// enter makes a connection the one that its neighbour is served by. If the neighbour
+// has another connection already, one of the two is retired: it ends when what is under
+// way has arrived. If there are too many neighbours, another one is evicted.
 func (e *endpoint) enter(n *neighbour) error {
 	retired, evicted, err := e.place(n)
 	if retired != nil {
@@ -193,9 +193,10 @@ func (l *link) removeLocked(n *neighbour) {
 	}
 }
 
-// makeNeighbourRoomLocked says that there is no room for one more neighbour, or
-// who has to give way for it: the oldest neighbour of the identity that has most
-// of them, if that leaves the newcomer's with no more than it.
+// makeNeighbourRoomLocked returns the neighbour to evict for a new one, or nil if there
+// is room: the oldest neighbour of the identity that has most. If the newcomer's
+// identity would then have more neighbours than that one, the error says that there is
+// no room.
 func (l *link) makeNeighbourRoomLocked(identity string, most int) (evicted *neighbour, err error) {
 	count := make(map[string]int)
 	for k := range l.peers {

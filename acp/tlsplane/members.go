@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// members are the standing connections. They are checked by a timer, which
-// runs while there are any, and so streams are that outlive their endpoint.
+// members are the standing connections. A timer has them checked for as long as there
+// are any, because streams may outlive their endpoint.
 type members struct {
 	mu    sync.Mutex // guards all following fields
 	conns map[*conn]struct{}

@@ -49,8 +49,8 @@ type neighbour struct {
 	slow    uint64   // guarded by e.mu: what did not fit
 }
 
-// hello is the first item that either side sends. Who dialed does so from a port
-// that says nothing, so it tells on which it listens.
+// hello is the first item that either side sends. Its port is the one that the sender
+// listens on, which the port that it dialed from does not tell.
 type hello struct {
 	_    struct{} `cbor:",toarray"`
 	ID   []byte
@@ -129,9 +129,9 @@ func (n *neighbour) exchange(s *acp.Stream) error {
 	return n.conn.SetDeadline(time.Time{})
 }
 
-// outranks decides which of two connections to a neighbour stays: of those that
-// came about when both sides dialed at the same time, the one dialed by who has
-// the greater ID; else the newer one, for which there must have been a reason.
+// outranks reports whether a connection to a neighbour stays in use when a newer one
+// comes. If both sides dialed at the same time, the connection stays that the side with
+// the greater ID dialed. Otherwise the newer one does: there must be a reason for it.
 func (n *neighbour) outranks(newer *neighbour) bool {
 	if n.dialed == newer.dialed || newer.since.Sub(n.since) > steady {
 		return false
@@ -180,8 +180,8 @@ func (n *neighbour) nudge() {
 	}
 }
 
-// retire lets the connection end. Nothing new is queued for it, because it has
-// no longer its place.
+// retire has the connection end when what is queued has been sent. The neighbour is
+// entered with another one, or not at all, so nothing more is queued for this one.
 func (n *neighbour) retire() {
 	end := time.Now().Add(retireTime)
 	n.drainEnd.Store(&end)

@@ -64,12 +64,15 @@ type Plane struct {
 	// HandshakeTimeout bounds the time of a handshake; 0 means 10 seconds.
 	HandshakeTimeout time.Duration
 	// MaxHandshakes bounds the handshakes of one endpoint that peers have
-	// begun and not ended; 0 means 1024. A quarter of it is for one source: an
-	// address, or all global ones with the same 64 bits of prefix. A new one
-	// displaces the oldest.
+	// begun and not ended; 0 means 1024. One source may have a quarter of it: a
+	// neighbour, by its address, or all hosts beyond the links whose IPv6 addresses
+	// have the same first 64 bits. When full, a new handshake ends the oldest of the
+	// source that has most.
 	MaxHandshakes int
 	// MaxNeighbours bounds the neighbours on a link, of which 16 may have the
-	// same identity; 0 means 128. Further ones are refused.
+	// same identity; 0 means 128. When full, a newcomer takes the place of the oldest
+	// neighbour of the identity that has most, unless its own has as many: then it is
+	// refused.
 	MaxNeighbours int
 
 	standing atomic.Pointer[standing]

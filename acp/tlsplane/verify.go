@@ -74,9 +74,9 @@ type subject struct {
 	name     *acpName          // nil: it has none
 }
 
-// verify checks the certificates that a peer showed and returns who it is. Of
-// its names only an AcpNodeName (RFC 8994 section 6.2.2) is compared with this
-// node's: they must be of the same domain. Else a member is as good as any other.
+// verify checks the certificates that a peer showed and returns who it is. Whatever its
+// name is, it is a member, with one exception: if both the peer and this node have an
+// AcpNodeName (RFC 8994 section 6.2.2), these must be of the same domain.
 func (p *Plane) verify(shown []*x509.Certificate, roots *x509.CertPool, usage x509.ExtKeyUsage) (subject, error) {
 	if len(shown) == 0 {
 		return subject{}, &RefusedError{Reason: ReasonProtocol, Err: errNoCertificate}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,32 +16,39 @@ import (
 
 // overflow keeps the system's table of neighbours full, by datagrams to addresses where
 // nobody is, until the context ends. The table is one for all namespaces.
-func overflow(ctx context.Context, t *testing.T) (done <-chan struct{}) {
+func overflow(ctx context.Context, t *testing.T) (refused *atomic.Int64, done <-chan struct{}) {
 	node := netbed.NewNode(t, "filler")
 	netbed.VethPair(t, "filled", "filler")
 	node.MoveLink(t, "filler")
 	node.AddAddr(t, "filler", "2001:db8:2::1/64")
+	refused = new(atomic.Int64)
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
 		node.Do(t, func() {
-			fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-			if err != nil {
-				t.Error(err)
-				return
+			var fds [64]int // each may have some hundred datagrams wait for their neighbours
+			for i := range fds {
+				var err error
+				fds[i], err = unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer unix.Close(fds[i])
 			}
-			defer unix.Close(fd)
 			to := unix.SockaddrInet6{Port: 9, Addr: netip.MustParseAddr("2001:db8:2::1:0:0").As16()}
 			for n := uint32(0); ctx.Err() == nil; n++ {
 				binary.BigEndian.PutUint32(to.Addr[12:], n)
-				_ = unix.Sendto(fd, nil, 0, &to)
-				if n%10 == 0 {
+				if unix.Sendto(fds[n%64], nil, 0, &to) == unix.EINVAL {
+					refused.Add(1) // for want of room in the table
+				}
+				if n%100 == 0 {
 					pauseFor(ctx, time.Millisecond)
 				}
 			}
 		})
 	}()
-	return over
+	return refused, over
 }
 
 // When the system's table of neighbours is full, addresses that are not in it cannot be
@@ -54,21 +62,22 @@ func TestNeighbourTableOverflow(t *testing.T) {
 	for _, plane := range planes {
 		t.Run(plane, func(t *testing.T) {
 			v := newVictim(t, victimConfig{Plane: plane})
-			a := v.caller()
-			require.Zero(t, v.call(a, 1))
-			ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			over := overflow(ctx, t)
+			refused, over := overflow(ctx, t)
+			netbed.Eventually(t, time.Minute, "the table is full", func() bool { return refused.Load() > 1000 })
+			a := v.caller() // it has met nobody yet
 			calls, failed := 0, 0
-			for ; ctx.Err() == nil; calls++ {
-				one, end := context.WithTimeout(ctx, 5*time.Second)
+			for end := time.Now().Add(10 * time.Second); time.Now().Before(end); calls++ {
+				one, stop := context.WithTimeout(ctx, 5*time.Second)
 				if err := find(one, a, nil); err != nil && ctx.Err() == nil {
 					t.Logf("while the table is full: %v", err)
 					failed++
 				}
-				end()
+				stop()
 				pauseFor(ctx, 100*time.Millisecond)
 			}
+			cancel()
 			<-over
 			start := time.Now()
 			netbed.Eventually(t, time.Minute, "calls succeed again", func() bool { return find(t.Context(), a, nil) == nil })
@@ -77,6 +86,7 @@ func TestNeighbourTableOverflow(t *testing.T) {
 				require.NoError(t, find(t.Context(), a, nil))
 			}
 			s := v.state()
+			require.Positive(t, calls)
 			t.Logf("%s: %d of %d calls failed while the table was full, after it %.2f s until one succeeded, descriptors %d, goroutines %d",
 				plane, failed, calls, took.Seconds(), s.Descriptors, s.Goroutines)
 		})
