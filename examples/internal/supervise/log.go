@@ -70,12 +70,26 @@ func (l *logFile) open() error {
 }
 
 func (l *logFile) Write(b []byte) (int, error) {
-	if l.err == nil {
-		if l.err = l.write(b); l.err != nil {
+	for rest := b; l.err == nil && len(rest) > 0; {
+		n := l.fit(rest)
+		if l.err = l.write(rest[:n]); l.err != nil {
 			l.failed(l.err)
 		}
+		rest = rest[n:]
 	}
 	return len(b), nil
+}
+
+// fit returns how much may be written at once: whole lines that fill no more than one
+// file, or a part of a line that is longer.
+func (l *logFile) fit(b []byte) int {
+	if int64(len(b)) <= l.max {
+		return len(b)
+	}
+	if end := bytes.LastIndexByte(b[:l.max], '\n'); end >= 0 {
+		return end + 1
+	}
+	return int(l.max)
 }
 
 func (l *logFile) write(b []byte) error {

@@ -134,6 +134,19 @@ func TestLog(t *testing.T) {
 		assert.Contains(t, string(text), want)
 		assert.LessOrEqual(t, len(text), 20)
 	}
+	for _, name := range []string{s.Log, s.Log + ".1"} {
+		require.NoError(t, os.Remove(name))
+	}
+	whole, err := openLogFile(s.Log, s.LogSize, func(err error) { t.Error(err) })
+	require.NoError(t, err)
+	_, err = whole.Write([]byte("line 1\nline 2\nline 3\n" + strings.Repeat("x", 27)))
+	require.NoError(t, err)
+	require.NoError(t, whole.Close())
+	for name, want := range map[string]string{s.Log: "xxxxxxx", s.Log + ".1": strings.Repeat("x", 20)} {
+		text, err := os.ReadFile(name)
+		require.NoError(t, err)
+		assert.Equal(t, want, string(text))
+	}
 	s.Log = "/nonexistent/log"
 	g.Set([]Spec{s})
 	e.await(t, Ended, "/nonexistent/log")
