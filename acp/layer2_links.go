@@ -111,7 +111,7 @@ func (e *layer2Endpoint) why(ifi *netif) (state LinkState, detail string) {
 	case ifi.loopback:
 		return LinkLoopback, ""
 	case ifi.portOf != "":
-		return LinkBridgePort, "what comes by it is for " + ifi.portOf
+		return LinkBridgePort, "what comes by it is for " + ifi.portOf + ": that is the link, unless the port is named"
 	case !ifi.multicast:
 		return LinkNoGroups, "its flags say so; if it carries multicast all the same, name it"
 	}
@@ -133,7 +133,7 @@ func (e *layer2Endpoint) lack(ifi *netif, c choice) (state LinkState, detail str
 	case has4 && ifi.mtu > 0 && ifi.mtu < minMTU:
 		return LinkNoAddress, fmt.Sprintf("no link-local address of IPv6, and an MTU of %d is too small for IPv4", ifi.mtu)
 	}
-	return LinkNoAddress, "neither a link-local one of IPv6 nor one of IPv4"
+	return LinkNoAddress, "neither a link-local one of IPv6 nor one of IPv4: is IPv6 switched off on it?"
 }
 
 // follow brings the membership of one interface up to date, and notes in out
@@ -169,7 +169,10 @@ func (e *layer2Endpoint) follow(ifi *netif, old *linkState, now time.Time, out *
 	}
 	// Join before there is an address, so as not to miss anything after.
 	if err := e.be(m, f, ifi.index, now); err != nil {
-		out.State, out.Detail = LinkRefused, err.Error()
+		out.State, out.Detail = LinkRefused, err.Error()+"; it is tried again"
+		if ifi.mtu > 0 && ifi.mtu < minMTU {
+			out.Detail = fmt.Sprintf("an MTU of %d is too small, GRASP needs %d: %v", ifi.mtu, minMTU, err)
+		}
 		return nil, m.retry.Sub(now)
 	}
 	if c.usable() {

@@ -120,6 +120,25 @@ func (l listed) print(p *cli.Program) error {
 	return l.table(p.Stdout)
 }
 
+// advice says more of an interface: what the plane says or else what can be done.
+func advice(i acp.Interface) string {
+	switch {
+	case i.Detail != "":
+		return i.Detail
+	case i.State == acp.LinkMissing:
+		return "ip link lists those there are; it is used as soon as it is there"
+	case i.State == acp.LinkDown:
+		return "it is switched off: ip link set " + i.Name + " up"
+	case i.State == acp.LinkNoCarrier:
+		return "there is no cable, or the other end is switched off"
+	case i.State == acp.LinkUnnamed:
+		return "--link names others"
+	case i.State == acp.LinkLoopback:
+		return "it is used only if it is named: --link " + i.Name
+	}
+	return ""
+}
+
 // table prints it for people.
 func (l listed) table(to io.Writer) error {
 	w := tabwriter.NewWriter(to, 0, 8, 2, ' ', 0)
@@ -131,7 +150,7 @@ func (l listed) table(to io.Writer) error {
 		if i.Index > 0 {
 			index = fmt.Sprint(i.Index)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", index, i.Name, i.State, i.Detail)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", index, i.Name, i.State, advice(i))
 	}
 	for _, a := range l.Addresses {
 		fmt.Fprintln(w, "Announced "+a)
