@@ -51,9 +51,9 @@
 // A monitor keeps the last 1000 lines and the last 2000 messages, and of each the
 // first 2048 bytes: some megabytes at most. Of each instance it keeps counters of the
 // last hour in steps of five seconds, the nodes that were heard, 256 at most, and, for
-// metrics, the sessions under way, 1024 at most, and numbers of 50 objectives. It costs an instance one copy of each
-// message (see [grasp.Instance.Observe]); notation and filtering are done when
-// somebody looks. At most 16 pages are served at the same time. A slow page misses
+// metrics, the sessions under way, 1024 at most, and numbers of 50 objectives. It costs
+// an instance one copy of each message (see [grasp.Instance.Observe]); notation and
+// filtering are done when somebody looks. At most 16 pages are served at the same time. A slow page misses
 // what happened meanwhile and is told how much; it delays nobody. Other monitors are
 // asked only while somebody looks at the network.
 //

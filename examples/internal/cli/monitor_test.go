@@ -69,3 +69,17 @@ func TestMonitorOfFailure(t *testing.T) {
 	}
 	assert.Zero(t, c.Execute(ctx, []string{"-monitor", ":0"}, strings.NewReader(""), io.Discard, io.Discard))
 }
+
+// A monitor is announced if there is one that others reach.
+func TestAnnounce(t *testing.T) {
+	c := Command{Name: "watched", Run: func(_ context.Context, p *Program) error {
+		_, err := p.NewInstance(memory.NewNetwork(1).NewNode("x"), grasp.Config{})
+		return err
+	}}
+	status, _, stderr := run(c, "", "--announce", "r1")
+	assert.Equal(t, 1, status)
+	assert.Equal(t, "watched: --announce goes with --monitor\n", stderr)
+	status, _, stderr = run(c, "", "--announce", "r1", "--monitor", "localhost:0")
+	assert.Equal(t, 1, status)
+	assert.Contains(t, stderr, "it does not listen beyond localhost")
+}
