@@ -10,4 +10,5 @@ const (
 	dialTimeout            = 5 * time.Second
 	maxResponders          = 256 // responses under way
 	respondersPerNeighbour = 64  // of them to one neighbour
+	strangers              = 64  // of them to those on a link that were never reached
 )

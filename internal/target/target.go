@@ -17,17 +17,40 @@ const (
 	maxNodes  = 4096
 )
 
-// Strangers is how many connections in a second, and at once, may fail to targets that
-// were never connected to, all together. Each address where nobody is takes a place
-// for some seconds in the system's table of neighbours, which has a thousand.
+// Strangers is how many connections in a second, and at once, may fail to targets on one
+// link that were never connected to, all together. Each address where nobody is takes a
+// place for some seconds in the system's table of neighbours, which has a thousand.
 const Strangers = 64
 
-// Limiter bounds the connections to each target, and to all those together that were
-// never connected to. It must not be used concurrently; the zero value is ready to use.
+// Limiter bounds the connections to each target, and to all those of one link together
+// that were never connected to, so that who floods one link with forged addresses does
+// not keep those of others from being answered. The zone of an address says which link
+// it is on; those without a zone count as one link. A Limiter must not be used
+// concurrently; the zero value is ready to use.
 type Limiter struct {
 	nodes     map[netip.Addr]*bucket
-	strangers float64 // connections to strangers that were tried, and have not succeeded
-	at        time.Time
+	strangers map[string]*tries // by zone
+}
+
+// tries are connections to strangers that were tried, and have not succeeded.
+type tries struct {
+	n  float64
+	at time.Time
+}
+
+// triesOf returns the tries on the link of a target.
+func (l *Limiter) triesOf(to netip.Addr, now time.Time) *tries {
+	t := l.strangers[to.Zone()]
+	if t == nil {
+		if l.strangers == nil {
+			l.strangers = make(map[string]*tries)
+		}
+		t = &tries{at: now}
+		l.strangers[to.Zone()] = t
+	}
+	t.n = max(t.n-now.Sub(t.at).Seconds()*Strangers, 0)
+	t.at = now
+	return t
 }
 
 // bucket holds tokens. One connection takes one of them, and FailCost if it
@@ -45,11 +68,10 @@ func (b *bucket) fill(now time.Time) {
 
 // Allow reports whether a target may be connected to once more.
 func (l *Limiter) Allow(to netip.Addr, now time.Time) bool {
-	l.strangers = max(l.strangers-now.Sub(l.at).Seconds()*Strangers, 0)
-	l.at = now
+	strangers := l.triesOf(to, now)
 	b := l.nodes[to]
 	stranger := b == nil || !b.met
-	if stranger && l.strangers > Strangers-1 {
+	if stranger && strangers.n > Strangers-1 {
 		return false
 	}
 	if b == nil {
@@ -68,7 +90,7 @@ func (l *Limiter) Allow(to netip.Addr, now time.Time) bool {
 	}
 	b.tokens -= FailCost
 	if stranger {
-		l.strangers++
+		strangers.n++
 	}
 	return true
 }
@@ -82,7 +104,8 @@ func (l *Limiter) Succeeded(to netip.Addr, now time.Time) {
 	}
 	if !b.met {
 		b.met = true
-		l.strangers = max(l.strangers-1, 0)
+		strangers := l.triesOf(to, now)
+		strangers.n = max(strangers.n-1, 0)
 	}
 	b.fill(now)
 	b.tokens = min(b.tokens+FailCost-1, Burst)

@@ -66,6 +66,7 @@ func TestStrangers(t *testing.T) {
 		l.Succeeded(met, now)
 	}
 	assert.InDelta(t, Strangers+10*Strangers, tried, 2)
+	assert.True(t, l.Allow(netip.MustParseAddr("fe80::9%4"), now), "a stranger on another link")
 	assert.LessOrEqual(t, len(l.nodes), maxNodes)
 }
 
