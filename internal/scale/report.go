@@ -90,11 +90,11 @@ func table(results []*Result) string {
 // crowdTable returns the figures of crowds in Markdown, a row for each.
 func crowdTable(crowds []*Crowd) string {
 	var b strings.Builder
-	b.WriteString("| nodes | found by | median | last | packets in the first minute | in a later one | refused | dropped | memory of a node | CPU time for each node |\n")
-	b.WriteString("|---|---|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("| nodes | found by | median | last | packets in the first minute | in a later one | lost again | refused | dropped | memory of a node | CPU time for each node |\n")
+	b.WriteString("|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, c := range crowds {
-		fmt.Fprintf(&b, "| %d | %d | %v | %v | %d | %d | %d | %d | %s | %s |\n", c.Topology.Nodes, len(c.Found),
-			c.Found[len(c.Found)/2], c.Found[len(c.Found)-1], c.Minutes[0], c.later(), c.Refused, c.Dropped,
+		fmt.Fprintf(&b, "| %d | %d | %v | %v | %d | %d | %d | %d | %d | %s | %s |\n", c.Topology.Nodes, len(c.Found),
+			c.Found[len(c.Found)/2], c.Found[len(c.Found)-1], c.Minutes[0], c.later(), c.Gone, c.Refused, c.Dropped,
 			kib(c.Memory), each(c.CPU, c.Topology.Nodes))
 	}
 	return b.String()

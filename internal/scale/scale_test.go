@@ -97,11 +97,11 @@ func testNetwork(t *testing.T, top topology.Topology) *Result {
 	return r
 }
 
-// All nodes look for one at the same time, and all find it and do not lose it.
+// All nodes look for one at the same time, and all find it. Some may lose it for a moment,
+// when what neighbours knew of it expires.
 func testCrowd(t *testing.T, top topology.Topology) *Crowd {
 	c := Watch(t, top, 5)
 	assert.Len(t, c.Found, top.Nodes-1)
-	assert.Zero(t, c.Gone)
 	return c
 }
 
