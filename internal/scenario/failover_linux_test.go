@@ -21,3 +21,12 @@ func TestFailoverInNamespaces(t *testing.T) {
 		})
 	}
 }
+
+// A link that moves to another relay, on real links.
+func TestFailoverOfALinkInNamespaces(t *testing.T) {
+	t.Parallel() // most of it is waiting
+	if !netbed.Enter(t) {
+		return
+	}
+	failoverOfALink(t, topology.Namespaces(t, moving, grasp.Config{}).Bed)
+}
