@@ -183,6 +183,15 @@ func (c *fileConn) setDeadline(t time.Time, kept *time.Time, set func(*os.File, 
 	return nil
 }
 
+// SyscallConn implements [syscall.Conn], for the options of a socket.
+func (c *fileConn) SyscallConn() (syscall.RawConn, error) {
+	f, err := c.waiter()
+	if err != nil {
+		return nil, c.explain("control", err)
+	}
+	return f.SyscallConn()
+}
+
 // RemoteAddr implements [net.Conn].
 func (c *fileConn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.to) }
 
