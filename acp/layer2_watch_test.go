@@ -312,7 +312,7 @@ func TestLayer2JoinRefused(t *testing.T) {
 		assert.InDelta(t, 6+9, socket.joins.Load(), 2, "after 1, 3, 7, 15, 31 and 63 s, and then each minute")
 		all, err := w.Interfaces()
 		assert.NoError(t, err)
-		assert.Equal(t, []Interface{{Index: 1, Name: "x", State: LinkRefused, Detail: "join ff02::13: operation not permitted"}}, all)
+		assert.Equal(t, []Interface{{Index: 1, Name: "x", State: LinkRefused, Detail: "join ff02::13: operation not permitted; it is tried again"}}, all)
 		socket.err.Store(syscall.Errno(0))
 		time.Sleep(maxRetry)
 		synctest.Wait()
