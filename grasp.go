@@ -210,20 +210,6 @@ func (g *Instance) WaitForLink(ctx context.Context) error {
 	}
 }
 
-// guarded is a value with the lock that guards it.
-type guarded[T any] struct {
-	mu    sync.Mutex // guards value
-	value T
-}
-
-// do calls f with the value. f must not keep the value, wait for anything, or take
-// another lock.
-func (g *guarded[T]) do(f func(T)) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	f(g.value)
-}
-
 // broadcaster wakes everybody who waits.
 type broadcaster struct {
 	mu sync.Mutex // guards all following fields

@@ -208,6 +208,16 @@ func (a *ASA) StopNegotiate(o Objective) error {
 	return nil
 }
 
+// backlog is the queue of requests for one objective.
+type backlog = registry.Backlog[*ASA, request]
+
+// request is what a listener gets: a session, and the objective that its initiator
+// sent.
+type request struct {
+	session   *Session
+	objective wire.Objective
+}
+
 // dropStale refuses requests that have waited for too long, through a time that the
 // machine slept or none.
 func (g *Instance) dropStale(queue *backlog, slept time.Duration) {

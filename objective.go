@@ -196,16 +196,6 @@ type registration struct {
 	replies []ownLocator // opt.Locators as they are sent
 }
 
-// backlog is the queue of requests for one objective.
-type backlog = registry.Backlog[*ASA, request]
-
-// request is what a listener gets: a session, and the objective that its initiator
-// sent.
-type request struct {
-	session   *Session
-	objective wire.Objective
-}
-
 // synchronizing reports whether requests for synchronization are answered.
 func (r *registration) synchronizing() bool { return r.value != nil || r.answer != nil }
 

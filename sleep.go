@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/go-grasp/grasp/internal/asleep"
@@ -12,10 +13,34 @@ import (
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
+// guarded is a value with the lock that guards it.
+type guarded[T any] struct {
+	mu    sync.Mutex // guards value
+	value T
+}
+
+// do calls f with the value. f must not keep the value, wait for anything, or take
+// another lock.
+func (g *guarded[T]) do(f func(T)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	f(g.value)
+}
+
 // aging guards a cache, and has what died while the machine slept be dead.
 type aging[T interface{ Age(time.Duration) }] struct {
 	guarded[T]
 	meter asleep.Meter // guarded, too; first asked when the cache is first used
+}
+
+// do does something with the cache as it is now.
+func (a *aging[T]) do(f func(T)) {
+	a.guarded.do(func(cache T) {
+		if slept := a.meter.Since(); slept > 0 {
+			cache.Age(slept)
+		}
+		f(cache)
+	})
 }
 
 // wakeUp has everything that waits reckon with a time that the machine slept, which has
@@ -112,14 +137,4 @@ func (c *floodCache) renew(answer wire.Objective, known []cache.Flood) {
 	f := known[i]
 	f.Objective.Value, f.Expire = bytes.Clone(answer.Value), expiry(f.Life)
 	c.put([]cache.Flood{f})
-}
-
-// do does something with the cache as it is now.
-func (a *aging[T]) do(f func(T)) {
-	a.guarded.do(func(cache T) {
-		if slept := a.meter.Since(); slept > 0 {
-			cache.Age(slept)
-		}
-		f(cache)
-	})
 }
