@@ -5,7 +5,6 @@ package acp
 import (
 	"encoding/binary"
 	"errors"
-	"net"
 	"net/netip"
 	"os"
 	"sync"
@@ -50,25 +49,6 @@ func packetInfo(oob []byte) (dst netip.Addr, ifindex int, ok bool) {
 		oob = rest
 	}
 	return netip.Addr{}, 0, false
-}
-
-// peerZone returns the index of the link that a link-local peer is on, 0 if
-// it cannot be told.
-func peerZone(c *net.TCPConn) int {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return 0
-	}
-	zone := 0
-	_ = raw.Control(func(fd uintptr) {
-		// Not that of package unix, which asks for the protocol too.
-		if sa, err := syscall.Getpeername(int(fd)); err == nil {
-			if sa, ok := sa.(*syscall.SockaddrInet6); ok {
-				zone = int(sa.ZoneId)
-			}
-		}
-	})
-	return zone
 }
 
 // sendOp is one sendmsg. It is not done by package net because that looks up
