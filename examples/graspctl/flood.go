@@ -44,7 +44,7 @@ func floodCommand() cli.Command {
 				return err
 			}
 			o := grasp.Objective{Name: p.Args[0], Synch: true, LoopCount: uint8(s.loops), Value: cbor.RawMessage(value)}
-			if err := a.RegisterObj(o, grasp.RegisterOptions{}); err != nil {
+			if err := a.RegisterObj(o, grasp.RegisterOptions{Discoverable: true}); err != nil { // who missed it may ask
 				return err
 			}
 			return flood(ctx, p, a, grasp.TaggedObjective{Objective: o, Source: source}, s.ttl, s.every)
