@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +19,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/go-grasp/grasp/internal/longtest"
 )
 
 // These mark a child of Enter.
@@ -89,6 +92,16 @@ func enter(t testing.TB) (bool, error) {
 		t.Skip("measured in the namespace, see above") // or it would run again with a larger N
 	}
 	return false, nil
+}
+
+// childrenPerProcessor is how many children there are at the same time, unless the
+// flag -parallel says so, or the tests run at their full length and work more.
+const childrenPerProcessor = 4
+
+func init() {
+	if testing.Init(); !longtest.On() {
+		_ = flag.Lookup("test.parallel").Value.Set(strconv.Itoa(childrenPerProcessor * runtime.GOMAXPROCS(0)))
+	}
 }
 
 // parallel is t.Parallel for tests that may have called it.
@@ -288,6 +301,9 @@ func deadline(t testing.TB) (time.Time, bool) {
 	return time.Time{}, false
 }
 
+// passedOn are the flags of package testing that a child gets, too.
+var passedOn = []string{"v", "short", "benchtime", "benchmem", "parallel", "paniconexit0", "timeout"}
+
 // testArgs returns the flags that select the test, and those of this process that say
 // how tests run.
 func testArgs(t testing.TB) []string {
@@ -302,13 +318,9 @@ func testArgs(t testing.TB) []string {
 	} else {
 		args = append(args, "-test.run="+name)
 	}
-	for _, f := range []string{"v", "short", "benchtime", "benchmem", "parallel", "paniconexit0", "timeout"} {
-		if v := flag.Lookup("test." + f); v != nil && v.Value.String() != v.DefValue {
-			args = append(args, "-test."+f+"="+v.Value.String())
-		}
-	}
-	flag.Visit(func(f *flag.Flag) { // those of the tests' own
-		if !strings.HasPrefix(f.Name, "test.") {
+	flag.Visit(func(f *flag.Flag) {
+		name, ofTesting := strings.CutPrefix(f.Name, "test.")
+		if !ofTesting || slices.Contains(passedOn, name) {
 			args = append(args, "-"+f.Name+"="+f.Value.String())
 		}
 	})
