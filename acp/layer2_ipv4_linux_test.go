@@ -315,16 +315,7 @@ func TestTrap20SharedPortIPv4(t *testing.T) {
 	if !netbed.Enter(t) {
 		return
 	}
-	warm, err := on4().Open()
-	require.NoError(t, err)
-	require.NoError(t, warm.Close())
-	netbed.Sysctl(t, "net/ipv4/ip_local_port_range", "40000 40009")
-	for port := 40000; port < 40009; port++ {
-		c, err := net.ListenUDP("udp4", &net.UDPAddr{Port: port})
-		require.NoError(t, err)
-		defer c.Close()
-	}
-	leaked := leaks(t)
+	leaked := takePorts(t, on4(), "udp4")
 	for range 10 {
 		e, err := on4().Open()
 		require.NoError(t, err)

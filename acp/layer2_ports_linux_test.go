@@ -127,17 +127,7 @@ func TestTrap20SharedPort(t *testing.T) {
 	if !netbed.Enter(t) {
 		return
 	}
-	warm, err := on().Open()
-	require.NoError(t, err)
-	require.NoError(t, warm.Close())
-
-	netbed.Sysctl(t, "net/ipv4/ip_local_port_range", "40000 40009")
-	for port := 40000; port < 40009; port++ {
-		c, err := net.ListenUDP("udp6", &net.UDPAddr{Port: port})
-		require.NoError(t, err)
-		defer c.Close()
-	}
-	leaked := leaks(t)
+	leaked := takePorts(t, on(), "udp6")
 	for range 10 {
 		e, err := on().Open()
 		require.NoError(t, err)
@@ -151,4 +141,21 @@ func TestTrap20SharedPort(t *testing.T) {
 	assert.ErrorIs(t, err, syscall.EADDRINUSE)
 	require.NoError(t, last.Close())
 	assert.False(t, leaked(patience))
+}
+
+// takePorts leaves one port for programs to choose, 40009: the others are taken for UDP
+// over a version of IP, until the test ends. It returns what leaks does, after the plane
+// has been open once.
+func takePorts(t *testing.T, plane acp.Plane, network string) (leaked func(within time.Duration) bool) {
+	t.Helper()
+	warm, err := plane.Open()
+	require.NoError(t, err)
+	require.NoError(t, warm.Close())
+	netbed.Sysctl(t, "net/ipv4/ip_local_port_range", "40000 40009")
+	for port := 40000; port < 40009; port++ {
+		c, err := net.ListenUDP(network, &net.UDPAddr{Port: port})
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = c.Close() })
+	}
+	return leaks(t)
 }

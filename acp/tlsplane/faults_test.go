@@ -320,9 +320,7 @@ func TestWindowOfOneByte(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bed) {
 		victim, friend := b.join("victim"), b.join("friend")
 		settle()
-		raw := endpointOf(t, b.network.NewNode("sipper", b.link))
-		sipper := &node{member: member{Endpoint: raw}}
-		cert := issue(t, b.domain, "sipper")
+		raw, sipper, cert := b.insider("sipper")
 
 		conn := dialTLS(t, raw, addrOf(victim, sipper), forced(&cert, tls.VersionTLS13, "grasp-multicast"))
 		hello, err := cbor.Marshal([]any{make([]byte, 16), 4242})

@@ -128,6 +128,14 @@ type node struct {
 	member
 }
 
+// insider is a node with a certificate of the domain that does not run the plane: its
+// endpoint on the link, what addrOf takes for it, and the certificate.
+func (b *bed) insider(name string) (raw acp.Endpoint, n *node, cert tls.Certificate) {
+	b.Helper()
+	raw = endpointOf(b.T, b.network.NewNode(name, b.link))
+	return raw, &node{member: member{Endpoint: raw}}, issue(b.T, b.domain, name)
+}
+
 // join adds a member to the bed that receives in the background.
 func (b *bed) join(name string, edits ...func(*tlsplane.Plane)) *node {
 	b.Helper()

@@ -70,9 +70,7 @@ func TestNonsenseFromMember(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bed) {
 		victim, friend := b.join("victim"), b.join("friend")
 		settle()
-		raw := endpointOf(t, b.network.NewNode("insider", b.link))
-		insider := &node{member: member{Endpoint: raw}}
-		cert := issue(t, b.domain, "insider")
+		raw, insider, cert := b.insider("insider")
 		id := make([]byte, 16)
 		item := func(v any) string {
 			b, err := cbor.Marshal(v)
@@ -128,9 +126,7 @@ func TestNobodyTakesThePlaceOfAnother(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bed) {
 		victim, friend := b.join("victim"), b.join("friend")
 		settle()
-		raw := endpointOf(t, b.network.NewNode("insider", b.link))
-		insider := &node{member: member{Endpoint: raw}}
-		cert := issue(t, b.domain, "insider")
+		raw, insider, cert := b.insider("insider")
 		// The ID of the friend, which it tells anybody.
 		conn := dialTLS(t, raw, addrOf(friend, insider), forced(&cert, tls.VersionTLS13, "grasp-multicast"))
 		buf := make([]byte, 100)

@@ -38,12 +38,31 @@ func (m *Measured) write(dir string) error {
 	return nil
 }
 
+// row is a row of a table that has a column for each thing that was measured.
+type row[T any] struct {
+	name  string
+	value func(T) string
+}
+
+// columns returns a table in Markdown. Its first row is the head.
+func columns[T any](all []T, rows []row[T]) string {
+	var b strings.Builder
+	for i, row := range rows {
+		fmt.Fprintf(&b, "| %s |", row.name)
+		for _, one := range all {
+			fmt.Fprintf(&b, " %s |", row.value(one))
+		}
+		b.WriteString("\n")
+		if i == 0 {
+			b.WriteString("|---|" + strings.Repeat("---|", len(all)) + "\n")
+		}
+	}
+	return b.String()
+}
+
 // table returns the figures of networks in Markdown, a column for each.
 func table(results []*Result) string {
-	rows := []struct {
-		name  string
-		value func(r *Result) string
-	}{
+	return columns(results, []row[*Result]{
 		{"", func(r *Result) string { return r.Topology.Name }},
 		{"links from the flooding node to the farthest", func(r *Result) string { return fmt.Sprint(r.Diameter) }},
 		{"memory of an idle node", func(r *Result) string { return kib(r.Idle) }},
@@ -72,19 +91,7 @@ func table(results []*Result) string {
 		{"found after", func(r *Result) string { return fmt.Sprint(r.Known.Took) }},
 		{"packets, responses", func(r *Result) string { return fmt.Sprintf("%d, %d", r.Known.Packets, r.Known.Responses) }},
 		{"refused by rate, dropped by full queues", func(r *Result) string { return fmt.Sprintf("%d, %d", r.Refused, r.Dropped) }},
-	}
-	var b strings.Builder
-	for i, row := range rows {
-		fmt.Fprintf(&b, "| %s |", row.name)
-		for _, r := range results {
-			fmt.Fprintf(&b, " %s |", row.value(r))
-		}
-		b.WriteString("\n")
-		if i == 0 {
-			b.WriteString("|---|" + strings.Repeat("---|", len(results)) + "\n")
-		}
-	}
-	return b.String()
+	})
 }
 
 // crowdTable returns the figures of crowds in Markdown, a row for each.

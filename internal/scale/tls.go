@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"runtime"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -194,10 +193,7 @@ func Join(t testing.TB, nodes int) *Members {
 
 // membersTable returns the figures in Markdown, a column for each.
 func membersTable(all []*Members) string {
-	rows := []struct {
-		name  string
-		value func(m *Members) string
-	}{
+	return columns(all, []row[*Members]{
 		{"", func(m *Members) string { return fmt.Sprintf("%d members", m.Nodes) }},
 		{"connections", func(m *Members) string { return fmt.Sprint(m.Nodes * (m.Nodes - 1) / 2) }},
 		{"all know all others within", func(m *Members) string { return fmt.Sprint(m.Known) }},
@@ -214,17 +210,5 @@ func membersTable(all []*Members) string {
 		{"certificates rotated: handshakes", func(m *Members) string { return fmt.Sprint(m.Rotated / 2) }},
 		{"the old ones expire: floods missed", func(m *Members) string { return fmt.Sprintf("%d of %d", m.Missed, m.Flooded) }},
 		{"CPU time of these two minutes, each member", func(m *Members) string { return each(m.ExpiredCPU, m.Nodes) }},
-	}
-	var b strings.Builder
-	for i, row := range rows {
-		fmt.Fprintf(&b, "| %s |", row.name)
-		for _, m := range all {
-			fmt.Fprintf(&b, " %s |", row.value(m))
-		}
-		b.WriteString("\n")
-		if i == 0 {
-			b.WriteString("|---|" + strings.Repeat("---|", len(all)) + "\n")
-		}
-	}
-	return b.String()
+	})
 }
