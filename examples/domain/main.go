@@ -56,6 +56,7 @@ func parse(args []string, stdout, stderr io.Writer) (options, error) {
 	f.StringVar(&members, "members", "", "issue certificates to these members: `name[,name]`")
 	f.StringVar(&revoke, "revoke", "", "revoke the certificates of these members: `name[,name]`")
 	f.DurationVar(&o.lifetime, "lifetime", defaultLifetime, "how long certificates of members are valid: `D`, such as 10m")
+	version := cli.VersionFlag(f)
 	f.Usage = func() {} // see below
 	err := cli.ParseFlags(f, args)
 	switch {
@@ -66,6 +67,9 @@ func parse(args []string, stdout, stderr io.Writer) (options, error) {
 	case err != nil:
 		cli.TellFlagError(stderr, "domain", err)
 		return o, err
+	case *version:
+		fmt.Fprintln(stdout, cli.Version("domain"))
+		return o, flag.ErrHelp
 	}
 	o.members, o.revoke = split(members), split(revoke)
 	if err := o.check(f.Args()); err != nil {

@@ -34,6 +34,12 @@ func load(t *testing.T, dir, name string) (*tlsplane.Plane, *x509.Certificate) {
 	return &tlsplane.Plane{Underlay: memory.NewNetwork(1).NewNode(name), Credentials: files}, cert.Leaf
 }
 
+func TestVersion(t *testing.T) {
+	status, stdout, _ := command("--version")
+	assert.Zero(t, status)
+	assert.Regexp(t, `^domain \S`, stdout)
+}
+
 func TestDomain(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "d")
 	status, stdout, stderr := command("-dir", dir, "-members", "briggs,gray")

@@ -105,7 +105,7 @@ func (c Command) Execute(ctx context.Context, args []string, stdin io.Reader, st
 	}
 	o, err := c.parse(args, stdout, stderr)
 	switch {
-	case errors.Is(err, flag.ErrHelp):
+	case errors.Is(err, errTold):
 		return 0
 	case err != nil:
 		return 2

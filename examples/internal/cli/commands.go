@@ -8,7 +8,7 @@ import (
 )
 
 // Commands is a program with several commands: its first argument says which.
-// Besides those of the list there are help and completion.
+// Besides those of the list there are help, version and completion.
 type Commands struct {
 	Name  string
 	About string // what it does
@@ -38,10 +38,14 @@ func (c Commands) Execute(ctx context.Context, args []string, stdin io.Reader, s
 		case completionCommand:
 			c.completionHelp(stdout)
 			return 0
+		case versionFlag:
+			return printed(stdout, fmt.Sprintf("%s.\n\nUsage: %s %s\n", versionAbout, c.Name, versionFlag))
 		case sharedTopic:
 			c.sharedFlags(stdout)
 			return 0
 		}
+	case versionFlag, "-" + versionFlag, "--" + versionFlag:
+		return printed(stdout, Version(c.Name)+"\n")
 	case completionCommand:
 		return c.completion(rest, stdout, stderr)
 	case completeWord:
@@ -75,7 +79,8 @@ func (c Commands) help(w io.Writer) {
 	for _, command := range c.List {
 		fmt.Fprintf(w, "  %-10s %s\n", command.Name, command.summary())
 	}
-	fmt.Fprintf(w, "  %-10s %s\n\n", completionCommand, completionAbout)
+	fmt.Fprintf(w, "  %-10s %s\n", completionCommand, completionAbout)
+	fmt.Fprintf(w, "  %-10s %s\n\n", versionFlag, versionAbout)
 	fmt.Fprintf(w, "`%s help command` tells the flags and arguments of one; `%s help %s`\nthose for links, protection and the monitor.\n", c.Name, c.Name, sharedTopic)
 	if c.Notes != "" {
 		fmt.Fprintf(w, "\n%s\n", c.Notes)

@@ -114,7 +114,7 @@ func TestCommands(t *testing.T) {
 
 	for words, want := range map[string]string{
 		"pu":             "push pull",
-		"":               "push pull completion help",
+		"":               "push pull completion help version",
 		"help pus":       "push",
 		"help f":         "flags",
 		"push -j":        "--json",

@@ -127,7 +127,7 @@ func (c Commands) complete(words []string) []string {
 		}
 		all = append(all, completionCommand)
 		if len(words) == 1 {
-			all = append(all, "help")
+			all = append(all, "help", versionFlag)
 		} else {
 			all = append(all, sharedTopic)
 		}

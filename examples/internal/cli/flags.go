@@ -73,11 +73,14 @@ func (c Command) flags(o *Options) flagSets {
 		c.Flags(s.own)
 	}
 	s.own.BoolVar(&o.JSON, "json", false, c.jsonUsage())
+	if !c.Offline && !c.Results {
+		s.own.BoolVar(&o.Dialogue, "dialogue", false, "ask how much to print, like the Python prototype")
+	}
+	if c.sharedHelp == "" { // else the whole program has it
+		VersionFlag(s.own)
+	}
 	if c.Offline {
 		return s
-	}
-	if !c.Results {
-		s.own.BoolVar(&o.Dialogue, "dialogue", false, "ask how much to print, like the Python prototype")
 	}
 	s.shared.Func(linkFlag, "use these interfaces only: `name[,name]`"+c.memoryUsage(), func(names string) error {
 		o.Links = nil
@@ -105,6 +108,9 @@ func (c Command) jsonUsage() string {
 
 const linkFlag = "link"
 
+// errTold is the error of a command line that only asks for help or the version.
+var errTold = errors.New("the user has been told")
+
 // parse reads the command line, in which flags may also follow arguments. On
 // error the user has been told.
 func (c Command) parse(args []string, stdout, stderr io.Writer) (Options, error) {
@@ -115,10 +121,14 @@ func (c Command) parse(args []string, stdout, stderr io.Writer) (Options, error)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		c.help(stdout, s)
-		return o, err
+		return o, errTold
 	case err != nil:
 		TellFlagError(stderr, c.Name, err)
 		return o, err
+	}
+	if asked, _ := f.GetBool(versionFlag); asked {
+		fmt.Fprintln(stdout, Version(c.Name))
+		return o, errTold
 	}
 	o.Args = f.Args()
 	if err := errors.Join(o.checkPlane(c.Memory), c.check(o)); err != nil {

@@ -30,10 +30,12 @@ func (c Commands) man() string {
 		fmt.Sprintf(".SH SYNOPSIS\n.B %s\ncommand [flags] [arguments]\n", roff(c.Name)) +
 		".SH DESCRIPTION\n" + paragraphs(c.About) + ".SH COMMANDS\n"
 	for _, command := range c.List {
-		text += fmt.Sprintf(".SS %s %s [flags]%s\n", roff(c.Name), roff(command.Name), roff(command.argumentsUsage())) +
+		command, _ = c.find(command.Name)
+		text += fmt.Sprintf(".SS %s [flags]%s\n", roff(command.Name), roff(command.argumentsUsage())) +
 			paragraphs(command.About) + manFlags(command.flags(new(Options)).own)
 	}
 	text += fmt.Sprintf(".SS %s %s %s\n%s.\n", roff(c.Name), completionCommand, strings.Join(shells, "|"), completionAbout)
+	text += fmt.Sprintf(".SS %s %s\n%s.\n", roff(c.Name), versionFlag, versionAbout)
 	return text + ".SH OPTIONS\nThose of the commands that open links.\n" + manFlags(Command{Results: true}.flags(new(Options)).shared) + manNotes(c.Notes)
 }
 

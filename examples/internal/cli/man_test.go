@@ -23,6 +23,7 @@ func TestMan(t *testing.T) {
 		".SH DESCRIPTION\ntoold is a tool: it does\nthings.\n.PP\n\\&.hidden 'files' are left alone.\n",
 		".TP\n.B \\-m, \\-\\-max N\nat most N things (default 5)\n",
 		"\n.B \\-\\-plane plane\n",
+		"\n.B \\-\\-version\n",
 		".SH NOTES\n.nf\n\\&'Mind\nthe \\e step.\n.fi\n",
 	} {
 		assert.Contains(t, page, text)
@@ -33,9 +34,11 @@ func TestMan(t *testing.T) {
 		".TH TOOL 1 \"\" \"grasp\"\n.SH NAME\ntool \\- does things\n",
 		".SS tool toold [flags] [word]\n",
 		".SS tool completion bash|fish|zsh\n",
+		".SS tool version\n",
 	} {
 		assert.Contains(t, page, text)
 	}
+	assert.NotContains(t, page, `\-\-version`, "a command has none of its own")
 
 	status, script, _ := run(c, "", completionWord, "bash")
 	assert.Zero(t, status)
