@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -38,10 +37,11 @@ const (
 )
 
 // Enter runs the calling test in a network namespace of its own: a child
-// process that runs this test alone, as root of a new user and network
-// namespace with nothing but the loopback interface, which is up. In the
-// child Enter returns true. In the parent it waits, passes the child's output
-// on, fails the test if the child fails, and returns false: the caller returns.
+// process that runs this test alone, with those of its subtests that the flag -run
+// selects, as root of a new user and network namespace with nothing but the loopback
+// interface, which is up. In the child Enter returns true. In the parent it waits, passes
+// the child's output on, fails the test if the child fails, and returns false: the caller
+// returns.
 // Children wait more than they work, so the parent calls t.Parallel, unless the test
 // did, or cannot because it called t.Setenv.
 //
@@ -302,21 +302,16 @@ func deadline(t testing.TB) (time.Time, bool) {
 }
 
 // passedOn are the flags of package testing that a child gets, too.
-var passedOn = []string{"v", "short", "benchtime", "benchmem", "parallel", "paniconexit0", "timeout"}
+var passedOn = []string{"v", "short", "skip", "benchtime", "benchmem", "parallel", "paniconexit0", "timeout"}
 
 // testArgs returns the flags that select the test, and those of this process that say
 // how tests run.
 func testArgs(t testing.TB) []string {
-	parts := strings.Split(t.Name(), "/")
-	for i, p := range parts {
-		parts[i] = "^" + regexp.QuoteMeta(p) + "$"
-	}
-	name := strings.Join(parts, "/")
 	args := []string{"-test.count=1", "-test.cpu=" + strconv.Itoa(runtime.GOMAXPROCS(0))}
 	if _, ok := t.(*testing.B); ok {
-		args = append(args, "-test.run=^$", "-test.bench="+name)
+		args = append(args, "-test.run=^$", "-test.bench="+selection(t.Name(), flag.Lookup("test.bench").Value.String()))
 	} else {
-		args = append(args, "-test.run="+name)
+		args = append(args, "-test.run="+selection(t.Name(), flag.Lookup("test.run").Value.String()))
 	}
 	flag.Visit(func(f *flag.Flag) {
 		name, ofTesting := strings.CutPrefix(f.Name, "test.")
