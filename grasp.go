@@ -137,7 +137,7 @@ func newWith(cfg Config, slept func() time.Duration) (*Instance, error) {
 		locators:   newLocatorCache(cfg.cached(cfg.LocatorsPerObjective), cfg.TranslatedIPv4),
 		floods:     newFloodCache(cfg.cached(cfg.FloodsPerObjective)),
 		relays: guarded[*loop.Relay[asker]]{value: loop.New[asker](loop.Config{
-			Limit: maxRelayed, Rate: cfg.RelayRate, Wait: cfg.RelayWait, Random: rand.Float64,
+			Limit: loop.MaxRelayed, Others: maxRemembered, Rate: cfg.RelayRate, Wait: cfg.RelayWait, Random: rand.Float64,
 		})},
 		streams:    newStreamTable(cfg.Limits),
 		responders: newResponderTable(),
@@ -173,8 +173,9 @@ func newWith(cfg Config, slept func() time.Duration) (*Instance, error) {
 	return g, nil
 }
 
-// maxRelayed bounds the multicasts that are remembered.
-const maxRelayed = 32_768
+// maxRemembered bounds the own multicasts that are remembered, the discoveries whose results
+// go to somebody else, and the answers from the cache.
+const maxRemembered = 32_768
 
 // spawn runs f in a goroutine that Close waits for. It returns false, and
 // does nothing, once the instance is closed.

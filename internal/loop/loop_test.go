@@ -28,7 +28,7 @@ func TestTranscripts(t *testing.T) {
 		links := []string{"1", "2", "3"}
 		part := 0.0 // of the longest wait, for the next message
 		random := func() float64 { return part }
-		r := New[string](Config{Limit: 100, Rate: 5, Random: random})
+		r := New[string](Config{Limit: 100, Others: 100, Rate: 5, Random: random})
 		return func(c *transcript.Command) string {
 			var out strings.Builder
 			now = now.Add(c.Duration("after", 0))
@@ -39,7 +39,7 @@ func TestTranscripts(t *testing.T) {
 			switch c.Name {
 			case "relay": // makes a relay
 				r = New[string](Config{
-					Limit: c.Int("memory", 100), Rate: c.Int("rate", 5), Wait: c.Duration("wait", 0),
+					Limit: c.Int("memory", 100), Others: c.Int("memory", 100), Rate: c.Int("rate", 5), Wait: c.Duration("wait", 0),
 					Random: random,
 				})
 				links = c.Strings("links")
@@ -190,7 +190,7 @@ func FuzzRelay(f *testing.F) {
 		if len(script) > 0 && script[0]&0x80 != 0 {
 			longest = 100 * time.Millisecond
 		}
-		r := New[int](Config{Limit: limit, Rate: perSecond, Wait: longest, Random: func() float64 { return float64(len(script)%4) / 4 }})
+		r := New[int](Config{Limit: limit, Others: limit, Rate: perSecond, Wait: longest, Random: func() float64 { return float64(len(script)%4) / 4 }})
 		now := start
 		relayedAt := make(map[session.Key]time.Time)
 		var order []session.Key // relayed or remembered, to know what was forgotten
@@ -260,11 +260,14 @@ func FuzzRelay(f *testing.F) {
 					}
 				}
 				require.True(t, bytes.HasPrefix(d.Raw, raw[:1]))
+				if longest == 0 && len(d.Links) == 0 {
+					break // no link had room: it was not relayed
+				}
 				again := r.Pass(m, []int{1, 2, 3}, 7, now)
 				require.Equal(t, RelayedBefore, again.Refusal)
 			}
 			require.LessOrEqual(t, r.Len(), limit)
-			require.LessOrEqual(t, len(r.seen.order), limit)
+			require.LessOrEqual(t, len(r.relayed.order), limit)
 			require.LessOrEqual(t, r.answered.all.Len(), limit)
 			require.Equal(t, r.answered.all.Len(), len(r.answered.byQuestion))
 		}
@@ -275,7 +278,7 @@ func FuzzRelay(f *testing.F) {
 
 // A neighbour that floods leaves their answers to the others, when all is full.
 func TestAnswersAreShared(t *testing.T) {
-	r := New[int](Config{Limit: 10, Rate: 1, Random: always})
+	r := New[int](Config{Others: 10, Rate: 1, Random: always})
 	good, bad := netip.MustParseAddr("fe80::1"), netip.MustParseAddr("fe80::bad")
 	r.Answered(session.Key{ID: 1, Initiator: good}, good, "EX1", time.Hour, start)
 	for i := range 100 {
@@ -321,6 +324,72 @@ func TestRareMessagesHaveAChance(t *testing.T) {
 	}
 	require.InDelta(t, 100, allowed, 10)
 	require.Greater(t, r.links[rateKey{kind: wire.TypeFlood, link: 1}].TokensAt(now), 1.0, "the bucket is not empty")
+}
+
+// Section 2.5.6.2: what was relayed is remembered for 120 s at least, even if for all that
+// time neighbours send twice what the default rate limit lets pass.
+func TestMemoryCoversTheRate(t *testing.T) {
+	admitted := func(links int) int { return 2 * links * DefaultRate * int(Memory/time.Second+BurstTime) }
+	require.LessOrEqual(t, admitted(10), MaxRelayed)
+
+	r := New[int](Config{Limit: MaxRelayed, Others: 1, Rate: DefaultRate, Random: always})
+	m := &Message{Objective: "EX1", Key: session.Key{Initiator: netip.MustParseAddr("fd00::1")}}
+	raw := map[wire.Type][]byte{}
+	for _, kind := range []wire.Type{wire.TypeDiscovery, wire.TypeFlood} {
+		m.Type = kind
+		raw[kind] = message(t, m, 6, 0)
+	}
+	const links, perSecond = 2, 2 * DefaultRate
+	now := start
+	var sent []Message
+	for range Memory / time.Second {
+		for range perSecond {
+			now = now.Add(time.Second / perSecond)
+			for link := 1; link <= links; link++ {
+				for kind, raw := range raw {
+					m.Type, m.Raw, m.Link, m.Key.ID = kind, raw, link, m.Key.ID+1
+					m.Neighbour = netip.AddrFrom4([4]byte{10, byte(link), 0, byte(m.Key.ID)})
+					if d := r.Pass(m, []int{1, 2}, 0, now); len(d.Links) > 0 {
+						sent = append(sent, *m)
+					}
+				}
+			}
+		}
+	}
+	require.Greater(t, len(sent), admitted(links)*9/10, "the limit was reached")
+	require.LessOrEqual(t, len(sent), admitted(links))
+	for i := range sent {
+		require.Equal(t, RelayedBefore, r.Pass(&sent[i], []int{1, 2}, 0, now).Refusal)
+	}
+}
+
+// After a storm nothing is left of what it took.
+func TestMemoryShrinks(t *testing.T) {
+	const many, few = 10_000, 10
+	m := newMemory[int](many)
+	add := func(n int, now time.Time) {
+		for i := range n {
+			m.add(session.Key{ID: uint32(i), Initiator: netip.AddrFrom4([4]byte{byte(now.Minute())})}, i, now)
+		}
+	}
+	add(many+few, start)
+	require.Len(t, m.byKey, many)
+	later := start.Add(time.Minute)
+	add(few, later)
+	require.Len(t, m.byKey, many, "the oldest made room")
+	m.forget(start.Add(Memory + 1))
+	require.Len(t, m.byKey, few)
+	require.Len(t, m.order, few)
+	require.LessOrEqual(t, cap(m.order), 2*few)
+	require.Equal(t, few, m.peak)
+	for i := range few {
+		v, ok := m.get(session.Key{ID: uint32(i), Initiator: netip.AddrFrom4([4]byte{byte(later.Minute())})}, later.Add(Memory))
+		require.True(t, ok)
+		require.Equal(t, i, v)
+	}
+	m.forget(later.Add(Memory + 1))
+	require.Nil(t, m.byKey)
+	require.Nil(t, m.order)
 }
 
 func BenchmarkRelay(b *testing.B) {

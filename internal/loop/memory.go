@@ -1,59 +1,100 @@
 package loop
 
 import (
+	"encoding/binary"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/go-grasp/grasp/internal/session"
 	"github.com/go-grasp/grasp/internal/share"
 )
 
-// Asked is what is remembered of a message: who asked, and for what.
+// Asked is what is remembered of a discovery: who asked, and for what.
 type Asked[A any] struct {
 	Objective string
 	Asker     A
 	Left      bool // the asker has gone
-	own       bool // sent by this instance
+	addedAt   time.Time
 }
 
-// memory remembers a bounded number of messages for a time. When full, it forgets
-// the oldest.
-type memory[A any] struct {
+// memory remembers a bounded number of messages for a time, each with a value. When full,
+// it forgets the oldest. What it takes grows and shrinks with what it remembers.
+type memory[V any] struct {
 	limit int
-	byKey map[session.Key]*remembered[A]
-	order []*remembered[A] // oldest first
+	byKey map[key]V
+	peak  int     // the most messages since byKey was made
+	order []added // oldest first
+	since time.Time
 }
 
-type remembered[A any] struct {
-	Asked[A]
-	key     session.Key
-	addedAt time.Time
+// key is a session.Key without a pointer, so that the garbage collector need not look at
+// each of many.
+type key [20]byte
+
+func compact(k session.Key) (out key) {
+	addr := k.Initiator.As16()
+	binary.NativeEndian.PutUint32(out[copy(out[:], addr[:]):], k.ID)
+	return out
 }
 
-func newMemory[A any](limit int) memory[A] {
-	return memory[A]{limit: limit, byKey: make(map[session.Key]*remembered[A])}
+// added says when a message was added.
+type added struct {
+	key key
+	at  time.Duration // since memory.since
 }
+
+func newMemory[V any](limit int) memory[V] { return memory[V]{limit: limit} }
 
 // add remembers a message that is not remembered yet.
-func (m *memory[A]) add(key session.Key, asked Asked[A], now time.Time) {
-	for len(m.order) > 0 && (len(m.order) >= m.limit || now.Sub(m.order[0].addedAt) > Memory) {
-		if oldest := m.order[0]; m.byKey[oldest.key] == oldest {
-			delete(m.byKey, oldest.key)
-		}
-		m.order[0] = nil
-		m.order = m.order[1:]
+func (m *memory[V]) add(k session.Key, v V, now time.Time) {
+	if m.forget(now); len(m.order) >= m.limit {
+		m.forgetOldest(len(m.order) - m.limit + 1)
 	}
-	e := &remembered[A]{Asked: asked, key: key, addedAt: now}
-	m.byKey[key] = e
-	m.order = append(m.order, e)
+	if m.byKey == nil {
+		m.byKey, m.since = make(map[key]V), now
+	}
+	m.byKey[compact(k)] = v
+	m.order = append(m.order, added{compact(k), now.Sub(m.since)})
+	m.peak = max(m.peak, len(m.order))
 }
 
-// get returns a message that is remembered, or nil.
-func (m *memory[A]) get(key session.Key, now time.Time) *remembered[A] {
-	if e := m.byKey[key]; e != nil && now.Sub(e.addedAt) <= Memory {
-		return e
+// get returns the value of a message, and whether the message is remembered.
+func (m *memory[V]) get(k session.Key, now time.Time) (V, bool) {
+	m.forget(now)
+	v, ok := m.byKey[compact(k)]
+	return v, ok
+}
+
+// forget forgets what has been remembered for long enough.
+func (m *memory[V]) forget(now time.Time) {
+	long := now.Sub(m.since) - Memory
+	n := 0
+	for n < len(m.order) && m.order[n].at < long {
+		n++
 	}
-	return nil
+	if n > 0 {
+		m.forgetOldest(n)
+	}
+}
+
+// forgetOldest forgets so many messages. If few are left of many, it gives back the memory
+// that these took: a map and a slice do not shrink.
+func (m *memory[V]) forgetOldest(n int) {
+	for _, e := range m.order[:n] {
+		delete(m.byKey, e.key)
+	}
+	switch m.order = m.order[n:]; {
+	case len(m.order) == 0:
+		*m = newMemory[V](m.limit)
+	case len(m.order) < m.peak/4:
+		all := make(map[key]V, len(m.order))
+		for _, e := range m.order {
+			all[e.key] = m.byKey[e.key]
+		}
+		m.byKey, m.order, m.peak = all, slices.Clone(m.order), len(m.order)
+	}
 }
 
 // answers remembers the questions that were answered from the cache. When full, it
@@ -100,6 +141,24 @@ func (a *answers) add(q question, id uint32, neighbour netip.Addr, until, now ti
 		a.remove(evict)
 	}
 	return again
+}
+
+// forget forgets the answers that live no longer.
+func (a *answers) forget(now time.Time) {
+	n := len(a.byQuestion)
+	for _, e := range a.byQuestion {
+		if !e.Value.until.After(now) {
+			a.remove(e)
+		}
+	}
+	switch left := len(a.byQuestion); {
+	case left == 0:
+		*a = newAnswers(a.all.Limit())
+	case left < n/4:
+		byQuestion := make(map[question]*share.Elem[netip.Addr, answer], left)
+		maps.Copy(byQuestion, a.byQuestion)
+		a.byQuestion = byQuestion
+	}
 }
 
 func (a *answers) remove(e *share.Elem[netip.Addr, answer]) {

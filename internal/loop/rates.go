@@ -51,17 +51,17 @@ type rateKey struct {
 }
 
 func newRates(perSecond int, random func() float64) rates {
-	return rates{
-		perSecond: perSecond, random: random, links: make(map[rateKey]*rate.Limiter),
-		neighbours: make(map[rateKey]*rate.Limiter), heard: make(map[rateKey]int),
-	}
+	r := rates{perSecond: perSecond, random: random, links: make(map[rateKey]*rate.Limiter)}
+	r.forgetNeighbours()
+	return r
 }
 
 // allowFrom reports whether a neighbour is within its share.
 func (r *rates) allowFrom(kind wire.Type, link int, neighbour netip.Addr, now time.Time) bool {
-	if len(r.neighbours) >= maxRates || now.Sub(r.since) > neighbourMemory {
-		clear(r.neighbours)
-		clear(r.heard)
+	if r.forget(now); len(r.neighbours) >= maxRates {
+		r.forgetNeighbours()
+	}
+	if len(r.neighbours) == 0 {
 		r.since = now
 	}
 	on := rateKey{kind: kind, link: link}
@@ -71,6 +71,17 @@ func (r *rates) allowFrom(kind wire.Type, link int, neighbour netip.Addr, now ti
 		r.heard[on]++
 	}
 	return r.allow(r.neighbours, key, max(1, r.perSecond/min(r.heard[on], SmallestShare)), now)
+}
+
+// forget forgets the neighbours if they have been counted for long enough.
+func (r *rates) forget(now time.Time) {
+	if len(r.neighbours) > 0 && now.Sub(r.since) > neighbourMemory {
+		r.forgetNeighbours()
+	}
+}
+
+func (r *rates) forgetNeighbours() {
+	r.neighbours, r.heard = make(map[rateKey]*rate.Limiter), make(map[rateKey]int)
 }
 
 // allowOn reports whether a link has room.

@@ -25,16 +25,24 @@ const ResultTime = 60 * time.Second
 // Relay makes the decisions of an instance's relay. A is what the instance needs to
 // answer the sender of a message.
 type Relay[A any] struct {
-	seen     memory[A]
+	relayed  memory[struct{}]
+	own      memory[struct{}]  // sent by this instance
+	asked    memory[*Asked[A]] // discoveries that were relayed, or handled in another way
 	answered answers
 	rates    rates
 	later    later[A]
 	random   func() float64
 }
 
+// MaxRelayed is how many relayed messages an instance remembers. It suffices for all that a
+// relay of ten links can send at DefaultRate in the time of Memory, discoveries and floods,
+// even if each message goes on one link only. Each takes 70 to 90 bytes.
+const MaxRelayed = 1 << 19
+
 // Config is how a relay is set up.
 type Config struct {
-	Limit  int            // how many messages it remembers
+	Limit  int            // how many relayed messages it remembers
+	Others int            // how many own messages, senders of discoveries, and answers, each
 	Rate   int            // how many discoveries it relays to each link in a second, and as many floods
 	Wait   time.Duration  // how long it waits at most, at random, before it relays; 0: not at all
 	Random func() float64 // returns numbers from 0 to 1
@@ -43,7 +51,8 @@ type Config struct {
 // New returns a relay.
 func New[A any](c Config) *Relay[A] {
 	return &Relay[A]{
-		seen: newMemory[A](c.Limit), answered: newAnswers(c.Limit), rates: newRates(c.Rate, c.Random), random: c.Random,
+		relayed: newMemory[struct{}](c.Limit), own: newMemory[struct{}](c.Others), asked: newMemory[*Asked[A]](c.Others),
+		answered: newAnswers(c.Others), rates: newRates(c.Rate, c.Random), random: c.Random,
 		later: later[A]{most: c.Wait, limit: 2 * BurstTime * c.Rate}, // no link takes more at a time
 	}
 }
@@ -100,7 +109,7 @@ func (r *Relay[A]) Pass(m *Message, links []int, asker A, now time.Time) Decisio
 		return Decision{Refusal: NoOtherLink}
 	}
 	// The same session ID and initiator MUST NOT be relayed twice.
-	if r.seen.get(m.Key, now) != nil {
+	if r.isKnown(m.Key, now) {
 		return Decision{Refusal: RelayedBefore, Spared: r.later.heard(m)}
 	}
 	raw, err := wire.AppendRelayed(make([]byte, 0, len(m.Raw)), m.Raw)
@@ -112,12 +121,25 @@ func (r *Relay[A]) Pass(m *Message, links []int, asker A, now time.Time) Decisio
 	case r.later.most > 0 && r.later.isFull(), !r.rates.allowFrom(m.Type, m.Link, m.Neighbour, now):
 		return Decision{Refusal: Rate}
 	}
-	r.seen.add(m.Key, Asked[A]{Objective: m.Objective, Asker: asker}, now)
+	var d Decision
 	if r.later.most > 0 {
 		r.later.add(waiting[A]{Message: *m, raw: raw, asker: asker, links: slices.Clone(links)}, r.random(), now)
-		return Decision{Waits: true}
+		d.Waits = true
+	} else if d = r.send(m.Type, raw, links, now); len(d.Links) == 0 {
+		return d // the rate limit bounds only what is sent, and so what has to be remembered
 	}
-	return r.send(m.Type, raw, links, now)
+	r.relayed.add(m.Key, struct{}{}, now)
+	if m.Type == wire.TypeDiscovery {
+		r.asked.add(m.Key, &Asked[A]{Objective: m.Objective, Asker: asker, addedAt: now}, now)
+	}
+	return d
+}
+
+// isKnown reports whether a message was relayed, sent or handled before.
+func (r *Relay[A]) isKnown(k session.Key, now time.Time) bool {
+	_, relayed := r.relayed.get(k, now)
+	_, asked := r.asked.get(k, now)
+	return relayed || asked || r.IsOwn(k, now)
 }
 
 // send returns the decision to send a message on those of the links that have room.
@@ -133,13 +155,14 @@ func (r *Relay[A]) send(kind wire.Type, raw []byte, links []int, now time.Time) 
 	return d
 }
 
-// Remember remembers a message that was handled in another way, so that it is not
+// Remember remembers a discovery that was handled in another way, so that it is not
 // relayed. It returns false if the message is remembered already.
 func (r *Relay[A]) Remember(key session.Key, asked Asked[A], now time.Time) bool {
-	if r.seen.get(key, now) != nil {
+	if r.isKnown(key, now) {
 		return false
 	}
-	r.seen.add(key, asked, now)
+	asked.addedAt = now
+	r.asked.add(key, &asked, now)
 	return true
 }
 
@@ -147,32 +170,32 @@ func (r *Relay[A]) Remember(key session.Key, asked Asked[A], now time.Time) bool
 // if it comes back.
 func (r *Relay[A]) RememberOwn(key session.Key, now time.Time) {
 	if !r.IsOwn(key, now) {
-		r.seen.add(key, Asked[A]{own: true}, now)
+		r.own.add(key, struct{}{}, now)
 	}
 }
 
 // IsOwn reports whether a message was sent by this instance.
 func (r *Relay[A]) IsOwn(key session.Key, now time.Time) bool {
-	e := r.seen.get(key, now)
-	return e != nil && e.own
+	_, own := r.own.get(key, now)
+	return own
 }
 
 // Leave notes that the asker of a message has gone: nobody is left to get results.
 func (r *Relay[A]) Leave(key session.Key, now time.Time) {
-	if e := r.seen.get(key, now); e != nil {
+	if a, ok := r.asked.get(key, now); ok {
 		var gone A
-		e.Asker, e.Left = gone, true
+		a.Asker, a.Left = gone, true
 	}
 }
 
 // Asker returns who gets the results of the discovery with that key. It returns
 // false if no such discovery was relayed, or too long ago.
 func (r *Relay[A]) Asker(key session.Key, now time.Time) (Asked[A], bool) {
-	e := r.seen.get(key, now)
-	if e == nil || e.own || now.Sub(e.addedAt) > ResultTime {
+	a, ok := r.asked.get(key, now)
+	if !ok || now.Sub(a.addedAt) > ResultTime {
 		return Asked[A]{}, false
 	}
-	return e.Asked, true
+	return *a, true
 }
 
 // Answered notes that an initiator got cached locators of an objective, which live
@@ -183,5 +206,16 @@ func (r *Relay[A]) Answered(key session.Key, neighbour netip.Addr, objective str
 	return r.answered.add(question{key.Initiator, objective}, key.ID, neighbour, now.Add(life), now)
 }
 
-// Len returns how many messages are remembered.
-func (r *Relay[A]) Len() int { return len(r.seen.byKey) }
+// Len returns how many relayed messages are remembered.
+func (r *Relay[A]) Len() int { return len(r.relayed.byKey) }
+
+// Forget forgets what has been remembered for long enough, and gives back the memory that
+// it took. It reports whether something is left for a later call.
+func (r *Relay[A]) Forget(now time.Time) (left bool) {
+	r.relayed.forget(now)
+	r.own.forget(now)
+	r.asked.forget(now)
+	r.answered.forget(now)
+	r.rates.forget(now)
+	return len(r.relayed.order)+len(r.own.order)+len(r.asked.order)+len(r.answered.byQuestion)+len(r.rates.neighbours) > 0
+}

@@ -19,7 +19,7 @@ import (
 
 // Full is the memory that a relay holds when its tables are full.
 type Full struct {
-	Floods   uint64 // with 20,000 flooded values cached and 32,768 messages remembered
+	Floods   uint64 // with 20,000 flooded values cached and 33,000 messages remembered
 	Locators uint64 // 20,000 of them, cached
 }
 
