@@ -74,7 +74,7 @@ func (t *table[T]) removeIf(match func(T) bool) {
 }
 
 var (
-	instances table[*grasp.Instance]
+	instances table[*node]
 	asas      table[*grasp.ASA]
 	sessions  table[*session]
 	ops       table[*op]

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/go-grasp/grasp/internal/graspybed"
 	"github.com/go-grasp/grasp/internal/longtest"
 	"github.com/go-grasp/grasp/internal/netbed"
 )
@@ -38,7 +40,7 @@ func compiled(t *testing.T, tags, source string, flags ...string) string {
 	dir := t.TempDir()
 	output(t, "go", "build", "-tags", tags, "-buildmode=c-shared", "-o", filepath.Join(dir, "libgrasp.so"), ".")
 	program := filepath.Join(dir, strings.TrimSuffix(filepath.Base(source), ".c"))
-	output(t, "gcc", append(flags, "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-g", "-o", program, source,
+	output(t, "gcc", append(flags, "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g", "-o", program, source,
 		"-I", ".", "-L", dir, "-lgrasp", "-lpthread", "-Wl,-rpath,"+dir)...)
 	return program
 }
@@ -89,10 +91,50 @@ func TestGrayInC(t *testing.T) {
 	assert.Regexp(t, `^agreed on [0-9]+ NZD\n$`, got)
 }
 
+// It negotiates with the prototype's Briggs, too.
+func TestInteropGrayInC(t *testing.T) {
+	graspybed.Checkout(t)
+	if !netbed.Enter(t) {
+		return
+	}
+	program := compiled(t, "", "gray/gray.c")
+	lan := netbed.NewLAN(t, "grc", false)
+	briggs := graspybed.RunASA(t, lan.Node(t, "briggs"), "Briggs", true)
+	node := lan.Node(t, "gray")
+	netbed.Eventually(t, 4*time.Minute, "an agreement", func() bool {
+		out, err := node.Exec(t.Context(), program).CombinedOutput()
+		t.Logf("%s", out)
+		return err == nil && strings.HasPrefix(string(out), "agreed on ")
+	})
+	assert.Empty(t, briggs.Complaints())
+}
+
 // The header and the library have the same functions, and each has a comment.
 func TestHeader(t *testing.T) {
 	header := output(t, "sh", "-c", `sed -n 's/^\(int\|void\|const char \*\) *\**\(grasp_[a-z_]*\)(.*/\2/p' grasp.h | sort`)
 	exported := output(t, "sh", "-c", `(sed -n 's|^//export ||p' *.go; echo grasp_last_error) | sort`)
 	assert.Equal(t, exported, header)
 	assert.Greater(t, strings.Count(header, "\n"), 25)
+}
+
+// Compilers of C and C++ accept the header by itself and in silence.
+func TestHeaderCompiles(t *testing.T) {
+	warnings := []string{"-I", ".", "-fsyntax-only", "-Wall", "-Wextra", "-Wpedantic", "-Wwrite-strings", "-Wshadow", "-Werror"}
+	for compiler, language := range map[string][]string{
+		"gcc": {"-x", "c", "-std=c11", "-Wstrict-prototypes"}, "clang": {"-x", "c", "-std=c11", "-Wstrict-prototypes"},
+		"g++": {"-x", "c++", "-std=c++17"}, "clang++": {"-x", "c++", "-std=c++17"},
+	} {
+		if _, err := exec.LookPath(compiler); err != nil {
+			t.Logf("there is no %s", compiler)
+			continue
+		}
+		cmd := exec.Command(compiler, slices.Concat(warnings, language, []string{"-"})...)
+		cmd.Stdin = strings.NewReader(`
+#include "grasp.h"
+int use(void);
+int use(void) { grasp_objective o; o.value = NULL; o.name = "EX3"; grasp_objective_release(&o); return grasp_open(NULL, NULL); }
+`)
+		out, err := cmd.CombinedOutput()
+		assert.NoError(t, err, "%s: %s", compiler, out)
+	}
 }

@@ -9,7 +9,6 @@ import "C"
 import (
 	"cmp"
 	"context"
-	encodejson "encoding/json"
 	"strings"
 	"unsafe"
 
@@ -70,7 +69,7 @@ func grasp_open(cfg *C.grasp_config, out *C.grasp_instance) (result C.int) {
 	if err != nil {
 		return status(err)
 	}
-	*out = C.grasp_instance(instances.add(g))
+	*out = C.grasp_instance(instances.add(newNode(g, cfg.events)))
 	return C.GRASP_OK
 }
 
@@ -99,13 +98,14 @@ var errNoInstance = &codeError{grasp.ErrNoASA, "no such instance"}
 //export grasp_close
 func grasp_close(handle C.grasp_instance) (result C.int) {
 	defer guard(&result)
-	g, ok := instances.remove(uint64(handle))
+	n, ok := instances.remove(uint64(handle))
 	if !ok {
 		return status(errNoInstance)
 	}
-	err := g.Close()
-	sessions.removeIf(func(s *session) bool { return s.asa.Instance() == g })
-	asas.removeIf(func(a *grasp.ASA) bool { return a.Instance() == g })
+	close(n.closed)
+	err := n.Close()
+	sessions.removeIf(func(s *session) bool { return s.asa.Instance() == n.Instance })
+	asas.removeIf(func(a *grasp.ASA) bool { return a.Instance() == n.Instance })
 	return status(err)
 }
 
@@ -200,11 +200,7 @@ func grasp_snapshot(handle C.grasp_instance, json **C.char) (result C.int) {
 	case json == nil:
 		return status(unspec("nowhere to put the snapshot"))
 	}
-	text, err := encodejson.Marshal(g.Snapshot())
-	if err != nil {
-		return status(unspec("snapshot: %v", err))
-	}
-	*json = C.CString(string(text))
+	*json = jsonText(g.Snapshot())
 	return C.GRASP_OK
 }
 

@@ -21,7 +21,7 @@ int main(int argc, char **argv)
 {
 	/* ["NZD", 100] in CBOR; the sum is its last byte. */
 	uint8_t wanted[] = {0x82, 0x63, 'N', 'Z', 'D', 0x18, 100};
-	grasp_objective ex3 = {.name = (char *)"EX3", .neg = 1, .dry = 1}, offer = {0};
+	grasp_objective ex3 = {.name = "EX3", .neg = 1, .dry = 1}, offer = {0};
 	grasp_config cfg = {.links = argc > 1 ? argv[1] : NULL};
 	grasp_instance node;
 	grasp_asa gray;

@@ -27,8 +27,8 @@
 
 static grasp_instance here, there;
 static grasp_asa client, server;
-static grasp_objective money = {.name = (char *)"example.com:money", .neg = 1, .dry = 1};
-static grasp_objective chat = {.name = (char *)"example.com:chat", .neg = 1};
+static grasp_objective money = {.name = "example.com:money", .neg = 1, .dry = 1};
+static grasp_objective chat = {.name = "example.com:chat", .neg = 1};
 static uint8_t ten[] = {10}, five[] = {5}, text[] = {0x65, 'h', 'e', 'l', 'l', 'o'};
 
 /* Answers requests until the listening is stopped: accepts up to 5, offers 5. */
@@ -48,8 +48,9 @@ static void *serve(void *unused)
 			OK(grasp_send_invalid(s, text, sizeof text));
 		} else if (asked.value[0] > 5) {
 			OK(grasp_negotiate_wait(s, 60000));
-			asked.value[0] = 5;
-			status = grasp_negotiate_step(s, &asked, 0, &s, &answer, NULL);
+			grasp_objective offer = asked; /* with another value */
+			offer.value = five;
+			status = grasp_negotiate_step(s, &offer, 0, &s, &answer, NULL);
 			CHECK(status == GRASP_DECLINED || (status == GRASP_OK && s == 0));
 			grasp_objective_release(&answer);
 		} else {
@@ -110,7 +111,7 @@ static void polling(void)
 	CHECK(op == 0 && s == 0 && offer.value[0] == 5);
 	grasp_objective_release(&offer);
 
-	grasp_objective nobody = {.name = (char *)"example.com:nobody"};
+	grasp_objective nobody = {.name = "example.com:nobody"};
 	EXPECT(GRASP_NO_REPLY, grasp_discover(client, &nobody, 600000, 0, &found, &n, &op));
 	EXPECT(GRASP_NO_REPLY, grasp_discover(client, &nobody, 600000, 0, &found, &n, &op));
 	OK(grasp_op_cancel(&op));
@@ -134,7 +135,7 @@ static void discover(void)
 
 static void share(void)
 {
-	grasp_objective o = {.name = (char *)"example.com:text", .synch = 1, .value = text, .value_len = sizeof text};
+	grasp_objective o = {.name = "example.com:text", .synch = 1, .value = text, .value_len = sizeof text};
 	grasp_objective got = {0};
 	EXPECT(GRASP_NOT_YOUR_OBJ, grasp_listen_synchronize(server, &o));
 	OK(grasp_register_objective(server, &o, &(grasp_register_options){.ttl_ms = 30000}));
@@ -205,6 +206,31 @@ static void exchange(void)
 	grasp_free(json);
 }
 
+/* What happens to messages is told, in order, to whoever asks. */
+static void events(void)
+{
+	char *json;
+	grasp_op op = 0;
+	int sent = 0, received = 0;
+
+	for (int i = 0; !(sent && received) && i < 10000; i++) { /* the other kinds are not asked for */
+		OK(grasp_next_event(here, 20000, &json, NULL));
+		CHECK(strstr(json, "\"Kind\":\"dropped\"") == NULL);
+		sent |= strstr(json, "\"Kind\":\"sent\",\"Reason\":\"\",\"Message\":\"M_REQ_NEG\"") != NULL;
+		received |= strstr(json, "\"Kind\":\"received\",\"Reason\":\"\",\"Message\":\"M_END\"") != NULL;
+		grasp_free(json);
+	}
+	CHECK(sent && received);
+	EXPECT(GRASP_UNSPEC, grasp_next_event(there, 1, &json, NULL)); /* no events in its configuration */
+	for (int status = GRASP_OK; status != GRASP_NO_REPLY;) { /* take what is left, but for floods to come */
+		status = grasp_next_event(here, 1, &json, NULL);
+		if (status == GRASP_OK)
+			grasp_free(json);
+	}
+	EXPECT(GRASP_NO_REPLY, grasp_next_event(here, 600000, &json, &op));
+	OK(grasp_op_cancel(&op));
+}
+
 /* Nonsense gives a status, never a crash. */
 static void nonsense(void)
 {
@@ -213,8 +239,11 @@ static void nonsense(void)
 	uint8_t half[] = {0x82, 1};
 	grasp_asa asa;
 	grasp_op op = 12345;
+	char *json;
 
 	EXPECT(GRASP_NO_ASA, grasp_close(7));
+	EXPECT(GRASP_NO_ASA, grasp_next_event(7, 0, &json, NULL));
+	EXPECT(GRASP_UNSPEC, grasp_next_event(here, 0, NULL, NULL));
 	EXPECT(GRASP_NO_ASA, grasp_register_asa(7, "x", &asa));
 	EXPECT(GRASP_UNSPEC, grasp_register_asa(here, NULL, &asa));
 	EXPECT(GRASP_DUP_ASA, grasp_register_asa(here, "client", &asa));
@@ -225,7 +254,7 @@ static void nonsense(void)
 	EXPECT(GRASP_CBOR_FAIL, grasp_request_negotiate(client, &broken, NULL, 0, &s, &o, NULL));
 	EXPECT(GRASP_UNSPEC, grasp_request_negotiate(client, &money, NULL, 0, NULL, &o, NULL));
 	EXPECT(GRASP_UNSPEC, grasp_request_negotiate(client, &money, NULL, 0, &s, &o, &op));
-	grasp_locator l = {.kind = GRASP_IPV4, .text = (char *)"::1"};
+	grasp_locator l = {.kind = GRASP_IPV4, .text = "::1"};
 	EXPECT(GRASP_INVALID_LOC, grasp_request_negotiate(client, &money, &l, 0, &s, &o, NULL));
 	l.kind = 99;
 	EXPECT(GRASP_INVALID_LOC, grasp_request_negotiate(client, &money, &l, 0, &s, &o, NULL));
@@ -267,7 +296,7 @@ int main(int argc, char **argv)
 
 	CHECK(argc == 4);
 	calls = atoi(argv[3]) / THREADS;
-	OK(grasp_open(&(grasp_config){.links = argv[1]}, &here));
+	OK(grasp_open(&(grasp_config){.links = argv[1], .events = GRASP_EVENT_SENT | GRASP_EVENT_RECEIVED}, &here));
 	OK(grasp_open(&(grasp_config){.links = argv[2]}, &there));
 	OK(grasp_wait_for_link(here, 20000, NULL));
 	OK(grasp_wait_for_link(there, 20000, NULL));
@@ -283,6 +312,7 @@ int main(int argc, char **argv)
 	polling();
 	share();
 	exchange();
+	events();
 	nonsense();
 	for (int i = 0; i < THREADS; i++)
 		CHECK(pthread_create(&callers[i], NULL, caller, NULL) == 0);
