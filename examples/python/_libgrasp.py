@@ -14,7 +14,8 @@ import threading
 
 class Config(c.Structure):
     _fields_ = [("links", c.c_char_p), ("password", c.c_char_p), ("tls_dir", c.c_char_p),
-                ("tls_name", c.c_char_p), ("ipv4", c.c_int), ("dull", c.c_int), ("dull_objectives", c.c_char_p)]
+                ("tls_name", c.c_char_p), ("ipv4", c.c_int), ("dull", c.c_int), ("dull_objectives", c.c_char_p),
+                ("events", c.c_int)]
 
 
 class Objective(c.Structure):
@@ -37,6 +38,7 @@ class RegisterOptions(c.Structure):
 
 
 IPV6, IPV4, FQDN, URI = 103, 104, 105, 106
+ALL_EVENTS, DROPPED = 15, 8
 
 _P = c.POINTER
 _u64, _u32 = c.c_uint64, c.c_uint32
@@ -68,6 +70,7 @@ _FUNCTIONS = {
     "get_flood": [_u64, _P(Objective), _P(_P(Tagged)), _P(c.c_size_t)],
     "expire_flood": [_u64, _P(Tagged)],
     "snapshot": [_u64, _P(c.c_void_p)],
+    "next_event": [_u64, _u32, _P(c.c_void_p), _P(_u64)],
 }
 _RELEASES = {
     "objective_release": [_P(Objective)],

@@ -4,11 +4,21 @@ The names, classes, defaults, error numbers and texts are those of the
 prototype's module grasp; the engine is libgrasp: see _libgrasp.py for where it
 is looked for. Values are encoded and decoded with cbor2.
 
+Functions return an error number (errors.ok is 0; etext has the texts), alone or
+first in a tuple whose other members are None if it is not 0. They raise no
+exception for what a peer or the network does. register_asa starts the engine,
+and raises RuntimeError if that fails, ImportError if there is no library.
+Timeouts and lifetimes are in milliseconds; None and 0 mean the default, 60,000
+unless something else is said. Any thread may call any function.
+
 What differs from the prototype is in docs/embedding.md.
 """
 
+import base64 as _base64
 import copy as _copy
 import ctypes as _c
+import functools as _functools
+import io as _io
 import ipaddress
 import json as _json
 import os as _os
@@ -75,15 +85,40 @@ _CODES = {40: errors.unspec, 41: errors.unspec, 42: errors.noASA, 43: errors.soc
 
 
 def _code(status):
-    if status > 39:
+    if status:
         ttprint(_l.last_error())
     return _CODES.get(status, status)
+
+
+class _BadLocator(ValueError):
+    """A locator of no kind."""
+
+
+class _BadValue(ValueError):
+    """A value that cannot be encoded or decoded."""
+
+
+def _answers(*nothing):
+    """Makes a function return an error number, with nothing else, where it would raise one of these."""
+    def decorate(f):
+        @_functools.wraps(f)
+        def call(*args, **kwargs):
+            try:
+                return f(*args, **kwargs)
+            except _BadLocator:
+                code = errors.invalidLoc
+            except _BadValue:
+                code = errors.CBORfail
+            return (code, *nothing) if nothing else code
+        return call
+    return decorate
 
 
 # Classes
 
 class objective:
-    """A GRASP objective (RFC 8991 section 2.3.2.3)."""
+    """A GRASP objective (RFC 8991 section 2.3.2.3). Its value is None or anything that cbor2 encodes; bytes that are
+    one CBOR item are sent as embedded CBOR (Tag 24)."""
 
     def __init__(self, name):
         self.name = name
@@ -94,9 +129,13 @@ class objective:
         self.loop_count = GRASP_DEF_LOOPCT
         self.value = None
 
+    def __repr__(self):
+        flags = [f for f in ("neg", "dry", "synch") if getattr(self, f)]
+        return "<objective %s %s loop_count=%s value=%r>" % (self.name, ",".join(flags), self.loop_count, self.value)
+
 
 class asa_locator:
-    """The locator of an ASA (RFC 8991 section 2.3.2.4)."""
+    """The locator of an ASA (RFC 8991 section 2.3.2.4): an ipaddress, or a str that is_fqdn or is_uri tells of."""
 
     def __init__(self, locator, ifi, diverted):
         self.locator = locator
@@ -109,9 +148,12 @@ class asa_locator:
         self.is_fqdn = False
         self.is_uri = False
 
+    def __repr__(self):
+        return "<asa_locator %s port=%s protocol=%s ifi=%s>" % (self.locator, self.port, self.protocol, self.ifi)
+
 
 class tagged_objective:
-    """An objective with a locator (RFC 8991 section 2.3.2.5)."""
+    """An objective with the locator of its source, or None (RFC 8991 section 2.3.2.5)."""
 
     def __init__(self, objective, source):
         self.objective = objective
@@ -144,20 +186,35 @@ class _out:
 
     def __init__(self, obj):
         self.bytes = None
-        self.c = _l.Objective(name=obj.name.encode(), neg=obj.neg, dry=obj.dry, synch=obj.synch,
-                              loop_count=obj.loop_count)
+        self.c = _l.Objective(name=obj.name.encode(), neg=bool(obj.neg), dry=bool(obj.dry), synch=bool(obj.synch),
+                              loop_count=max(0, min(obj.loop_count, 255)))
         value = obj.value
         if isinstance(value, (bytes, bytearray)) and _is_item(value):
             value = _cbor.CBORTag(24, bytes(value))  # encoded by the ASA
-        self.bytes = _cbor.dumps(value)
+        self.bytes = _dumps(value)
         self.c.value = _c.cast(_c.c_char_p(self.bytes), _c.c_void_p)
         self.c.value_len = len(self.bytes)
 
 
+def _dumps(value):
+    """Encodes a value."""
+    try:
+        return _cbor.dumps(value)
+    except Exception as e:
+        raise _BadValue(value) from e
+
+
+def _loads(raw):
+    """Decodes a value that came from a peer, on which cbor2 may raise anything."""
+    try:
+        return _cbor.loads(raw)
+    except Exception as e:
+        raise _BadValue(raw) from e
+
+
 def _is_item(raw):
     """True if raw is the encoding of one CBOR item."""
-    import io
-    stream = io.BytesIO(raw)
+    stream = _io.BytesIO(raw)
     try:
         _cbor.CBORDecoder(stream).decode()
     except Exception:
@@ -171,7 +228,7 @@ def _in(c):
     obj.neg, obj.dry, obj.synch = bool(c.neg), bool(c.dry), bool(c.synch)
     obj.loop_count = c.loop_count
     if c.value:
-        obj.value = _cbor.loads(_c.string_at(c.value, c.value_len))
+        obj.value = _loads(_c.string_at(c.value, c.value_len))
         if isinstance(obj.value, _cbor.CBORTag) and obj.value.tag == 24:
             obj.value = obj.value.value
     return obj
@@ -201,7 +258,7 @@ def _locator_out(loc):
     elif loc.is_uri:
         kind = _l.URI
     else:
-        raise ValueError("locator of no kind")
+        raise _BadLocator(text)
     left = 0
     if loc.expire:
         left = max(1, int((loc.expire - _time.monotonic()) * 1000))
@@ -241,35 +298,44 @@ class _engine:
     def __init__(self):
         self.lock = _threading.RLock()
         self.handle = None
-        self.asked = False
-        self.dull = False
-        self.selfing = False  # ASAs find what they registered themselves
-        self.seeker = None    # the ASA that looks for it
+        self.settings = dict.fromkeys(("testing", "diagnosing", "selfing", "be_dull"), "ask")
+        self.seeker = None    # with selfing, the ASA that looks for what other ASAs registered
         self.names = {}       # ASA handle to name
         self.registered = []  # of _registered_objective
+        self.found = {}       # name of an objective to the end of the life of what discover found
 
     def start(self):
         with self.lock:
             if self.handle is not None:
                 return self.handle
-            if not self.asked:
-                _ask()
+            self.ask()
             links = _os.environ.get("GRASP_LINKS")
             password = _os.environ.get("GRASP_PASSWORD")
             cfg = _l.Config(links=links.encode() if links else None,
-                            password=password.encode() if password else None, dull=self.dull,
-                            dull_objectives=_DULL if self.dull else None)
+                            password=password.encode() if password else None,
+                            dull=self.settings["be_dull"], dull_objectives=_DULL if self.settings["be_dull"] else None,
+                            events=_l.ALL_EVENTS if test_mode else _l.DROPPED if self.settings["diagnosing"] else 0)
             handle = _c.c_uint64()
             if _l.lib.open(_c.byref(cfg), _c.byref(handle)):
                 raise RuntimeError(_l.last_error())
             self.handle = handle.value
+            if cfg.events:
+                _threading.Thread(target=_tell, args=(self.handle,), name="diagnostics", daemon=True).start()
             if _l.lib.wait_for_link(handle, 5000, None):
                 tprint("No link is in use yet:", _l.last_error())
             return self.handle
 
+    def ask(self):
+        """Asks for the settings that are to be asked for, in the order of the prototype."""
+        global test_mode, _silent
+        for name, question in _QUESTIONS.items():
+            if self.settings.get(name) == "ask":
+                self.settings[name] = _yes(question)
+        test_mode, _silent = bool(self.settings["testing"]), bool(self.settings.get("silent"))
+
     def finder(self, asa_handle):
         """The ASA that looks for what an ASA wants to find."""
-        if not self.selfing or asa_handle not in self.names:
+        if not self.settings["selfing"] or asa_handle not in self.names:
             return asa_handle or 0
         with self.lock:
             if self.seeker is None:
@@ -346,31 +412,24 @@ _print_lock = _threading.Lock()
 
 
 def skip_dialogue(testing=False, selfing=False, diagnosing=True, quadsing=True, be_dull=False, silent=False,
-                  figging=False):
-    """Answers the questions of the start before they are asked. It has no effect after the first register_asa.
-    diagnosing, quadsing and figging are taken and do nothing."""
+                  figging=True):
+    """Says how to run, in place of the questions of register_asa, after which it has no effect. "ask" as a setting
+    leaves its question in place.
+
+    testing: test mode, in which all messages are printed; selfing: ASAs find what they registered themselves;
+    diagnosing: messages that do not parse are printed; be_dull: an insecure DULL instance; silent: nothing is printed.
+    quadsing and figging are taken and do nothing."""
     global test_mode, _silent
     with _the.lock:
-        if _the.handle is not None:
-            return
-        for name, given in (("testing", testing), ("diagnosing", diagnosing), ("selfing", selfing),
-                            ("be_dull", be_dull), ("silent", silent)):
-            if given == "ask":
-                given = _yes(_QUESTIONS[name])
-            if name == "testing":
-                test_mode = bool(given)
-            elif name == "selfing":
-                _the.selfing = bool(given)
-            elif name == "be_dull":
-                _the.dull = bool(given)
-            elif name == "silent":
-                _silent = bool(given)
-        _the.asked = True
+        if _the.handle is None:
+            _the.settings = {"testing": testing, "diagnosing": diagnosing, "selfing": selfing, "be_dull": be_dull,
+                             "silent": silent}
+            test_mode, _silent = testing is True, silent is True
 
 
 _QUESTIONS = {
     "testing": "Test mode (many extra diagnostics)?",
-    "diagnosing": "Diagnostics for messages that do not parse (dump_all counts them in any case)?",
+    "diagnosing": "Diagnostics for messages that do not parse?",
     "selfing": "May ASAs find what they registered themselves?",
     "be_dull": "DULL mode?",
     "silent": "Run silently?",
@@ -384,9 +443,40 @@ def _yes(question):
         return False
 
 
-def _ask():
-    """Asks the prototype's questions, in its order: who runs an ASA from a script answers them."""
-    skip_dialogue(testing="ask", diagnosing="ask", selfing="ask", be_dull="ask")
+# Why the engine drops what does not parse.
+_UNPARSED = ("malformed", "invalid", "unknown type", "too long", "too deep", "too many items")
+
+_MAX_LINES = 50  # that diagnostics print in a second: peers cause them
+
+
+def _tell(instance):
+    """Prints what happens to messages, until the instance is closed: with diagnosing those that do not parse, in test
+    mode all."""
+    second, lines = 0, 0
+    while True:
+        text = _c.c_void_p()
+        status = _l.lib.next_event(instance, 0, _c.byref(text), None)
+        if status == errors.noReply:
+            continue
+        if status:
+            return
+        try:
+            e = _json.loads(_c.string_at(text).decode())
+        finally:
+            _l.lib.free(text)
+        unparsed = e["Kind"] == "dropped" and e["Reason"] in _UNPARSED
+        if not (test_mode or unparsed):
+            continue
+        now = int(_time.monotonic())
+        second, lines = now, lines + 1 if now == second else 1
+        if lines == _MAX_LINES:
+            tprint("Diagnostics of the rest of this second are not printed")
+        elif lines < _MAX_LINES:
+            if unparsed and _the.settings["diagnosing"]:
+                tprint("Message parsing error:", e["Reason"], "from", e["Peer"], e["Err"])
+            else:
+                ttprint(e["Kind"], e["Reason"], e["Message"], e["Objective"], e["Peer"], e["Err"],
+                        _base64.b64decode(e["Raw"] or ""))
 
 
 def tprint(*things, ttp=False):
@@ -419,12 +509,12 @@ def ttprint(*things):
     tprint(*things, ttp=True)
 
 
-def init_bubble_text(caption):
+def init_bubble_text(cap):
     """The prototype opens a window here. With this engine, `-monitor` of the programs in Go shows bubbles."""
 
 
 def dump_all(partial=False):
-    """Prints what the instance knows."""
+    """Prints what this node knows; partial: objectives and flooded values only."""
     for key, value in _the.snapshot().items():
         if not partial or key in ("Objectives", "Floods"):
             tprint(key + ":", _json.dumps(value))
@@ -433,6 +523,8 @@ def dump_all(partial=False):
 # Registration
 
 def register_asa(asa_name):
+    """Registers an ASA, and starts the engine if it is the first. Returns an error number and a handle for all other
+    functions."""
     handle = _c.c_uint64()
     status = _l.lib.register_asa(_the.start(), str(asa_name).encode(), _c.byref(handle))
     if status:
@@ -444,6 +536,7 @@ def register_asa(asa_name):
 
 
 def deregister_asa(asa_handle, asa_name):
+    """Ends an ASA, its objectives, sessions and calls. Returns an error number."""
     with _the.lock:
         if asa_name not in _the.names.values():
             return errors.noASA
@@ -454,7 +547,13 @@ def deregister_asa(asa_handle, asa_name):
     return _code(_l.lib.deregister_asa(asa_handle))
 
 
+@_answers()
 def register_obj(asa_handle, obj, ttl=None, discoverable=False, overlap=False, local=False, rapid=False, locators=()):
+    """Registers an objective for an ASA. Returns an error number.
+
+    ttl: the life of discovery responses, by default 600,000 ms; discoverable: discovery is answered from now on, not
+    only while somebody listens; overlap: other ASAs may register it, too; local: only link-local addresses are given;
+    rapid: rapid mode is allowed; locators: those to give instead of this node's."""
     out = _out(obj)
     opt = _l.RegisterOptions(ttl_ms=ttl if isinstance(ttl, int) and ttl > 0 else 600000, discoverable=discoverable,
                              overlap=overlap, local=local, rapid=rapid)
@@ -469,7 +568,9 @@ def register_obj(asa_handle, obj, ttl=None, discoverable=False, overlap=False, l
     return _code(status)
 
 
+@_answers()
 def deregister_obj(asa_handle, obj):
+    """Ends an ASA's registration of an objective, and its listening for it. Returns an error number."""
     status = _l.lib.deregister_objective(asa_handle or 0, _c.byref(_out(obj).c))
     if not status:
         with _the.lock:
@@ -487,8 +588,11 @@ def _listens(asa_handle, obj, change):
 
 # Discovery
 
-def discover(asa_handle, obj, timeout, flush=False, minimum_TTL=-1, relay_ifi=False, relay_snonce=None):
-    """Returns an error number and a list of asa_locator."""
+@_answers([])
+def discover(asa_handle, obj, timeout, flush=False, minimum_TTL=-1, relay_ifi=False, relay_shandle=None):
+    """Returns an error number and a list of asa_locator: what is known of an objective, else what is found until the
+    timeout, which is at least 100 ms times the loop count. flush, and a minimum_TTL of 0, forget what is known; a
+    minimum_TTL forgets what lives no longer than so many ms. The last two parameters do nothing."""
     if flush or minimum_TTL == 0:
         minimum_TTL = 0xffffffff  # forgets all that is known
     found, n = _c.POINTER(_l.Locator)(), _c.c_size_t()
@@ -500,9 +604,19 @@ def discover(asa_handle, obj, timeout, flush=False, minimum_TTL=-1, relay_ifi=Fa
     if status:
         return _code(status), []
     try:
-        return errors.ok, [_locator_in(found[i]) for i in range(n.value)]
+        locators = [_locator_in(found[i]) for i in range(n.value)]
     finally:
         _l.lib.locators_release(found, n)
+    with _the.lock:
+        _the.found[obj.name] = max((x.expire or float("inf") for x in locators), default=0)
+    return errors.ok, locators
+
+
+def _none_found(status, none, nobody, obj, peer):
+    """The status of a request. If nobody is found now who was before, the prototype asks there, and nobody listens."""
+    if status == none and peer is None and _the.found.get(obj.name, 0) > _time.monotonic():
+        return nobody
+    return status
 
 
 # Negotiation
@@ -514,21 +628,28 @@ def _outcome(status, handle, answer):
         return errors.declined, None, None, reason[2:]
     if status:
         return _code(status), None, None, None
-    obj = _taken(answer)
+    try:
+        obj = _taken(answer)
+    except _BadValue:
+        if handle.value:
+            _l.lib.close_session(handle)
+        raise
     if not handle.value:
         return errors.ok, None, obj, None
     obj.loop_count = max(0, obj.loop_count - 1)  # the prototype counts down when it receives
     return errors.ok, _session_handle(handle.value), obj, None
 
 
+@_answers(None, None, None)
 def _request(asa_handle, obj, peer, timeout):
     loc = _locator_out(peer)
     handle, answer = _c.c_uint64(), _l.Objective()
     status = _l.lib.request_negotiate(asa_handle or 0, _c.byref(_out(obj).c), _c.byref(loc) if loc else None,
                                       _ms(timeout), _c.byref(handle), _c.byref(answer), None)
-    return _outcome(status, handle, answer)
+    return _outcome(_none_found(status, errors.noDiscReply, errors.noPeer, obj, loc), handle, answer)
 
 
+@_answers(None, None, None)
 def _step(asa_handle, shandle, obj, timeout):
     if shandle is None:
         return errors.noSession, None, None, None
@@ -536,7 +657,7 @@ def _step(asa_handle, shandle, obj, timeout):
         return errors.noASA, None, None, None
     out = _out(obj)
     out.c.loop_count = min(255, obj.loop_count + 1)  # what was received
-    if obj.loop_count < 1:
+    if obj.loop_count < 2:  # one earlier than the engine, as in the prototype
         return errors.loopExhausted, None, None, None
     handle, answer = _c.c_uint64(), _l.Objective()
     status = _l.lib.negotiate_step(shandle.id_value, _c.byref(out.c), _ms(timeout), _c.byref(handle),
@@ -551,7 +672,13 @@ def _three(err, session, obj, reason):
     return err, session, obj
 
 
+@_answers(None, None)
 def req_negotiate(asa_handle, obj, peer, timeout, noloop=False):
+    """Asks a peer, an asa_locator, to negotiate; None: one is discovered. Returns an error number, a session and an
+    objective. Without a session the peer accepted. If the error is errors.declined, the reason, a str or None, comes
+    in place of the objective.
+
+    noloop: returns errors.noReply and a session for gsend and grecv, without waiting for an answer."""
     if not noloop:
         return _three(*_request(asa_handle, obj, peer, timeout))
     loc = _locator_out(peer)
@@ -559,15 +686,18 @@ def req_negotiate(asa_handle, obj, peer, timeout, noloop=False):
     status = _l.lib.open_session(asa_handle or 0, _c.byref(_out(obj).c), _c.byref(loc) if loc else None, _ms(timeout),
                                  _c.byref(handle), None)
     if status:
-        return _code(status), None, None
+        return _code(_none_found(status, errors.noDiscReply, errors.noPeer, obj, loc)), None, None
     return errors.noReply, _session_handle(handle.value), None
 
 
 def negotiate_step(asa_handle, shandle, obj, timeout):
+    """Sends an offer, the objective received last with another value, and returns the answer like req_negotiate.
+    errors.loopExhausted: nothing was sent, and the session lives until end_negotiate."""
     return _three(*_step(asa_handle, shandle, obj, timeout))
 
 
 def negotiate_wait(asa_handle, shandle, timeout):
+    """Asks the peer to wait for the next step, so long from now on. Returns an error number."""
     if asa_handle not in _the.names:
         return errors.noASA
     if shandle is None:
@@ -576,6 +706,7 @@ def negotiate_wait(asa_handle, shandle, timeout):
 
 
 def end_negotiate(asa_handle, shandle, result, reason=None):
+    """Accepts the offer (result is True) or declines it, with a reason. Returns an error number."""
     if asa_handle not in _the.names:
         return errors.noASA
     if shandle is None:
@@ -584,16 +715,20 @@ def end_negotiate(asa_handle, shandle, result, reason=None):
     return _code(_l.lib.end_negotiate(shandle.id_value, bool(result), text))
 
 
+@_answers()
 def send_invalid(asa_handle, shandle, info="No information"):
+    """Ends a session with M_INVALID. Returns an error number."""
     if asa_handle not in _the.names:
         return errors.noASA
     if shandle is None:
         return errors.noSession
-    raw = _cbor.dumps(info)
+    raw = _dumps(info)
     return _code(_l.lib.send_invalid(shandle.id_value, raw, len(raw)))
 
 
+@_answers(None, None)
 def listen_negotiate(asa_handle, obj):
+    """Waits for a request to negotiate. Returns an error number, a session and the objective asked for."""
     out = _out(obj)
     handle, asked = _c.c_uint64(), _l.Objective()
     _listens(asa_handle, obj, 1)
@@ -601,28 +736,31 @@ def listen_negotiate(asa_handle, obj):
         status = _l.lib.listen_negotiate(asa_handle or 0, _c.byref(out.c), _c.byref(handle), _c.byref(asked), None)
     finally:
         _listens(asa_handle, obj, -1)
-    if status:
-        return _code(status), None, None
-    _, session, got, _ = _outcome(0, handle, asked)
-    return errors.ok, session, got
+    return _outcome(status, handle, asked)[:3]
 
 
+@_answers()
 def stop_negotiate(asa_handle, obj):
+    """Ends an ASA's calls of listen_negotiate. Returns an error number."""
     return _code(_l.lib.stop_listen_negotiate(asa_handle or 0, _c.byref(_out(obj).c)))
 
 
 # Send and receive
 
+@_answers()
 def gsend(asa_handle, shandle, message):
+    """Sends anything that cbor2 encodes by a session. Returns an error number."""
     if asa_handle not in _the.names:
         return errors.noASA
     if shandle is None:
         return errors.noSession
-    raw = _cbor.dumps(message)
+    raw = _dumps(message)
     return _code(_l.lib.send(shandle.id_value, raw, len(raw)))
 
 
+@_answers(None)
 def grecv(asa_handle, shandle, timeout):
+    """Returns an error number and what the peer sent by gsend."""
     if asa_handle not in _the.names:
         return errors.noASA, None
     if shandle is None:
@@ -632,24 +770,30 @@ def grecv(asa_handle, shandle, timeout):
     if status:
         return _code(status), None
     try:
-        return errors.ok, _cbor.loads(_c.string_at(data, n.value))
+        return errors.ok, _loads(_c.string_at(data, n.value))
     finally:
         _l.lib.free(data)
 
 
 # Synchronization and floods
 
+@_answers(None)
 def synchronize(asa_handle, obj, loc, timeout):
+    """Returns an error number and an objective with the value that a peer, an asa_locator, gives. None: a flooded
+    value, else that of a peer that is discovered. The objective need not be registered."""
     peer = _locator_out(loc)
     answer = _l.Objective()
     status = _l.lib.synchronize(asa_handle or 0, _c.byref(_out(obj).c), _c.byref(peer) if peer else None, _ms(timeout),
                                 _c.byref(answer), None)
     if status:
-        return _code(status), None
+        return _code(_none_found(status, errors.notFloodDisc, errors.noListener, obj, peer)), None
     return errors.ok, _taken(answer)
 
 
+@_answers()
 def listen_synchronize(asa_handle, obj):
+    """Gives the value of an objective to whoever asks, from now on; called again, another value. Returns an error
+    number, at once."""
     status = _l.lib.listen_synchronize(asa_handle or 0, _c.byref(_out(obj).c))
     if not status:
         with _the.lock:
@@ -659,15 +803,19 @@ def listen_synchronize(asa_handle, obj):
     return _code(status)
 
 
+@_answers()
 def stop_synchronize(asa_handle, obj):
+    """Ends what listen_synchronize began. Returns an error number."""
     status = _l.lib.stop_listen_synchronize(asa_handle or 0, _c.byref(_out(obj).c))
     if not status:
         _listens(asa_handle, obj, -1)
     return _code(status)
 
 
+@_answers()
 def flood(asa_handle, ttl, *tagged_obj):
-    """Floods tagged objectives, given one by one or as a list."""
+    """Floods tagged objectives, given one by one or as a list, with their values, which live for ttl ms; None and 0:
+    for ever. Returns an error number."""
     tagged = list(tagged_obj[0]) if len(tagged_obj) == 1 and isinstance(tagged_obj[0], (list, tuple)) \
         else list(tagged_obj)
     keep, out = [], (_l.Tagged * len(tagged))()
@@ -676,27 +824,34 @@ def flood(asa_handle, ttl, *tagged_obj):
             return errors.unspec
         keep.append(_out(t.objective))
         out[i].objective = keep[-1].c
-        try:
-            source = _locator_out(t.source)
-        except ValueError:
-            return errors.invalidLoc
+        source = _locator_out(t.source)
         if source:
             out[i].source = source
     return _code(_l.lib.flood(asa_handle or 0, _ms(ttl), out, len(tagged)))
 
 
+@_answers(None)
 def get_flood(asa_handle, obj):
+    """Returns an error number and a list of the flooded values that live, as tagged_objective."""
     floods, n = _c.POINTER(_l.Tagged)(), _c.c_size_t()
     status = _l.lib.get_flood(asa_handle or 0, _c.byref(_out(obj).c), _c.byref(floods), _c.byref(n))
     if status:
         return _code(status), None
     try:
-        return errors.ok, [tagged_objective(_in(f.objective), _locator_in(f.source)) for f in floods[:n.value]]
+        tagged = []
+        for f in floods[:n.value]:
+            try:
+                tagged.append(tagged_objective(_in(f.objective), _locator_in(f.source)))
+            except _BadValue:
+                pass  # some other node's mistake, which hides nobody's value
+        return errors.ok, tagged
     finally:
         _l.lib.floods_release(floods, n)
 
 
+@_answers()
 def expire_flood(asa_handle, tagged_obj):
+    """Forgets a flooded value on this node. Returns an error number."""
     out = _out(tagged_obj.objective)
     flood = _l.Tagged(objective=out.c)
     source = _locator_out(tagged_obj.source)

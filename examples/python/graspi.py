@@ -12,12 +12,13 @@ stop_listen_negotiate, stop_listen_synchronize = stop_negotiate, stop_synchroniz
 
 
 def request_negotiate(asa_handle, obj, peer, timeout):
-    """Returns an error number, a session, an objective and a reason."""
+    """Like grasp.req_negotiate, and returns an error number, a session, an objective and the reason of a decline, which
+    may be empty."""
     return grasp._request(asa_handle, obj, peer, timeout)
 
 
 def negotiate_step(asa_handle, shandle, obj, timeout):
-    """Returns an error number, a session, an objective and a reason."""
+    """Like grasp.negotiate_step, with the results of request_negotiate."""
     return grasp._step(asa_handle, shandle, obj, timeout)
 
 

@@ -1,9 +1,12 @@
 """Every call of grasp and graspi, between the ASAs of one process. Run by python_linux_test.go."""
 
 import ipaddress
+import os
+import socket
 import threading
 import time
 import unittest
+import unittest.mock
 
 import cbor2
 
@@ -103,6 +106,49 @@ class Negotiation(unittest.TestCase):
             1, lambda session, asked: graspi.end_negotiate(self.bank, session, False, reason="zu spät: Declined"))
         self.assertEqual((err, session, got, reason), (errors.declined, None, None, "zu spät: Declined"))
 
+    def test_loop_count(self):
+        obj = objective("money", 9, neg=True)
+        obj.loop_count = 3
+
+        def answer(session, asked):
+            self.assertEqual(asked.loop_count, 2)
+            err, session, got, _ = graspi.negotiate_step(self.bank, session, asked, 10000)
+            self.assertEqual((err, session), (errors.declined, None))
+
+        def client():
+            err, session, offer, _ = graspi.request_negotiate(self.client, obj, None, 10000)
+            if err == errors.ok:
+                self.assertEqual(offer.loop_count, 1)
+                self.assertEqual(graspi.negotiate_step(self.client, session, offer, 10000),
+                                 (errors.loopExhausted, None, None, None))
+                graspi.end_negotiate(self.client, session, False)
+            return err, None, None, None
+        self.negotiate(None, answer, client)
+
+    def test_values(self):
+        """A value that cannot be encoded, or that cbor2 cannot decode, is an error, never an exception."""
+        self.assertEqual(graspi.request_negotiate(self.client, objective("money", object(), neg=True), None, 1000),
+                         (errors.CBORfail, None, None, None))
+        rational = cbor2.CBORTag(30, [1, 0])
+        with self.assertRaises(Exception):
+            cbor2.loads(cbor2.dumps(rational))
+        results = []
+        thread = threading.Thread(target=lambda: results.append(graspi.listen_negotiate(self.bank, self.obj)))
+        thread.start()
+        self.until_listening()
+        while not results:  # until the bank listens
+            got = graspi.request_negotiate(self.client, objective("money", rational, neg=True), None, 1000)
+            self.assertIn(got[0], (errors.noPeer, errors.noDiscReply))
+        thread.join()
+        self.assertEqual(results, [(errors.CBORfail, None, None)])
+
+    def test_locator_of_no_kind(self):
+        nowhere = graspi.asa_locator("nowhere", 0, False)
+        self.assertEqual(graspi.request_negotiate(self.client, objective("money", 1, neg=True), nowhere, 1000),
+                         (errors.invalidLoc, None, None, None))
+        self.assertEqual(graspi.synchronize(self.client, objective("text", synch=True), nowhere, 1000),
+                         (errors.invalidLoc, None))
+
     def test_steps(self):
         def answer(session, asked):
             self.assertEqual(graspi.negotiate_wait(self.bank, session, 30000), errors.ok)
@@ -156,7 +202,8 @@ class Negotiation(unittest.TestCase):
         thread.start()
         self.until_listening()
         while True:
-            err, session, _ = grasp.req_negotiate(self.client, objective("money", 1, neg=True), None, 10000, noloop=True)
+            obj = objective("money", 1, neg=True)
+            err, session, _ = grasp.req_negotiate(self.client, obj, None, 10000, noloop=True)
             if err == errors.noReply:
                 grasp.gsend(self.client, session, "hello")
                 err, got = grasp.grecv(self.client, session, 10000)
@@ -176,6 +223,8 @@ class Sharing(unittest.TestCase):
         self.assertEqual((err, got.value, got.synch), (errors.ok, "hello", True))
         self.assertEqual(graspi.stop_synchronize(server, obj), errors.ok)
         self.assertEqual(graspi.synchronize(client, objective("text"), None, 0), (errors.notSynch, None))
+        obj = objective("text", synch=True)
+        self.assertEqual(graspi.synchronize(client, obj, None, 700), (errors.notFloodDisc, None))
         graspi.deregister_asa(server, "server")
         graspi.deregister_asa(client, "reader")
 
@@ -212,7 +261,35 @@ class Sharing(unittest.TestCase):
         self.assertTrue(found[0].is_ipaddress)
         self.assertEqual(graspi.discover(seeker, objective("lost"), 600), (errors.ok, []))
         graspi.deregister_asa(here, "here")
+        # As in the prototype: where it was found nobody listens now.
+        graspi.register_obj(seeker, objective("found", neg=True))
+        self.assertEqual(graspi.request_negotiate(seeker, objective("found", neg=True), None, 700)[0], errors.noPeer)
+        self.assertEqual(graspi.synchronize(seeker, objective("found", synch=True), None, 700)[0], errors.noListener)
+        self.assertEqual(graspi.discover(seeker, objective("found"), 600, flush=True), (errors.ok, []))
+        self.assertEqual(graspi.synchronize(seeker, objective("found", synch=True), None, 700)[0], errors.notFloodDisc)
         graspi.deregister_asa(seeker, "seeker")
+
+
+class Diagnosing(unittest.TestCase):
+    def test_what_does_not_parse(self):
+        """A message that is none is told of, others are not."""
+        asa = registered("watcher", objective("watched", synch=True))
+        said = threading.Event()
+        lines = []
+
+        def tprint(*things, ttp=False):
+            lines.append(things)
+            if things[0] == "Message parsing error:":
+                said.set()
+        with unittest.mock.patch.object(grasp, "tprint", tprint), \
+                socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as s:
+            link = socket.if_nametoindex(os.environ["GRASP_LINKS"])
+            news = graspi.tagged_objective(objective("watched", 1, synch=True), None)
+            self.assertEqual(graspi.flood(asa, 1000, [news]), errors.ok)
+            s.sendto(b"this is no CBOR", ("ff02::13", grasp.GRASP_LISTEN_PORT, 0, link))
+            self.assertTrue(said.wait(30))
+        self.assertEqual([things[:2] for things in lines], [("Message parsing error:", "malformed")])
+        graspi.deregister_asa(asa, "watcher")
 
 
 if __name__ == "__main__":
