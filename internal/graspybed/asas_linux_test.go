@@ -42,13 +42,19 @@ type program struct {
 	outcomes, progress graspybed.Output
 }
 
-// runExample runs one of the example programs in a node until the test ends.
-func runExample(t *testing.T, node *netbed.Node, d domain, name string, args ...string) *program {
+// build builds one of the example programs and returns its path.
+func build(t *testing.T, name string) string {
 	t.Helper()
-	exe := filepath.Join(t.TempDir(), name)
+	exe := filepath.Join(t.TempDir(), filepath.Base(name))
 	out, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", exe, "../../examples/"+name).CombinedOutput()
 	require.NoError(t, err, "%s", out)
+	return exe
+}
 
+// runExample runs an example program in a node until the test ends.
+func runExample(t *testing.T, node *netbed.Node, d domain, exe string, args ...string) *program {
+	t.Helper()
+	name := filepath.Base(exe)
 	// The shell ends it when the standard input ends, and so with the test.
 	const script = `"$@" & cat; kill $!; wait $!`
 	p := &program{}
@@ -197,6 +203,7 @@ func meetBankers(t *testing.T, d domain) {
 
 	t.Run("GoGrays", func(t *testing.T) {
 		t.Parallel()
+		exe := build(t, "gray")
 		var links []*netbed.LAN
 		var briggs []*graspybed.Output
 		for i := range pyBankers {
@@ -206,7 +213,7 @@ func meetBankers(t *testing.T, d domain) {
 		ready(t, briggs, "Ready to negotiate")
 		var grays []*program
 		for _, l := range links {
-			grays = append(grays, runExample(t, l.Node(t, "grays"), d, "gray", "-wait", "1s", "-c", fmt.Sprint(goClients)))
+			grays = append(grays, runExample(t, l.Node(t, "grays"), d, exe, "-wait", "1s", "-c", fmt.Sprint(goClients)))
 		}
 
 		var n, failures tally
@@ -236,13 +243,14 @@ func meetBankers(t *testing.T, d domain) {
 
 	t.Run("GoBriggs", func(t *testing.T) {
 		t.Parallel()
+		exe := build(t, "briggs") // first: the Grays ask for EX2 during their first 20 s only
 		l := netbed.NewLAN(t, "bry", true)
 		var grays []*graspybed.Output
 		for i := range pyClients {
 			grays = append(grays, graspybed.RunASA(t, l.Node(t, fmt.Sprint("gray", i)), "Gray", true, d.settings...))
 		}
 		ready(t, grays, "ASA Gray registered OK") // they hear floods
-		briggs := runExample(t, l.Node(t, "briggs"), d, "briggs", "-wait", "300ms")
+		briggs := runExample(t, l.Node(t, "briggs"), d, exe, "-wait", "300ms")
 
 		var n, failures tally
 		until(func() bool {

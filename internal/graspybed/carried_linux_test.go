@@ -2,8 +2,6 @@ package graspybed_test
 
 import (
 	"context"
-	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -24,9 +22,7 @@ func TestInteropCarriedGray(t *testing.T) {
 	l := netbed.NewLAN(t, "brc", false)
 	briggs := graspybed.RunASA(t, l.Node(t, "briggs"), "Briggs", true)
 	ready(t, []*graspybed.Output{briggs}, "Ready to negotiate")
-	exe := filepath.Join(t.TempDir(), "gray")
-	out, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", exe, "../../examples/internal/carried").CombinedOutput()
-	require.NoError(t, err, "%s", out)
+	exe := build(t, "internal/carried")
 	ctx, stop := context.WithCancel(context.Background())
 	cmd, gray := l.Node(t, "gray").Exec(ctx, exe), new(graspybed.Output)
 	cmd.Stdout, cmd.Stderr = gray, gray
