@@ -147,6 +147,8 @@ func (g *Instance) authorizeDiscovery(m *wire.Discovery, raw []byte, from asker)
 		case err != nil:
 			g.logRefusal(from.Addr, "", WantDiscover, &m.Objective, err)
 			g.drop(eventOf(m, Event{Reason: ReasonUnauthorized, Peer: from.Addr, Link: from.Link, Raw: raw, Err: err}))
+		case g.secure() != nil: // meanwhile
+			g.drop(eventOf(m, Event{Reason: ReasonNoSecurity, Peer: from.Addr, Link: from.Link, Raw: raw}))
 		default:
 			g.handleDiscovery(m, raw, from)
 		}

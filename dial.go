@@ -57,6 +57,12 @@ func (g *Instance) dialBy(ctx context.Context, to netip.AddrPort, dial func(cont
 		s.close()
 		return nil, errClosed
 	}
+	// If the plane ceased to be secure meanwhile, either lockDown closes the stream or
+	// this does. A DULL instance dials to answer discoveries, which needs no protection.
+	if err := g.secure(); err != nil && !g.cfg.DULL {
+		s.close()
+		return nil, &withCode{ErrNoSecurity, err}
+	}
 	return s, nil
 }
 

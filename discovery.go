@@ -355,6 +355,9 @@ func (q *query) outcome(ctx context.Context, s *searching, err error) error {
 	if gone := q.asa.check(); gone != nil {
 		return &withCode{ErrNoASA, gone}
 	}
+	if insecure := q.asa.g.secure(); err != nil && insecure != nil {
+		return &withCode{ErrNoSecurity, insecure}
+	}
 	if ctx.Err() != nil {
 		return &withCode{ErrCancelled, context.Cause(ctx)}
 	}

@@ -2,6 +2,7 @@ package grasp
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -106,6 +107,8 @@ func (g *Instance) callBack(m wire.Message, to asker, answer func(*stream)) {
 		case err == nil:
 			g.responders.connected(to.Addr.Addr())
 			answer(s)
+		case errors.Is(err, ErrNoSecurity):
+			drop(ReasonNoSecurity, err)
 		case context.Cause(ctx) == context.Canceled && g.ctx.Err() == nil:
 			drop(ReasonTooManyResponses, err)
 		default:

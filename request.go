@@ -74,6 +74,9 @@ func (c *outgoing) send(ctx context.Context) (*stream, error) {
 	if err != nil {
 		return nil, wrap(c.op, c.objective.Name, err)
 	}
+	if ctx.Err() != nil {
+		return nil, c.failed(ctx, netip.AddrPort{}, ErrCancelled, nil)
+	}
 	limit := c.limit()
 	if c.peer != nil && c.peer.IP.IsValid() {
 		limit = min(limit, dialTimeout) // it is one attempt
@@ -137,6 +140,8 @@ func (c *outgoing) failed(ctx context.Context, to netip.AddrPort, code ErrorCode
 		code, err = ErrCancelled, context.Cause(ctx)
 	case c.asa.check() != nil:
 		code, err = ErrNoASA, c.asa.check()
+	case c.asa.g.secure() != nil:
+		code, err = ErrNoSecurity, c.asa.g.secure()
 	}
 	return failWith(c.op, c.objective.Name, to, code, err)
 }
@@ -178,9 +183,6 @@ type candidate struct {
 
 // sendToAny sends the message to the first peer that can be connected to.
 func (c *outgoing) sendToAny(ctx, trying context.Context, raw []byte) (*stream, error) {
-	if ctx.Err() != nil {
-		return nil, c.failed(ctx, netip.AddrPort{}, ErrCancelled, nil)
-	}
 	x := &candidates{outgoing: *c, reach: c.asa.g.newReach(trying), of: make(map[netip.AddrPort]*candidate)}
 	x.more, x.lost = x.findMore, x.giveUp
 	if c.asa.g.fast != nil {

@@ -204,6 +204,12 @@ func (s *Session) broken(op string, err error) error {
 	if code == ErrCBORFail || code == ErrNoValidStep || code == ErrInvalidEnd {
 		s.g.invalid(s.stream, err)
 	}
+	return s.over(op, code, err)
+}
+
+// over ends a session because of a failure to read, unless it was ended before, and
+// says why it is over.
+func (s *Session) over(op string, code ErrorCode, err error) error {
 	if !s.finish() && code != ErrCancelled {
 		code = ErrNoSession // ended by another call, or with its ASA
 	}
@@ -291,6 +297,10 @@ func (s *Session) step(ctx context.Context, o Objective, timeout time.Duration) 
 	if err != nil {
 		return nil, Objective{}, s.fail(op, Code(err), err)
 	}
+	if ctx.Err() != nil { // the peer must not accept what nobody waits for
+		s.finish()
+		return nil, Objective{}, s.fail(op, ErrCancelled, context.Cause(ctx))
+	}
 	m, err := s.say(op, ErrSockErrNegStep, func(n *negotiation.Session) (negotiation.Sending, error) { return n.Offer(sent) })
 	if err != nil {
 		return nil, Objective{}, err
@@ -359,7 +369,8 @@ func (s *Session) NegotiateWait(timeout time.Duration) error {
 
 // EndNegotiate ends the negotiation (M_END): with accept it accepts the peer's last
 // offer; otherwise it declines it with a reason, which may be empty. It does not wait
-// for the peer.
+// for the peer. While another call waits for the peer's answer, do not accept: the peer
+// would take it for an answer to its next offer.
 //
 // A redundant call returns [ErrNoSession], which is harmless. Other errors:
 // [ErrNoASA], [ErrNoSecurity], [ErrTooLong], [ErrUnspec] (a reason that is not
@@ -479,13 +490,7 @@ func (s *Session) Recv(ctx context.Context, timeout time.Duration) (any, error) 
 			code = ErrNoReply
 		}
 	}
-	if !s.finish() && code != ErrCancelled {
-		code = ErrNoSession
-	}
-	if insecure := s.g.secure(); insecure != nil {
-		code, err = ErrNoSecurity, insecure
-	}
-	return nil, s.fail(op, code, err)
+	return nil, s.over(op, code, err)
 }
 
 // endWait ends a wait for something that was no message.

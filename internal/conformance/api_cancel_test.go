@@ -179,3 +179,31 @@ func (slow) LookupNetIP(ctx context.Context, _, _ string) ([]netip.Addr, error) 
 	<-ctx.Done()
 	return nil, context.Cause(ctx)
 }
+
+// A call whose context has ended before sends nothing, not even within the instance: a
+// peer could agree to what nobody waits for.
+func TestCancelledBefore(t *testing.T) {
+	ended, cancel := context.WithCancel(bed.Forever)
+	cancel()
+	bed.In(t, func(b *bed.Bed) {
+		b.Register(bed.Neg("EX1", nil), bed.Syn("EX2", nil))
+		require.NoError(t, b.ASA.ListenSynchronize(bed.Syn("EX2", 1)))
+		listening := b.Listen(bed.Neg("EX1", nil))
+		here := bed.At(b.G)
+		bed.IsCode(t, bed.Third(b.ASA.ReqNegotiate(ended, bed.Neg("EX1", 1), here, 0)), grasp.ErrCancelled)
+		bed.IsCode(t, bed.Second(b.ASA.OpenSession(ended, bed.Neg("EX1", 1), here, 0)), grasp.ErrCancelled)
+		bed.IsCode(t, bed.Second(b.ASA.Synchronize(ended, bed.Syn("EX2", nil), here, 0)), grasp.ErrCancelled)
+		listening.Blocks()
+		for _, e := range b.Events.Events {
+			require.NotEqual(t, grasp.Sent, e.Kind, "%v", e.Message)
+		}
+		b.NothingLeft()
+	})
+	bed.In(t, func(b *bed.Bed) {
+		b.Register(bed.Neg("EX1", nil))
+		s, o, conn := b.Served(bed.Neg("EX1", nil), 7, 1)
+		bed.IsCode(t, bed.Third(s.NegotiateStep(ended, o, 0)), grasp.ErrCancelled)
+		conn.Closed() // the session is over, as after any cancelled call
+		b.NothingLeft()
+	})
+}

@@ -1,6 +1,8 @@
 package conformance
 
 import (
+	"context"
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -244,5 +246,65 @@ func TestX03DULLGoesOn(t *testing.T) {
 				require.Zero(b, got[len(got)-1].Objective.Value, "of the round before")
 			}
 		}
+	})
+}
+
+// a request or an answer whose connection is still being opened when the plane
+// ceases to be secure is not sent.
+func TestX03NothingIsSentWithoutSecurity(t *testing.T) {
+	for name, call := range map[string]func(b *bed.Bed) error{
+		"ReqNegotiate": func(b *bed.Bed) error {
+			return bed.Third(b.ASA.ReqNegotiate(bed.Forever, bed.Neg("EX1", "secret"), b.Peer.Locator(), time.Hour))
+		},
+		"OpenSession": func(b *bed.Bed) error {
+			return bed.Second(b.ASA.OpenSession(bed.Forever, bed.Neg("EX1", "secret"), b.Peer.Locator(), time.Hour))
+		},
+		"Synchronize": func(b *bed.Bed) error {
+			return bed.Second(b.ASA.Synchronize(bed.Forever, bed.Syn("EX2", nil), b.Peer.Locator(), time.Hour))
+		},
+		"Discover": func(b *bed.Bed) error {
+			return bed.Second(b.ASA.Discover(bed.Forever, bed.Syn("EX2", nil), time.Hour, grasp.DiscoverOptions{Peer: b.Peer.Locator()}))
+		},
+		"an answer to M_DISCOVERY": func(b *bed.Bed) error {
+			b.Peer.Multicast(arr{1, 5, b.Peer.Addr(), arr{"EX3", 5, 6, nil}})
+			return grasp.ErrNoSecurity
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bed.In(t, func(b *bed.Bed) {
+				b.Register(bed.Neg("EX1", nil), bed.Syn("EX2", nil))
+				require.NoError(t, b.ASA.RegisterObj(bed.Syn("EX3", nil), grasp.RegisterOptions{Discoverable: true}))
+				b.Links[0].SetDelay(time.Second)
+				failed := make(chan error, 1)
+				go func() { failed <- call(b) }()
+				time.Sleep(time.Second + bed.Soon) // a multicast has come, no connection is open
+				b.Node.SetStatus(acp.Status{Reason: "the keys have gone"})
+				time.Sleep(10 * time.Second)
+				require.NotEmpty(t, failed)
+				bed.IsCode(b, <-failed, grasp.ErrNoSecurity)
+				for _, e := range b.Events.Events {
+					require.NotEqual(t, grasp.Sent, e.Kind, "%v", e.Message)
+				}
+				b.NothingLeft()
+			})
+		})
+	}
+}
+
+// nor is a discovery relayed about which Config.Authorize decides meanwhile.
+func TestX03NothingIsRelayedWithoutSecurity(t *testing.T) {
+	var decide chan struct{} // made in the bubble
+	authorize := func(context.Context, grasp.Request) error { <-decide; return nil }
+	bed.InLinks(t, 2, grasp.Config{Authorize: authorize}, func(b *bed.Bed) {
+		decide = make(chan struct{})
+		ours, theirs := bed.LinkOf(b.Node, b.Links[0]), bed.LinkOf(b.Peer.Node, b.Links[0])
+		to := netip.AddrPortFrom(ours.Addr.WithZone(theirs.Addr.Zone()), acp.Port)
+		require.NoError(b, acp.SendTo(b.Peer.Endpoint, to, bed.Encoded(b, arr{1, 11, b.Peer.Addr(), arr{"EX4", 3, 6, nil}})))
+		synctest.Wait()
+		b.Node.SetStatus(acp.Status{Reason: "the keys have gone"})
+		close(decide)
+		synctest.Wait()
+		b.Far.None()
+		b.WantDrop(grasp.ReasonNoSecurity, 1)
 	})
 }
