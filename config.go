@@ -43,7 +43,8 @@ type Config struct {
 	// ReasonUnauthorized, traced, and logged with the error. Authorize is not called for
 	// multicast discoveries, for floods, or for requests between ASAs of this instance.
 	// It is called concurrently, and may block: the context ends after a minute, or with
-	// the instance. If Authorize is nil, members may have everything.
+	// the instance. It must not call Instance.Close, which waits for it. If Authorize is
+	// nil, members may have everything.
 	Authorize func(ctx context.Context, r Request) error
 	// Resolver finds the addresses of locators that give a name; nil means
 	// that of the system.

@@ -159,7 +159,8 @@ type RegisterOptions struct {
 	Discoverable bool
 	// Overlap lets other ASAs of the instance register the objective too, if all of
 	// them set it. The settings of the first registration apply. Each request goes to
-	// one of the ASAs that listen. The value last given to ListenSynchronize counts.
+	// one of the ASAs that listen. Of the ASAs that answer requests for synchronization,
+	// the one that was last to call ListenSynchronize or AnswerSynchronize counts.
 	Overlap bool
 	// Local makes responses give the link-local address of the link that the
 	// discovery came by.
@@ -189,15 +190,11 @@ type registration struct {
 	loops   uint8
 	ttl     uint32
 	opt     RegisterOptions
-	backlog *backlog     // requests for negotiation; nil before the first listener
-	value   []byte       // answer to M_REQ_SYN; nil when nobody listens, or answer is set
-	answer  SynchAnswer  // makes the answer to M_REQ_SYN; or nil
-	flooded flooded      // last; answers M_REQ_SYN when nobody listens
-	replies []ownLocator // opt.Locators as they are sent
+	backlog *backlog        // requests for negotiation; nil before the first listener
+	answers []synchListener // to M_REQ_SYN; the last one counts
+	flooded flooded         // last; answers M_REQ_SYN when nobody listens
+	replies []ownLocator    // opt.Locators as they are sent
 }
-
-// synchronizing reports whether requests for synchronization are answered.
-func (r *registration) synchronizing() bool { return r.value != nil || r.answer != nil }
 
 // drained reports whether all ASAs that have registered an objective are draining.
 func drained(owners map[*ASA]bool) bool {
@@ -252,6 +249,7 @@ func (t objectiveTable) remove(asa *ASA, name string) error {
 		return registryError(err)
 	}
 	stopListening(r.backlog, asa)
+	t.Look(name, func(r *registration, _ map[*ASA]bool) { r.stopSynch(asa) })
 	return nil
 }
 
@@ -287,16 +285,17 @@ type offer struct {
 // if an ASA supports the objective.
 func (t objectiveTable) offered(name string, but *ASA) (o offer, ok bool) {
 	t.Look(name, func(r *registration, owners map[*ASA]bool) {
+		l := r.synchListener()
 		if r.flags&wire.FlagDisc == 0 ||
-			!r.opt.Discoverable && !r.synchronizing() && !r.backlog.Listening() ||
+			!r.opt.Discoverable && l.asa == nil && !r.backlog.Listening() ||
 			owners[but] && len(owners) == 1 || drained(owners) {
 			return
 		}
 		o, ok = offer{
-			objective: wire.Objective{Name: name, Flags: r.flags, LoopCount: r.loops, Value: r.value},
+			objective: wire.Objective{Name: name, Flags: r.flags, LoopCount: r.loops, Value: l.value},
 			ttl:       r.ttl,
 			local:     r.opt.Local,
-			rapid:     r.opt.Rapid && r.value != nil,
+			rapid:     r.opt.Rapid && l.value != nil,
 			locators:  r.replies,
 		}, true
 	})
@@ -394,7 +393,8 @@ func (a *ASA) RegisterObj(o Objective, opt RegisterOptions) error {
 
 // DeregisterObj ends the ASA's registration of the objective with o's name. Its
 // listeners wake up with [ErrStopped]. If no other ASA has registered the objective
-// with Overlap, discovery no longer finds it. Sessions go on. It does not block.
+// with Overlap, discovery no longer finds it. Sessions go on, but NegotiateStep returns
+// [ErrNotYourObj]: they can only be ended. It does not block.
 //
 // Errors: [ErrNoASA], [ErrNotYourObj], [ErrNotObj].
 func (a *ASA) DeregisterObj(o Objective) error {
@@ -473,15 +473,16 @@ func milliseconds(d time.Duration) (uint32, error) {
 func (t objectiveTable) states() []ObjectiveState {
 	var out []ObjectiveState
 	t.Each(func(name string, r *registration, owners map[*ASA]bool) {
+		l := r.synchListener()
 		s := ObjectiveState{
 			Name: name,
 			Neg:  r.flags&wire.FlagNeg != 0, Dry: r.flags&wire.FlagNegDry != 0, Synch: r.flags&wire.FlagSynch != 0,
 			LoopCount: r.loops, TTL: r.opt.TTL,
-			Negotiating: r.backlog.Listening(), Synchronizing: r.synchronizing(), Waiting: r.backlog.Len(),
+			Negotiating: r.backlog.Listening(), Synchronizing: l.asa != nil, Waiting: r.backlog.Len(),
 		}
 		s.Discoverable = r.opt.Discoverable || s.Negotiating || s.Synchronizing
-		if r.value != nil {
-			s.Value = diagnose(r.value)
+		if l.value != nil {
+			s.Value = diagnose(l.value)
 		}
 		for a := range owners {
 			s.ASAs = append(s.ASAs, a.name)

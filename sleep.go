@@ -53,6 +53,7 @@ func (g *Instance) wakeUp(slept time.Duration) {
 		s.age(slept)
 	}
 	g.searches.age(slept)
+	g.objectives.age(slept)
 	for _, queue := range g.objectives.backlogs() {
 		if queue.Len() > 0 {
 			g.dropStale(queue, slept)
@@ -68,6 +69,15 @@ func (s *Session) age(by time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.state.Age(by)
+}
+
+// age makes what was flooded expire earlier. (It answers requests: see flooded.)
+func (t objectiveTable) age(by time.Duration) {
+	t.Each(func(_ string, r *registration, _ map[*ASA]bool) {
+		if expire := &r.flooded.expire; !expire.IsZero() {
+			*expire = expire.Add(-by)
+		}
+	})
 }
 
 // age brings the times of searches forward. They notice when the plane has changed.

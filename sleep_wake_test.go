@@ -289,3 +289,22 @@ func TestQueuedRequestsGrowOldAsleep(t *testing.T) {
 		require.Equal(s, ErrNoPeer, Code(s.isOver(done)))
 	})
 }
+
+// A flooded value that expired while the machine slept does not answer requests any
+// more.
+func TestFloodedAnswerExpiresAsleep(t *testing.T) {
+	whoSleeps(t, func(s *sleeper) {
+		o := s.register(s.asa, Objective{Name: "EX1", Synch: true, Value: 1})
+		require.NoError(s, s.asa.Flood(10*time.Minute, TaggedObjective{Objective: o}))
+		peer := s.asa.g.Locator()
+		ask := func() error {
+			_, err := s.other.Synchronize(s.Context(), o, &peer, time.Second)
+			return err
+		}
+		require.NoError(s, ask())
+		s.sleep(9 * time.Minute)
+		require.NoError(s, ask())
+		s.sleep(time.Minute)
+		require.ErrorIs(s, ask(), ErrNoListener)
+	})
+}

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/go-grasp/grasp/internal/negotiation"
@@ -31,7 +32,8 @@ const opSynchronize = "synchronize"
 // value needs no secure plane.
 //
 // Errors: [ErrNoASA], [ErrNotBoth], [ErrNotSynch], [ErrNoSecurity],
-// [ErrNotFloodDisc], [ErrUnusableLocator], [ErrSockErrSynRq],
+// [ErrTooLong] (the name does not fit a message), [ErrUnspec] (a name that is not
+// UTF-8), [ErrNotFloodDisc], [ErrUnusableLocator], [ErrSockErrSynRq],
 // [ErrNoListener], [ErrNoSynchReply], [ErrNoValidSynch], [ErrCBORFail],
 // [ErrCancelled].
 func (a *ASA) Synchronize(ctx context.Context, o Objective, peer *Locator, timeout time.Duration) (Objective, error) {
@@ -174,10 +176,38 @@ func (a *ASA) ListenSynchronize(o Objective) error {
 		return wrap(op, o.Name, err)
 	}
 	return wrap(op, o.Name, a.g.objectives.owned(a, o.Name, func(r *registration) error {
-		r.value, r.answer = w.Value, nil
-		r.loops = w.LoopCount
+		r.listenSynch(synchListener{asa: a, value: w.Value}, w.LoopCount)
 		return nil
 	}))
+}
+
+// synchListener is an ASA that answers requests for synchronization.
+type synchListener struct {
+	asa    *ASA
+	value  []byte      // the answer, or nil
+	answer SynchAnswer // makes the answer, if there is no value
+}
+
+// synchListener returns the last one that does not drain, or the zero value.
+func (r *registration) synchListener() synchListener {
+	for _, l := range slices.Backward(r.answers) {
+		if !l.asa.draining.Load() {
+			return l
+		}
+	}
+	return synchListener{}
+}
+
+// listenSynch has an ASA answer from now on.
+func (r *registration) listenSynch(l synchListener, loops uint8) {
+	r.stopSynch(l.asa)
+	r.answers = append(r.answers, l)
+	r.loops = loops
+}
+
+// stopSynch ends the answers of an ASA.
+func (r *registration) stopSynch(asa *ASA) {
+	r.answers = slices.DeleteFunc(r.answers, func(l synchListener) bool { return l.asa == asa })
 }
 
 // SynchRequest is a request for synchronization, as [ASA.AnswerSynchronize]
@@ -189,7 +219,8 @@ type SynchRequest struct {
 }
 
 // SynchAnswer returns the value for one request. It may be called concurrently.
-// The context ends with the ASA, and after 60 s, when the peer has given up.
+// The context ends with the ASA, and after 60 s, when the peer has given up. It must
+// not call Instance.Close, which waits for it.
 type SynchAnswer func(ctx context.Context, r SynchRequest) (any, error)
 
 // AnswerSynchronize is ListenSynchronize with a value that depends on who asks,
@@ -211,21 +242,20 @@ func (a *ASA) AnswerSynchronize(o Objective, answer SynchAnswer) error {
 		return fail(op, o.Name, ErrNoSecurity, err)
 	}
 	return wrap(op, o.Name, a.g.objectives.owned(a, o.Name, func(r *registration) error {
-		r.value = nil
-		r.answer = func(ctx context.Context, request SynchRequest) (any, error) {
+		r.listenSynch(synchListener{asa: a, answer: func(ctx context.Context, request SynchRequest) (any, error) {
 			ctx, cancel := context.WithCancel(ctx)
 			defer cancel()
 			defer context.AfterFunc(a.ctx, cancel)()
 			return answer(ctx, request)
-		}
-		r.loops = o.loops()
+		}}, o.loops())
 		return nil
 	}))
 }
 
-// StopSynchronize ends the answers of ListenSynchronize, and those with flooded
-// values (stop_listen_synchronize of RFC 8991): from now on requests for the objective
-// are refused by closing. ListenSynchronize starts them again. It does not block.
+// StopSynchronize ends the ASA's answers of ListenSynchronize, and those with values
+// that it flooded (stop_listen_synchronize of RFC 8991): from now on requests for the
+// objective are refused by closing, unless another ASA answers them. ListenSynchronize
+// starts the answers again. It does not block.
 //
 // Errors: [ErrNotBoth], [ErrNotSynch], [ErrNoASA], [ErrNotYourObj].
 func (a *ASA) StopSynchronize(o Objective) error {
@@ -234,13 +264,17 @@ func (a *ASA) StopSynchronize(o Objective) error {
 		return err
 	}
 	return wrap(op, o.Name, a.g.objectives.owned(a, o.Name, func(r *registration) error {
-		r.value, r.answer, r.flooded = nil, nil, flooded{}
+		r.stopSynch(a)
+		if r.flooded.asa == a {
+			r.flooded = flooded{}
+		}
 		return nil
 	}))
 }
 
 // flooded is what an ASA flooded of an objective.
 type flooded struct {
+	asa       *ASA
 	objective wire.Objective
 	expire    time.Time // zero: never
 }
@@ -257,7 +291,7 @@ func (a *ASA) rememberFlooded(m *wire.Flood) {
 	for _, f := range m.Objectives {
 		// An error says that it was deregistered meanwhile.
 		_ = a.g.objectives.owned(a, f.Objective.Name, func(r *registration) error {
-			r.flooded = flooded{f.Objective, expire}
+			r.flooded = flooded{a, f.Objective, expire}
 			return nil
 		})
 	}
@@ -267,10 +301,10 @@ func (a *ASA) rememberFlooded(m *wire.Flood) {
 // with a function that makes the value, or else what was flooded last.
 func (t objectiveTable) answer(name string) (o wire.Objective, f SynchAnswer, ok bool) {
 	t.Look(name, func(r *registration, owners map[*ASA]bool) {
-		switch {
+		switch l := r.synchListener(); {
 		case drained(owners):
-		case r.synchronizing():
-			o, f, ok = wire.Objective{Name: name, Flags: r.flags, LoopCount: r.loops, Value: r.value}, r.answer, true
+		case l.asa != nil:
+			o, f, ok = wire.Objective{Name: name, Flags: r.flags, LoopCount: r.loops, Value: l.value}, l.answer, true
 		case r.flooded.lives(time.Now()):
 			o, ok = r.flooded.objective, true
 		}

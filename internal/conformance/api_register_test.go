@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"net/netip"
@@ -456,5 +457,66 @@ func TestFlagsWithoutDiscovery(t *testing.T) {
 		asked.NoDisc = true
 		b.Discover(asked, 0, grasp.DiscoverOptions{})
 		require.Equal(b, uint64(5), b.Peer.Only().Items(b)[3].(arr)[1], "a discovery has the flag")
+	})
+}
+
+// an ASA that stops or leaves takes only its own answers with it.
+func TestA15OverlapOfSynchronization(t *testing.T) {
+	bed.In(t, func(b *bed.Bed) {
+		s, yes := bed.Syn("EX1", nil), grasp.RegisterOptions{Overlap: true}
+		second, reader := bed.NewASA(b, b.G, "second"), b.Other("reader")
+		give := func(a *grasp.ASA, value any) { require.NoError(b, a.ListenSynchronize(bed.Syn("EX1", value))) }
+		gets := func(value any) {
+			b.Helper()
+			o, err := reader.Synchronize(bed.Forever, s, bed.At(b.G), 0)
+			require.NoError(b, err)
+			require.EqualValues(b, value, o.Value)
+		}
+		getsNone := func() {
+			b.Helper()
+			bed.IsCode(b, bed.Second(reader.Synchronize(bed.Forever, s, bed.At(b.G), 0)), grasp.ErrNoListener)
+		}
+		require.NoError(b, b.ASA.RegisterObj(s, yes))
+		require.NoError(b, second.RegisterObj(s, yes))
+		give(b.ASA, 1)
+		give(second, 2)
+		require.NoError(b, b.ASA.StopSynchronize(s))
+		gets(2)
+		give(b.ASA, 1)
+		gets(1)
+		require.NoError(b, b.ASA.Drain(bed.Forever))
+		gets(2)
+		require.NoError(b, second.StopSynchronize(s))
+		getsNone()
+
+		third := bed.NewASA(b, b.G, "third")
+		require.NoError(b, third.RegisterObj(s, yes))
+		give(third, 3)
+		gets(3)
+		require.NoError(b, third.DeregisterObj(s))
+		getsNone()
+		_, ok := b.Peer.Discover(1, "EX1")
+		require.False(b, ok)
+		require.NoError(b, third.RegisterObj(s, yes))
+		getsNone()
+		require.NoError(b, third.AnswerSynchronize(s, func(context.Context, grasp.SynchRequest) (any, error) { return 4, nil }))
+		gets(4)
+		require.NoError(b, third.Deregister())
+		getsNone()
+	})
+}
+
+// StopSynchronize leaves what another ASA flooded.
+func TestA15OverlapOfFloods(t *testing.T) {
+	bed.In(t, func(b *bed.Bed) {
+		s, yes := bed.Syn("EX1", 1), grasp.RegisterOptions{Overlap: true}
+		second, reader := bed.NewASA(b, b.G, "second"), b.Other("reader")
+		require.NoError(b, b.ASA.RegisterObj(s, yes))
+		require.NoError(b, second.RegisterObj(s, yes))
+		b.Flood(time.Hour, s)
+		require.NoError(b, second.StopSynchronize(s))
+		require.NoError(b, bed.Second(reader.Synchronize(bed.Forever, s, bed.At(b.G), 0)))
+		require.NoError(b, b.ASA.StopSynchronize(s))
+		bed.IsCode(b, bed.Second(reader.Synchronize(bed.Forever, s, bed.At(b.G), 0)), grasp.ErrNoListener)
 	})
 }
