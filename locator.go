@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/internal/cache"
@@ -61,7 +63,7 @@ func (l Locator) String() string {
 	var s string
 	switch {
 	case l.IP.IsValid():
-		s = netip.AddrPortFrom(l.IP, uint16(l.Port)).String()
+		s = net.JoinHostPort(l.IP.String(), strconv.Itoa(l.Port))
 	case l.FQDN != "":
 		s = l.FQDN + ":" + strconv.Itoa(l.Port)
 	case l.URI != "":
@@ -152,6 +154,9 @@ func (l Locator) encodeAsIs() (wire.Locator, error) {
 	}
 	if l.Port < 0 || l.Port > 65535 || l.Protocol < 0 {
 		return wire.Locator{}, fmt.Errorf("locator %v: protocol or port out of range", l)
+	}
+	if !utf8.ValidString(w.Name) {
+		return wire.Locator{}, fmt.Errorf("locator %q: not UTF-8", w.Name)
 	}
 	return w, nil
 }

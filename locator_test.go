@@ -47,3 +47,9 @@ func TestFit(t *testing.T) {
 		}
 	}
 }
+
+// Text shows a port as it is, also one that is refused for it.
+func TestLocatorTextShowsThePort(t *testing.T) {
+	require.Equal(t, "[fe80::1%2]:70000", Locator{IP: netip.MustParseAddr("fe80::1%2"), Port: 70000}.String())
+	require.Equal(t, "192.0.2.1:-1/udp", Locator{IP: netip.MustParseAddr("192.0.2.1"), Port: -1, Protocol: UDP}.String())
+}

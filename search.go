@@ -320,7 +320,7 @@ func (c *locatorCache) rapidValue(name string, from Locator) (rapid *wire.Object
 
 // forget removes one locator.
 func (c *locatorCache) forget(name string, l Locator) {
-	c.remove(name, func(c *cache.Locator) bool { return locatorOf(c).String() == l.String() })
+	c.remove(name, func(c *cache.Locator) bool { return locatorOf(c).place() == l.place() })
 }
 
 // flush removes all locators of an objective.

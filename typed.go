@@ -113,7 +113,9 @@ func (t Typed[T]) WatchFloods(ctx context.Context, a *ASA) iter.Seq[TypedFloodEv
 	}
 }
 
-// TypedSession is a session about values of type T.
+// TypedSession is a session about values of type T. It is nil after the peer accepted:
+// then NegotiateStep, EndNegotiate and Close may be called all the same, as those of
+// Session.
 type TypedSession[T any] struct {
 	*Session
 	t        Typed[T]
@@ -130,10 +132,34 @@ func (t Typed[T]) ReqNegotiate(ctx context.Context, a *ASA, v T, peer *Locator, 
 // NegotiateStep is [Session.NegotiateStep] with the objective last received and
 // a new value.
 func (s *TypedSession[T]) NegotiateStep(ctx context.Context, v T, timeout time.Duration) (*TypedSession[T], T, error) {
+	var none T
+	if s == nil {
+		_, _, err := (*Session)(nil).NegotiateStep(ctx, Objective{}, timeout)
+		return nil, none, err
+	}
 	o := s.received
 	o.Value = v
 	next, answer, err := s.Session.NegotiateStep(ctx, o, timeout)
+	if err != nil && next != nil {
+		return s, none, err // nothing was sent
+	}
 	return s.t.answer(next, answer, err)
+}
+
+// EndNegotiate is [Session.EndNegotiate]. For no session it returns [ErrNoSession].
+func (s *TypedSession[T]) EndNegotiate(accept bool, reason string) error {
+	if s == nil {
+		return (*Session)(nil).EndNegotiate(accept, reason)
+	}
+	return s.Session.EndNegotiate(accept, reason)
+}
+
+// Close is [Session.Close]. For no session it does nothing.
+func (s *TypedSession[T]) Close() error {
+	if s == nil {
+		return nil
+	}
+	return s.Session.Close()
 }
 
 // answer returns the results of a step.

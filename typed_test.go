@@ -3,6 +3,7 @@ package grasp_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -114,5 +115,46 @@ func TestTypedRefuses(t *testing.T) {
 		require.ErrorIs(t, err, grasp.ErrCBORFail)
 		assert.Nil(t, s)
 		assert.ErrorContains(t, <-declined, "the offer is no int")
+	})
+}
+
+// An offer that is refused before it is sent leaves the session as it was; and no
+// session is one that can be ended.
+func TestTypedSession(t *testing.T) {
+	grasptest.Run(t, func(t *testing.T, n *grasptest.Network) {
+		nodes := n.LAN("a", "b")
+		a, b := nodes[0].ASA("a"), nodes[1].ASA("b")
+		deal := grasp.Typed[string]{Objective: grasp.Objective{Name: "example.com:deal", Neg: true}}
+		grasptest.Objective(t, a, deal.Objective)
+		grasptest.Objective(t, b, deal.Objective)
+		ctx, stop := context.WithCancel(t.Context())
+		served := make(chan error, 1)
+		go func() {
+			served <- a.Serve(ctx, deal.Objective, grasp.Policy[string]{
+				Decide: func(_ context.Context, asked string, _ bool) (grasp.Decision[string], error) {
+					if asked == "ask" {
+						return grasp.Counter("offer"), nil
+					}
+					return grasp.Accept[string](), nil
+				},
+			}.Handle, grasp.ServeOptions{})
+		}()
+		n.Settle()
+		s, offer, err := deal.ReqNegotiate(t.Context(), b, "ask", nil, 0)
+		require.NoError(t, err)
+		assert.Equal(t, "offer", offer)
+		same, _, err := s.NegotiateStep(t.Context(), strings.Repeat("x", 3000), 0)
+		require.ErrorIs(t, err, grasp.ErrTooLong)
+		require.Same(t, s, same)
+		s, _, err = s.NegotiateStep(t.Context(), "take it", 0)
+		require.NoError(t, err)
+		require.Nil(t, s, "accepted")
+
+		_, _, err = s.NegotiateStep(t.Context(), "more", 0)
+		require.ErrorIs(t, err, grasp.ErrNoSession)
+		require.ErrorIs(t, s.EndNegotiate(true, ""), grasp.ErrNoSession)
+		require.NoError(t, s.Close())
+		stop()
+		require.NoError(t, <-served)
 	})
 }

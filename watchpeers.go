@@ -5,9 +5,12 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"time"
+
+	"github.com/go-grasp/grasp/internal/wire"
 )
 
 // PeerEvent is a change of the peers that support an objective.
@@ -51,8 +54,8 @@ const (
 // nobody is found.
 //
 // An event with Err is the last: [ErrNoASA], [ErrNotBoth], [ErrNoSecurity] (only
-// of a DULL instance that the objective is not for), [ErrUnspec] (a negative
-// Interval).
+// of a DULL instance that the objective is not for), [ErrTooLong] (the name does not
+// fit a multicast), [ErrUnspec] (a name that is not UTF-8, a negative Interval).
 func (a *ASA) WatchPeers(ctx context.Context, o Objective, opt WatchPeersOptions) iter.Seq[PeerEvent] {
 	return func(yield func(PeerEvent) bool) {
 		const op = "watch peers for"
@@ -124,7 +127,8 @@ func (w *peerWatch) check(op string) error {
 	if err := a.g.mayMulticast(name); err != nil && a.g.cfg.DULL {
 		return fail(op, name, ErrNoSecurity, err)
 	}
-	return nil
+	_, err := a.g.encodeMulticast(&wire.Discovery{SessionID: math.MaxUint32, Initiator: netip6Unspecified, Objective: w.objective.inDiscovery()})
+	return wrap(op, name, err)
 }
 
 // changes returns the changes that lead from the known peers to the current ones. It

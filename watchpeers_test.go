@@ -3,6 +3,7 @@ package grasp_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -108,6 +109,10 @@ func TestWatchPeersRefuses(t *testing.T) {
 		assert.Equal(t, []string{grasp.ErrNotBoth.Error(), "end"}, w.next())
 		w = watch(n, asa.WatchPeers(t.Context(), service, grasp.WatchPeersOptions{Interval: -1}), met)
 		assert.Equal(t, []string{grasp.ErrUnspec.Error(), "end"}, w.next())
+		for name, code := range map[string]grasp.ErrorCode{"\xff": grasp.ErrUnspec, strings.Repeat("x", 2000): grasp.ErrTooLong} {
+			w = watch(n, asa.WatchPeers(t.Context(), grasp.NewObjective(name), grasp.WatchPeersOptions{}), met)
+			assert.Equal(t, []string{code.Error(), "end"}, w.next())
+		}
 	})
 }
 

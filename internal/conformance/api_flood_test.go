@@ -101,7 +101,7 @@ func TestA58Sources(t *testing.T) {
 		}
 		for _, bad := range []grasp.Locator{
 			{IP: netip.MustParseAddr("fd00::9"), FQDN: "a"}, {IP: netip.MustParseAddr("fd00::9"), Port: -1},
-			{FQDN: "a", Port: 65536}, {FQDN: "a", Protocol: -1},
+			{FQDN: "a", Port: 65536}, {FQDN: "a", Protocol: -1}, {FQDN: "\xff", Port: 9},
 		} {
 			bed.IsCode(b, b.ASA.Flood(0, tag(bed.Syn("EX1", 1), &bad)), grasp.ErrInvalidLoc)
 			bed.IsCode(b, b.ASA.ExpireFlood(tag(bed.Syn("EX1", 1), &bad)), grasp.ErrInvalidLoc)
