@@ -37,7 +37,7 @@ func (e *layer2Endpoint) origin(f *family, src netip.AddrPort, oob []byte) (Orig
 	st := e.state.Load()
 	dst, index, ok := packetInfo(oob)
 	if !ok && !f.packetInfo { // then nobody tells where it went, either
-		dst, index = f.group, st.indexOf(src.Addr().Zone())
+		dst, index = f.group, st.linkFrom(src.Addr())
 		if f.group.Is4() {
 			index = st.linkOf(src.Addr().Unmap(), netip.Addr{})
 		}
@@ -100,6 +100,19 @@ func (st *layer2State) linkOf(peer, local netip.Addr) int {
 		}
 	}
 	return max(index, 0)
+}
+
+// linkFrom returns the index of the link that a source of IPv6 is on, 0 if it does not
+// tell: by its zone, or because it is ::1, which has none.
+func (st *layer2State) linkFrom(src netip.Addr) int {
+	if src == netip.IPv6Loopback() {
+		for index, l := range st.byIndex {
+			if l.loopback && l.Addr == src {
+				return index
+			}
+		}
+	}
+	return st.indexOf(src.Zone())
 }
 
 // indexOf returns the index of the interface that a zone of package net names,
