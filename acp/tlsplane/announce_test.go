@@ -34,17 +34,17 @@ func TestOffers(t *testing.T) {
 	} {
 		raw, err := cbor.Marshal(c.value)
 		require.NoError(t, err)
-		_, ok := offers(raw)
+		_, _, ok := offers(raw)
 		assert.Equal(t, c.want, ok, "%v", c.value)
 	}
-	_, ok := offers(nil)
+	_, _, ok := offers(nil)
 	assert.False(t, ok)
 }
 
 func TestAnnouncement(t *testing.T) {
 	for _, addr := range []string{"fe80::1%3", "10.0.0.1"} {
 		from := acp.Origin{Link: 3, Addr: netip.AddrPortFrom(netip.MustParseAddr(addr), 99)}
-		raw, err := announcement(netip.AddrPortFrom(from.Addr.Addr().WithZone(""), 4711), nil, time.Minute)
+		raw, err := announcement(netip.AddrPortFrom(from.Addr.Addr().WithZone(""), 4711), time.Minute)
 		require.NoError(t, err)
 		a, ok := parseAnnouncement(raw, from)
 		require.True(t, ok)

@@ -42,11 +42,12 @@ type endpoint struct {
 	closeErr  error
 	done      sync.WaitGroup
 
-	mu     sync.Mutex // guards all following fields, and the links
-	inUse  []acp.Link // not changed but replaced
-	links  map[int]*link
-	former map[string][]*candidate // neighbours on links that are gone, by name
-	dials  *dials
+	mu       sync.Mutex // guards all following fields, and the links
+	inUse    []acp.Link // not changed but replaced
+	links    map[int]*link
+	former   map[string][]*candidate // neighbours on links that are gone, by name
+	dials    *dials
+	assembly *assembly
 }
 
 // nodeID tells the endpoints of one member apart.
@@ -71,6 +72,7 @@ func newEndpoint(p *Plane, under acp.Endpoint) *endpoint {
 		changed: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 		heard: make(chan multicast, queueLen), accepted: make(chan accepted),
 		links: make(map[int]*link), former: make(map[string][]*candidate), dials: newDials(),
+		assembly: newAssembly(),
 	}
 	_, _ = rand.Read(e.id[:]) // never fails
 	e.ctx, e.cancel = context.WithCancel(context.Background())

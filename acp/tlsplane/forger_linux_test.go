@@ -34,6 +34,7 @@ const (
 	silent                 // a listener that never says anything
 	foreign                // a TLS server with a certificate that it made itself
 	sealed                 // nobody, but there seems to be a proof
+	inParts                // nobody, but there seems to be a part of a proof
 )
 
 // The ports of the hosts that are there.
@@ -50,6 +51,8 @@ type forger struct {
 	places map[string]uint16 // in its addresses, by link
 	// seal makes what looks like a proof to those who know the anchor.
 	seal func(at netip.AddrPort) []byte
+	// part makes what looks to them like a part of a proof.
+	part func(at netip.AddrPort) []byte
 
 	sent    atomic.Uint64
 	stopped chan struct{}
@@ -193,7 +196,7 @@ func (f *forger) forge(fd int, mac net.HardwareAddr, place uint16, kind forgery)
 	b[15] |= 1
 	port := uint16(1 + rand.IntN(1<<15))
 	switch kind {
-	case absent, sealed:
+	case absent, sealed, inParts:
 		b[15] &^= 1
 	case refuses:
 		port = refusingPort
@@ -203,11 +206,14 @@ func (f *forger) forge(fd int, mac net.HardwareAddr, place uint16, kind forgery)
 		port = foreignPort
 	}
 	from := netip.AddrFrom16(b)
-	var proof []byte
+	var proof []any
 	if kind == sealed {
-		proof = f.seal(netip.AddrPortFrom(from, port))
+		proof = []any{f.seal(netip.AddrPortFrom(from, port))}
 	}
-	msg, err := tlsplane.Announcement(netip.AddrPortFrom(from, port), proof, time.Minute)
+	if kind == inParts {
+		proof = []any{tlsplane.PartMark, f.part(netip.AddrPortFrom(from, port))}
+	}
+	msg, err := tlsplane.Announcement(netip.AddrPortFrom(from, port), time.Minute, proof...)
 	if err != nil {
 		panic(err) // it always encodes
 	}

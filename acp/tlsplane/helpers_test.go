@@ -108,9 +108,9 @@ func issue(t testing.TB, d *domain.Domain, name string, edits ...func(*x509.Cert
 	return cert
 }
 
-// large makes a certificate one that does not fit an announcement.
+// large makes a certificate one that does not fit the parts of a proof.
 func large(c *x509.Certificate) {
-	c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{2, 999, 1}, Value: make([]byte, 1000)})
+	c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{2, 999, 1}, Value: make([]byte, 9000)})
 }
 
 // newPlane makes the plane of a member, and credentials to change.

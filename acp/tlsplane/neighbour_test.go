@@ -226,7 +226,7 @@ func TestForgedAnnouncements(t *testing.T) {
 		forger := endpointOf(t, b.network.NewNode("forger", b.link))
 		l := forger.Links()[0]
 		for port := range 1000 {
-			raw, err := tlsplane.Announcement(netip.AddrPortFrom(l.Addr.WithZone(""), uint16(1+port)), nil, time.Minute)
+			raw, err := tlsplane.Announcement(netip.AddrPortFrom(l.Addr.WithZone(""), uint16(1+port)), time.Minute)
 			require.NoError(t, err)
 			require.NoError(t, forger.Send(l.Index, raw))
 			synctest.Wait()
@@ -270,7 +270,7 @@ func TestNewcomerWithoutProof(t *testing.T) {
 					}
 					host.RenumberLink(b.link)
 					l := forger.Links()[0]
-					raw, err := tlsplane.Announcement(netip.AddrPortFrom(l.Addr.WithZone(""), 1), nil, time.Minute)
+					raw, err := tlsplane.Announcement(netip.AddrPortFrom(l.Addr.WithZone(""), 1), time.Minute)
 					if err != nil || forger.Send(l.Index, raw) != nil {
 						return
 					}
@@ -340,7 +340,7 @@ func TestFlapWithoutAnnouncements(t *testing.T) {
 	})
 }
 
-// Announcements prove who made them, unless the certificates do not fit.
+// Announcements prove who made them, unless the certificates do not fit, be it in parts.
 func TestAnnouncementsAreProven(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bed) {
 		one, two := b.join("one"), b.join("two")
@@ -348,6 +348,22 @@ func TestAnnouncementsAreProven(t *testing.T) {
 		require.Len(t, identities(one.Plane), 1)
 		assert.Positive(t, one.Stats().Proven+two.Stats().Proven)
 		assert.Zero(t, one.Stats().Disproved)
+	})
+	// In parts, of which one in ten is lost.
+	inBubble(t, func(t *testing.T, b *bed) {
+		b.domain = tlsplane.Hierarchy(t, tlsplane.TestingKey(t, "rsa4096"), 2)
+		b.link.SetLoss(0.1)
+		one, two := b.join("one"), b.join("two")
+		settle()
+		assert.Equal(t, []string{"two"}, identities(one.Plane))
+		time.Sleep(10 * time.Minute)
+		assert.Positive(t, one.Stats().Proven)
+		assert.Positive(t, two.Stats().Proven)
+		assert.Positive(t, one.Stats().Parts)
+		assert.Zero(t, one.Stats().Disproved)
+		announced := one.Stats().Announced
+		assert.Zero(t, announced%4, "four at a time, %d in all", announced)
+		assert.LessOrEqual(t, announced, uint64(4*20), "each minute, and first more often")
 	})
 	inBubble(t, func(t *testing.T, b *bed) {
 		one := b.join("one")

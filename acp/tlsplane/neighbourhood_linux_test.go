@@ -2,6 +2,10 @@ package tlsplane_test
 
 import (
 	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/x509"
 	"flag"
 	"fmt"
@@ -31,13 +35,14 @@ var full = flag.Bool("full", false, "try every kind of forged announcement at ev
 type neighbourhood struct {
 	*testing.T
 	domain *domain.Domain
-	node   *netbed.Node // of the attacker
+	key    crypto.Signer // of all members
+	node   *netbed.Node  // of the attacker
 	links  int
 }
 
-func newNeighbourhood(t *testing.T, links int) *neighbourhood {
+func newNeighbourhood(t *testing.T, links int, d *domain.Domain, key crypto.Signer) *neighbourhood {
 	t.Helper()
-	h := &neighbourhood{T: t, domain: newDomain(t, "testers"), node: netbed.NewNode(t, "attacker"), links: links}
+	h := &neighbourhood{T: t, domain: d, key: key, node: netbed.NewNode(t, "attacker"), links: links}
 	for i := range links {
 		var ports []string
 		for _, who := range []string{"old", "new", "bad"} {
@@ -71,9 +76,10 @@ var called = grasp.Objective{Name: "called", Neg: true, LoopCount: 6, Value: 1}
 
 func (h *neighbourhood) settle(name, links string, edits ...func(*x509.Certificate)) *resident {
 	h.Helper()
-	static := tlsplane.Static{Member: issue(h, h.domain, name, edits...), Anchors: h.domain.Roots()}
+	cert, err := h.domain.IssueFor(h.key, name, time.Hour, edits...)
+	require.NoError(h, err)
+	static := tlsplane.Static{Member: cert, Anchors: h.domain.Roots()}
 	r := &resident{plane: &tlsplane.Plane{Underlay: &acp.Layer2{Links: h.all(links)}, Credentials: static}}
-	var err error
 	r.g, err = grasp.New(grasp.Config{Plane: r.plane, Dialogue: grasp.Dialogue{Silent: true}})
 	require.NoError(h, err)
 	h.Cleanup(func() { _ = r.g.Close() })
@@ -115,32 +121,62 @@ func needs(t *testing.T) (memory uint64, descriptors int) {
 	return m.HeapAlloc + m.StackInuse, len(open)
 }
 
+// in makes a neighbourhood of such members.
+func (m membership) in(t *testing.T, links int) *neighbourhood {
+	t.Helper()
+	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	switch m {
+	case below:
+		return newNeighbourhood(t, links, tlsplane.Hierarchy(t, tlsplane.TestingKey(t, "rsa4096"), 2), ec)
+	case rooted:
+		key := tlsplane.TestingKey(t, "rsa2048")
+		return newNeighbourhood(t, links, tlsplane.Hierarchy(t, key, 0), key)
+	case deep:
+		key := tlsplane.TestingKey(t, "rsa4096")
+		return newNeighbourhood(t, links, tlsplane.Hierarchy(t, key, 2), key)
+	}
+	return newNeighbourhood(t, links, newDomain(t, "testers"), ec)
+}
+
 // siege is how a neighbourhood is attacked.
 type siege struct {
 	kinds   []forgery
 	rate    int // announcements in a second
 	links   int
-	unaided bool // the members' certificates do not fit an announcement
+	members membership
+}
+
+// membership is what certificates the members of a neighbourhood have.
+type membership int
+
+const (
+	small   membership = iota // with P-256 keys: the proof fits an announcement
+	below                     // with P-256 keys, below two CAs with RSA keys of 4096 bits
+	rooted                    // with RSA keys of 2048 bits, right below the anchor
+	deep                      // with RSA keys of 4096 bits, below two CAs
+	unaided                   // too large for any proof
+)
+
+func (m membership) String() string {
+	return [...]string{small: "", below: ", P-256 below RSA-4096 and two CAs", rooted: ", RSA-2048", deep: ", RSA-4096 and two CAs", unaided: ", without proofs"}[m]
 }
 
 func (s siege) String() string {
-	names := []string{absent: "absent", refuses: "refuses", silent: "silent", foreign: "foreign", sealed: "sealed"}
 	what := "mixed"
 	if len(s.kinds) == 1 {
-		what = names[s.kinds[0]]
+		what = [...]string{absent: "absent", refuses: "refuses", silent: "silent", foreign: "foreign", sealed: "sealed", inParts: "in parts"}[s.kinds[0]]
 	}
-	if s.unaided {
-		what += " without proofs"
-	}
-	return fmt.Sprintf("%s %d on %d", what, s.rate, s.links)
+	return fmt.Sprintf("%s %d on %d%s", what, s.rate, s.links, s.members)
 }
 
 // sieges are those to be tried.
 func sieges() []siege {
-	mixed := []forgery{absent, refuses, silent, foreign, sealed}
+	mixed := []forgery{absent, refuses, silent, foreign, sealed, inParts}
 	some := []siege{
-		{mixed, 2000, 1, false}, {mixed, 2000, 8, false},
-		{[]forgery{absent}, 20, 1, true}, // by which the first release was beaten
+		{mixed, 2000, 1, small}, {mixed, 2000, 8, small},
+		{[]forgery{absent}, 20, 1, unaided}, // by which the first release was beaten
+		{[]forgery{inParts}, 2000, 1, below},
 	}
 	if !*full {
 		return some
@@ -148,9 +184,16 @@ func sieges() []siege {
 	for _, links := range []int{1, 8} {
 		for _, rate := range []int{1, 20, 200, 2000} {
 			for _, kind := range mixed {
-				some = append(some, siege{[]forgery{kind}, rate, links, false})
+				some = append(some, siege{[]forgery{kind}, rate, links, small})
 			}
-			some = append(some, siege{mixed, rate, links, false})
+			for _, m := range []membership{small, below, rooted, deep} {
+				some = append(some, siege{mixed, rate, links, m})
+			}
+		}
+	}
+	for _, m := range []membership{below, rooted, deep, unaided} {
+		for _, rate := range []int{20, 200, 2000} {
+			some = append(some, siege{[]forgery{absent}, rate, 1, m}, siege{[]forgery{inParts}, rate, 1, m})
 		}
 	}
 	return some
@@ -174,11 +217,11 @@ func TestForgedAnnouncementsOnRealLinks(t *testing.T) {
 
 func (s siege) lay(t *testing.T) {
 	const soon = time.Minute // it takes less than two seconds, unless the machine is busy
-	h := newNeighbourhood(t, s.links)
 	var edits []func(*x509.Certificate)
-	if s.unaided {
+	if s.members == unaided {
 		edits = append(edits, large)
 	}
+	h := s.members.in(t, s.links)
 	ctx, cancel := context.WithCancel(t.Context())
 	var background sync.WaitGroup
 	defer background.Wait()
@@ -194,6 +237,13 @@ func (s siege) lay(t *testing.T) {
 			panic(err)
 		}
 		return b
+	}
+	f.part = func(at netip.AddrPort) []byte {
+		parts, err := tlsplane.SealParts(h.domain.Root(), &stranger, at, time.Now())
+		if err != nil {
+			panic(err)
+		}
+		return parts[0]
 	}
 	for i := range s.links {
 		defer f.announce(t, h.link("bad", i), max(s.rate/s.links, 1), s.kinds...)()
@@ -230,7 +280,8 @@ func (s siege) lay(t *testing.T) {
 	t.Logf("%s: %d sent, joined in %.2f s, after a flap %.2f s, calls failed %v",
 		s, f.sent.Load(), joined.Seconds(), time.Since(start).Seconds(), t.Failed())
 	stats := old.plane.Stats()
-	t.Logf("refused %v, proven %d, disproved %d, unchecked %d, crowded %d", stats.Refused, stats.Proven, stats.Disproved, stats.Unchecked, stats.Crowded)
+	t.Logf("refused %v, announced %d, proven %d, disproved %d, unchecked %d, parts %d, unfinished %d, crowded %d", stats.Refused,
+		stats.Announced, stats.Proven, stats.Disproved, stats.Unchecked, stats.Parts, stats.Unfinished, stats.Crowded)
 	netbed.Eventually(t, patience, "the members need no more than is granted", func() bool {
 		memory, descriptors := needs(t)
 		t.Logf("heap and stacks %d KiB, descriptors %d", memory>>10, descriptors)

@@ -7,11 +7,11 @@
 // neighbours on the link, in the manner of RFC 8994 section 6.9.2. Neighbours
 // are found by a flood of the objective AN_ACP (RFC 8994 section 6.4), which is
 // all that is sent in clear: it says that there is a node, at which address
-// and port. Anybody can forge that, so it comes with a proof, if the member's
-// certificates fit the packet: a signature, and the certificates, encrypted for
-// those who know the domain's trust anchor. Who has proven to be a member, or
-// was a neighbour before, is dialed first and at once; others are dialed in
-// small numbers, for about a second.
+// and port. Anybody can forge that, so it comes with a proof: a signature, and the
+// certificates, encrypted for those who know the domain's trust anchor. A proof that
+// does not fit a packet is cut into parts, eight at most, with an announcement
+// each. Who has proven to be a member, or was a neighbour before, is dialed first
+// and at once; others are dialed in small numbers, for about a second.
 //
 // A [Plane] runs over the links of another plane, its Underlay, and with
 // [Credentials], which may change while it runs: see [Files]. The command in

@@ -28,8 +28,7 @@ import (
 // port and the time, and the certificates of who signed, encrypted under a key
 // that is made of the domain's trust anchor. So a listener who does not know
 // the anchor learns no name, and a forger who does not know it has not even a
-// signature checked. An announcement whose proof does not fit the packet goes
-// without one.
+// signature checked. A proof that does not fit the packet goes in parts.
 
 // Bounds on proofs.
 const (
@@ -49,9 +48,13 @@ type proof struct {
 
 // statement returns what is signed.
 func statement(to netip.AddrPort, at time.Time) []byte {
-	b := append([]byte("GRASP-TLS announcement\x00"), to.Addr().AsSlice()...)
-	b = binary.BigEndian.AppendUint16(b, to.Port())
-	return binary.BigEndian.AppendUint64(b, uint64(at.UnixMilli()))
+	return binary.BigEndian.AppendUint64(place("GRASP-TLS announcement", to), uint64(at.UnixMilli()))
+}
+
+// place returns an address and port as what is said of them, whatever the link.
+func place(what string, to netip.AddrPort) []byte {
+	b := append([]byte(what+"\x00"), to.Addr().AsSlice()...)
+	return binary.BigEndian.AppendUint16(b, to.Port())
 }
 
 // anchorID tells anchors apart.
@@ -110,9 +113,9 @@ func (a *anchors) find(id anchorID) *anchorKey {
 	return a.keys[id]
 }
 
-// prove returns a proof that a member is found at an address, for an
-// announcement.
-func prove(cert *tls.Certificate, key *anchorKey, to netip.AddrPort, now time.Time) ([]byte, error) {
+// prove returns a proof that a member is found at an address, which is still to be
+// encrypted.
+func prove(cert *tls.Certificate, to netip.AddrPort, now time.Time) ([]byte, error) {
 	signer, ok := cert.PrivateKey.(crypto.Signer)
 	if !ok {
 		return nil, fmt.Errorf("a key of type %T does not sign", cert.PrivateKey)
@@ -125,11 +128,12 @@ func prove(cert *tls.Certificate, key *anchorKey, to netip.AddrPort, now time.Ti
 	if p.Signature, err = crypto.SignMessage(signer, rand.Reader, statement(to, now), opts); err != nil {
 		return nil, err
 	}
-	plain, err := cbor.Marshal(p)
-	if err != nil {
-		return nil, err
-	}
-	return key.aead.Seal(key.id[:], nil, plain, nil), nil
+	return cbor.Marshal(p)
+}
+
+// seal encrypts a proof, or a part of one that is about something.
+func (k *anchorKey) seal(plain, about []byte) []byte {
+	return k.aead.Seal(k.id[:], nil, plain, about)
 }
 
 // scheme returns how a key signs. Keys that take long to check a signature with
@@ -150,22 +154,24 @@ func scheme(public crypto.PublicKey) (x509.SignatureAlgorithm, crypto.SignerOpts
 	return 0, nil, fmt.Errorf("a key of type %T, or of its size, signs no announcement", public)
 }
 
-// open decrypts a proof. It returns false if there is none for this node, or it
-// was not made by somebody who knows the anchor.
-func (a *anchors) open(sealed []byte) (proof, bool) {
-	var p proof
+// decrypt undoes what seal did, if this node knows the anchor.
+func (a *anchors) decrypt(sealed, about []byte) (plain []byte, ok bool) {
 	if len(sealed) < len(anchorID{}) {
-		return p, false
+		return nil, false
 	}
 	key := a.find(anchorID(sealed))
 	if key == nil {
-		return p, false
+		return nil, false
 	}
-	plain, err := key.aead.Open(nil, nil, sealed[len(anchorID{}):], nil)
-	if err != nil || cbor.Unmarshal(plain, &p) != nil {
-		return p, false
-	}
-	return p, true
+	plain, err := key.aead.Open(nil, nil, sealed[len(anchorID{}):], about)
+	return plain, err == nil
+}
+
+// open decrypts a proof. It returns false if there is none for this node, or it
+// was not made by somebody who knows the anchor.
+func (a *anchors) open(sealed []byte) (p proof, ok bool) {
+	plain, ok := a.decrypt(sealed, nil)
+	return p, ok && cbor.Unmarshal(plain, &p) == nil
 }
 
 var (

@@ -32,14 +32,21 @@ func prover(t *testing.T, d *domain.Domain, name string) *Plane {
 	return p
 }
 
+// sealedProof returns a proof for those who know an anchor.
+func sealedProof(t *testing.T, cert *tls.Certificate, anchor *anchorKey, to netip.AddrPort, now time.Time) []byte {
+	t.Helper()
+	plain, err := prove(cert, to, now)
+	require.NoError(t, err)
+	return anchor.seal(plain, nil)
+}
+
 func TestProof(t *testing.T) {
 	d, err := domain.New("testers")
 	require.NoError(t, err)
 	one, two := prover(t, d, "one.example"), prover(t, d, "two.example")
 	to, now := netip.MustParseAddrPort("[fe80::1]:4711"), time.Now()
 	own := one.look()
-	sealed, err := prove(own.cert, own.anchor, to, now)
-	require.NoError(t, err)
+	sealed := sealedProof(t, own.cert, own.anchor, to, now)
 	assert.NotContains(t, string(sealed), "one.example")
 	assert.NotContains(t, string(sealed), "testers")
 
@@ -82,12 +89,10 @@ func TestProof(t *testing.T) {
 		strangers, err := domain.New("testers")
 		require.NoError(t, err)
 		stranger := prover(t, strangers, "one.example").look()
-		sealed, err := prove(stranger.cert, stranger.anchor, to, now)
-		require.NoError(t, err)
+		sealed := sealedProof(t, stranger.cert, stranger.anchor, to, now)
 		_, ok := two.anchors.open(sealed)
 		assert.False(t, ok, "under an anchor that is not known")
-		sealed, err = prove(stranger.cert, own.anchor, to, now)
-		require.NoError(t, err)
+		sealed = sealedProof(t, stranger.cert, own.anchor, to, now)
 		claim, ok := two.anchors.open(sealed)
 		require.True(t, ok, "under the anchor, which the stranger knows")
 		_, _, err = two.check(claim, to, now)
@@ -96,8 +101,7 @@ func TestProof(t *testing.T) {
 		// With the certificate of a member, and another's key.
 		mixed := *own.cert
 		mixed.PrivateKey = stranger.cert.PrivateKey
-		sealed, err = prove(&mixed, own.anchor, to, now)
-		require.NoError(t, err)
+		sealed = sealedProof(t, &mixed, own.anchor, to, now)
 		claim, ok = two.anchors.open(sealed)
 		require.True(t, ok)
 		_, _, err = two.check(claim, to, now)
@@ -150,12 +154,12 @@ func TestProofKeys(t *testing.T) {
 			own := p.look()
 			require.True(t, own.Secure, own.Reason)
 			to, now := netip.MustParseAddrPort("10.0.0.1:4711"), time.Now()
-			sealed, err := prove(own.cert, own.anchor, to, now)
+			plain, err := prove(own.cert, to, now)
 			require.Equal(t, c.want, err == nil, "%v", err)
 			if !c.want {
 				return
 			}
-			claim, ok := p.anchors.open(sealed)
+			claim, ok := p.anchors.open(own.anchor.seal(plain, nil))
 			require.True(t, ok)
 			identity, _, err := p.check(claim, to, now)
 			require.NoError(t, err)

@@ -20,15 +20,20 @@ type Stats struct {
 	// Refused counts handshakes that failed, and Expelled standing connections
 	// that were ended, both by reason.
 	Refused, Expelled map[Reason]uint64
-	// Announcements counts the floods of AN_ACP that were understood, and Clear
-	// the other multicasts in clear: those of other planes and of forgers. They
-	// are heard and ignored.
-	Announcements, Clear uint64
+	// Announced counts the floods of AN_ACP that were sent, as many at a time as the
+	// proof has parts: at most eight on a link. Announcements counts those that were heard
+	// and understood, and Clear the other multicasts in clear: those of other planes
+	// and of forgers. They are heard and ignored.
+	Announced, Announcements, Clear uint64
 	// Proven counts the announcements that were found to be of a member, and
 	// Disproved those with a proof that is none. Unchecked counts those whose
 	// proof was not looked at, because too many on the link were none. The last
 	// two are taken for announcements without a proof.
 	Proven, Disproved, Unchecked uint64
+	// Parts counts the announcements with a part of a proof, by somebody who knows the
+	// trust anchor. Unfinished counts the proofs that were given up because other parts
+	// did not come in time, or too many proofs came in parts at once.
+	Parts, Unfinished uint64
 	// Crowded counts the announcements for which there was no room.
 	Crowded uint64
 	// Sent and Received count multicasts: each copy to and from a neighbour.
@@ -45,8 +50,8 @@ type Stats struct {
 type Neighbour = acp.Neighbour
 
 type counters struct {
-	handshakes, announcements, clear, sent, received, slow, unheard atomic.Uint64
-	proven, disproved, unchecked, crowded                           atomic.Uint64
+	handshakes, announced, announcements, clear, sent, received, slow, unheard atomic.Uint64
+	proven, disproved, unchecked, parts, unfinished, crowded                   atomic.Uint64
 
 	mu                sync.Mutex // guards all following fields
 	refused, expelled map[Reason]uint64
@@ -116,8 +121,9 @@ func (c *counters) stats() Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return Stats{
-		Handshakes: c.handshakes.Load(), Announcements: c.announcements.Load(), Clear: c.clear.Load(),
-		Proven: c.proven.Load(), Disproved: c.disproved.Load(), Unchecked: c.unchecked.Load(), Crowded: c.crowded.Load(),
+		Handshakes: c.handshakes.Load(), Announced: c.announced.Load(), Announcements: c.announcements.Load(), Clear: c.clear.Load(),
+		Proven: c.proven.Load(), Disproved: c.disproved.Load(), Unchecked: c.unchecked.Load(),
+		Parts: c.parts.Load(), Unfinished: c.unfinished.Load(), Crowded: c.crowded.Load(),
 		Sent: c.sent.Load(), Received: c.received.Load(), Slow: c.slow.Load(), Unheard: c.unheard.Load(),
 		Refused: maps.Clone(c.refused), Expelled: maps.Clone(c.expelled),
 	}

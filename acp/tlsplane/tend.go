@@ -20,6 +20,7 @@ func (e *endpoint) tend() {
 	var status acp.Status
 	var interval time.Duration
 	var announceAt, announced time.Time
+	announcer := announcer{e: e, proofs: make(map[int]*announcedProof)}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -41,16 +42,18 @@ func (e *endpoint) tend() {
 			e.log.Info("the status of the plane", "secure", status.Secure, "reason", status.Reason)
 		}
 		now := time.Now()
+		e.giveUpParts(now)
 		next := own.until
 		if status.Secure {
 			if fresh {
 				interval, announceAt = 0, now
+				clear(announcer.proofs) // who failed to reach this node shall try again
 			}
 			if e.answers.Swap(false) {
 				announceAt = earliest(announceAt, announced.Add(answerPause))
 			}
 			if !announceAt.After(now) {
-				e.announce(own)
+				announcer.announce(own)
 				announced = now
 				interval = min(max(2*interval, firstInterval), e.plane.interval())
 				announceAt = now.Add(interval)

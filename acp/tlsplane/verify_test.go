@@ -145,7 +145,7 @@ func (n *node) serve(t *testing.T, cfg *tls.Config) {
 func announce(t *testing.T, n *node) {
 	t.Helper()
 	l := n.Links()[0]
-	raw, err := tlsplane.Announcement(netip.AddrPortFrom(l.Addr.WithZone(""), n.Port()), nil, time.Minute)
+	raw, err := tlsplane.Announcement(netip.AddrPortFrom(l.Addr.WithZone(""), n.Port()), time.Minute)
 	require.NoError(t, err)
 	require.NoError(t, n.Send(l.Index, raw))
 }

@@ -4,6 +4,7 @@
 package domain
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -16,11 +17,12 @@ import (
 	"time"
 )
 
-// Domain is a trust anchor that issues certificates and revokes them. Its
-// methods must not be called concurrently.
+// Domain is a trust anchor that issues certificates and revokes them, or a CA below
+// one. Its methods must not be called concurrently.
 type Domain struct {
 	root    *x509.Certificate
-	key     *ecdsa.PrivateKey
+	key     crypto.Signer       // of the last of cas, or of root
+	cas     []*x509.Certificate // between root and members, in this order
 	revoked []x509.RevocationListEntry
 	number  *big.Int // of the last revocation list
 }
@@ -37,21 +39,54 @@ func New(name string) (*Domain, error) {
 	if err != nil {
 		return nil, err
 	}
-	now := time.Now()
-	t := &x509.Certificate{
-		SerialNumber: serial(), Subject: pkix.Name{CommonName: name},
-		NotBefore: now.Add(-backdate), NotAfter: now.Add(rootLifetime),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, t, t, key.Public(), key)
-	if err != nil {
-		return nil, err
-	}
-	root, err := x509.ParseCertificate(der)
+	return NewWithKey(name, key)
+}
+
+// NewWithKey makes a domain whose anchor has a certain key.
+func NewWithKey(name string, key crypto.Signer) (*Domain, error) {
+	t := authority(name)
+	root, err := sign(t, t, key.Public(), key)
 	if err != nil {
 		return nil, err
 	}
 	return &Domain{root: root, key: key, number: new(big.Int)}, nil
+}
+
+// Below makes a CA that the domain, or the CA, certifies. Those to whom it issues have its
+// certificate, too.
+func (d *Domain) Below(name string, key crypto.Signer) (*Domain, error) {
+	ca, err := sign(authority(name), d.issuer(), key.Public(), d.key)
+	if err != nil {
+		return nil, err
+	}
+	return &Domain{root: d.root, key: key, cas: append(slices.Clone(d.cas), ca), number: new(big.Int)}, nil
+}
+
+// authority returns what the certificate of an anchor, or of a CA, says.
+func authority(name string) *x509.Certificate {
+	now := time.Now()
+	return &x509.Certificate{
+		SerialNumber: serial(), Subject: pkix.Name{CommonName: name},
+		NotBefore: now.Add(-backdate), NotAfter: now.Add(rootLifetime),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+	}
+}
+
+// sign makes a certificate of what is to be in it.
+func sign(t, issuer *x509.Certificate, public crypto.PublicKey, key crypto.Signer) (*x509.Certificate, error) {
+	der, err := x509.CreateCertificate(rand.Reader, t, issuer, public, key)
+	if err != nil {
+		return nil, err
+	}
+	return x509.ParseCertificate(der)
+}
+
+// issuer returns who issues: the anchor, or the last CA below it.
+func (d *Domain) issuer() *x509.Certificate {
+	if len(d.cas) == 0 {
+		return d.root
+	}
+	return d.cas[len(d.cas)-1]
 }
 
 func serial() *big.Int {
@@ -81,6 +116,11 @@ func (d *Domain) Issue(name string, lifetime time.Duration, edits ...func(*x509.
 	if err != nil {
 		return tls.Certificate{}, err
 	}
+	return d.IssueFor(key, name, lifetime, edits...)
+}
+
+// IssueFor is [Domain.Issue] for a member that has a key.
+func (d *Domain) IssueFor(key crypto.Signer, name string, lifetime time.Duration, edits ...func(*x509.Certificate)) (tls.Certificate, error) {
 	now := time.Now()
 	t := &x509.Certificate{
 		SerialNumber: serial(), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
@@ -91,15 +131,15 @@ func (d *Domain) Issue(name string, lifetime time.Duration, edits ...func(*x509.
 	for _, edit := range edits {
 		edit(t)
 	}
-	der, err := x509.CreateCertificate(rand.Reader, t, d.root, key.Public(), d.key)
+	leaf, err := sign(t, d.issuer(), key.Public(), d.key)
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("certificate for %q: %w", name, err)
 	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("certificate for %q: %w", name, err)
+	cert := tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key, Leaf: leaf}
+	for _, ca := range slices.Backward(d.cas) {
+		cert.Certificate = append(cert.Certificate, ca.Raw)
 	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
+	return cert, nil
 }
 
 // Revoke puts a certificate on the list of those that are revoked.
@@ -119,5 +159,5 @@ func (d *Domain) RevocationList() ([]byte, error) {
 	now := time.Now()
 	return x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
 		Number: d.number, ThisUpdate: now, NextUpdate: now.Add(listLifetime), RevokedCertificateEntries: d.revoked,
-	}, d.root, d.key)
+	}, d.issuer(), d.key)
 }

@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/tls"
 	"crypto/x509"
@@ -78,8 +79,8 @@ func SaveMember(dir, name string, cert tls.Certificate) error {
 		return err
 	}
 	key, ok := cert.PrivateKey.(*ecdsa.PrivateKey)
-	if !ok {
-		return fmt.Errorf("%q: a %T, and not a key that Issue makes", name, cert.PrivateKey)
+	if !ok || len(cert.Certificate) != 1 {
+		return fmt.Errorf("%q: a %T and %d certificates, and not what Issue makes in a domain from Create", name, cert.PrivateKey, len(cert.Certificate))
 	}
 	return writePair(dir, name, cert.Certificate[0], key)
 }
@@ -111,7 +112,7 @@ func (d *Domain) SaveRevoked(dir string) error {
 }
 
 // writePair writes the key first: who reloads both will find a pair at the end.
-func writePair(dir, name string, der []byte, key *ecdsa.PrivateKey) error {
+func writePair(dir, name string, der []byte, key crypto.Signer) error {
 	raw, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		return err
