@@ -234,7 +234,7 @@ func TestTrap11NoPacketInfo(t *testing.T) {
 	e.state.Store(&layer2State{
 		byIndex: map[int]*linkState{
 			5: {Link: Link{Index: 5}, zone: "5", family: f},
-			1: {Link: Link{Index: 1}, zone: "1", family: f, loopback: true},
+			1: {Link: Link{Index: 1, Addr: netip.IPv6Loopback()}, zone: "1", family: f, loopback: true},
 		},
 		names: map[string]int{"va0": 5, "lo": 1},
 	})

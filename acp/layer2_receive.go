@@ -105,11 +105,9 @@ func (st *layer2State) linkOf(peer, local netip.Addr) int {
 // linkFrom returns the index of the link that a source of IPv6 is on, 0 if it does not
 // tell: by its zone, or because it is ::1, which has none.
 func (st *layer2State) linkFrom(src netip.Addr) int {
-	if src == netip.IPv6Loopback() {
-		for index, l := range st.byIndex {
-			if l.loopback && l.Addr == src {
-				return index
-			}
+	for index, l := range st.byIndex {
+		if l.Addr == src && src.IsLoopback() {
+			return index
 		}
 	}
 	return st.indexOf(src.Zone())
