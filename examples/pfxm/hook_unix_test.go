@@ -8,8 +8,10 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -111,6 +113,10 @@ func TestRadvdConfiguration(t *testing.T) {
 	t.Setenv("RADVD_CONF", conf)
 	t.Setenv("RADVD_PID", filepath.Join(dir, "pid"))
 	t.Setenv("TOLD", told)
+	// Under nohup a shell could not trap it.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	t.Cleanup(func() { signal.Stop(hup) })
 	daemon := exec.Command("sh", "-c", `trap 'echo told >>$TOLD' HUP; echo $$ >$RADVD_PID; while :; do sleep 0.05; done`)
 	require.NoError(t, daemon.Start())
 	t.Cleanup(func() { _ = daemon.Process.Kill(); _ = daemon.Wait() })

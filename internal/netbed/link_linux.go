@@ -151,23 +151,29 @@ func Index(t testing.TB, name string) int {
 
 // LinkLocal waits until an interface of the test's namespace has a link-local
 // address, and returns it with the interface's index as its zone. The address
-// may be tentative if [DAD] is on.
+// may be tentative if [DAD] is on; if it is off, the kernel takes a moment to say
+// that the address can be used.
 func LinkLocal(t testing.TB, name string) netip.Addr {
 	t.Helper()
+	dad, err := os.ReadFile("/proc/sys/net/ipv6/conf/" + name + "/accept_dad")
+	if err != nil {
+		t.Fatalf("netbed: %v", err)
+	}
+	tentative := strings.TrimSpace(string(dad)) != "0"
 	var found netip.Addr
 	Eventually(t, 30*time.Second, name+" has a link-local address", func() bool {
-		ifi, err := net.InterfaceByName(name)
+		link, err := netlink.LinkByName(name)
 		if err != nil {
 			return false
 		}
-		addrs, err := ifi.Addrs()
+		addrs, err := netlink.AddrList(link, netlink.FAMILY_V6)
 		if err != nil {
 			return false
 		}
 		for _, a := range addrs {
-			p, err := netip.ParsePrefix(a.String())
-			if err == nil && p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() {
-				found = p.Addr().WithZone(strconv.Itoa(ifi.Index))
+			addr, _ := netip.AddrFromSlice(a.IP)
+			if addr.IsLinkLocalUnicast() && (tentative || a.Flags&unix.IFA_F_TENTATIVE == 0) {
+				found = addr.WithZone(strconv.Itoa(link.Attrs().Index))
 				return true
 			}
 		}

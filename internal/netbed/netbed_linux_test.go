@@ -217,6 +217,7 @@ func TestDAD(t *testing.T) {
 	}
 	VethPair(t, "va0", "va1")
 	DAD(t, true)
+	Sysctl(t, "net/ipv6/conf/default/dad_transmits", "60") // a second each
 	VethPair(t, "vb0", "vb1")
 	LinkLocal(t, "va0")
 	LinkLocal(t, "vb0")
