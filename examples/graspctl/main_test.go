@@ -103,7 +103,7 @@ func TestCompletion(t *testing.T) {
 	require.NoError(t, err)
 	for line, want := range map[string]string{
 		"dis":              "discover",
-		"":                 "discover synch negotiate flood watch decode dump monitor links conform completion help",
+		"":                 "discover synch negotiate flood watch decode dump monitor links conform completion help version",
 		"help d":           "discover decode dump",
 		"help comp":        "completion",
 		"completion ":      "bash fish zsh",
