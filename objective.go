@@ -50,8 +50,9 @@ type Objective struct {
 	// Received values are of Go's plain types: nil, bool, int64, float64, string,
 	// []byte, []any, map[any]any, time.Time (tags 0 and 1), *big.Int,
 	// [EncodedCBOR] (tag 24), cbor.Tag (other tags), or cbor.RawMessage for what
-	// none of these can hold, such as a map with an array as key or a time that is
-	// not a number. A received value can be sent on and means the same.
+	// none of these can hold, such as a map with an array as key, a time that is
+	// not a number or a tag 24 of more than one item. A received value can be sent on
+	// and means the same.
 	Value any
 }
 

@@ -208,14 +208,15 @@ func (t *getting) finish(s *grasp.Session, f *os.File, part string) error {
 	return nil
 }
 
-// chunkOf returns the chunk in a step. Those that look like CBOR the prototype
-// sends as encoded CBOR.
+// chunkOf returns the chunk in a step. Those that begin like CBOR the prototype
+// sends as encoded CBOR, whatever comes after that.
 func chunkOf(o grasp.Objective) ([]byte, error) {
-	switch v := o.Value.(type) {
-	case []byte:
-		return v, nil
-	case grasp.EncodedCBOR:
-		return v, nil
+	if chunk, ok := o.Value.([]byte); ok {
+		return chunk, nil
 	}
-	return nil, ErrNoChunk
+	var encoded grasp.EncodedCBOR
+	if err := o.Decode(&encoded); err != nil {
+		return nil, ErrNoChunk
+	}
+	return encoded, nil
 }

@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/fxamacker/cbor/v2"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -304,7 +305,8 @@ func TestOtherPushers(t *testing.T) {
 		{ErrNoChunk, []any{[]byte("x"), 1}},
 		{ErrNoChunk, []any{[]byte("x"), ack}},
 		{ErrTooLarge, []any{make([]byte, 101)}},
-		{nil, []any{grasp.EncodedCBOR{0x18, 0x18}, []byte{1}, []byte{}}}, // as the prototype does
+		// As the prototype does: one item, one with more bytes after it, and none.
+		{nil, []any{grasp.EncodedCBOR{0x18, 0x18}, cbor.RawMessage("\xd8\x18\x45\x63abc\xf6"), []byte{1}, []byte{}}},
 	} {
 		go serve(c.steps...)
 		require.Eventually(t, func() bool { return a.Instance().Snapshot().Objectives[0].Negotiating }, 30*time.Second, time.Millisecond)
@@ -313,5 +315,5 @@ func TestOtherPushers(t *testing.T) {
 			assert.Empty(t, b.got())
 		}
 	}
-	assert.Equal(t, map[string]string{"file": "\x18\x18\x01"}, b.got())
+	assert.Equal(t, map[string]string{"file": "\x18\x18\x63abc\xf6\x01"}, b.got())
 }
