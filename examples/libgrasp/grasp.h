@@ -28,10 +28,11 @@
  *
  * Blocking. The functions with a parameter op block if it is NULL, until there
  * is an answer, the timeout ends, or the ASA or its instance does. Otherwise
- * they are the polling form of RFC 8991 for event loops: set *op to 0 and call;
- * GRASP_NO_REPLY means that the answer is not there yet and *op is a handle.
- * Call again with the same op, from any thread, until another status comes;
- * *op is then 0 again. grasp_op_fd gives a descriptor for poll(2) that is
+ * they are the polling form of RFC 8991 for event loops. Set *op to 0 and call:
+ * with GRASP_NO_REPLY *op becomes a handle, and the answer is not there yet. Call
+ * again with the same op, from any thread, until *op is 0: then the status is
+ * that of the whole call, which for grasp_recv and grasp_next_event may be
+ * GRASP_NO_REPLY again. grasp_op_fd gives a descriptor for poll(2) that is
  * readable when the answer is there. The arguments of the first call count;
  * the out parameters of the last one are written. grasp_op_cancel ends what is
  * under way. The functions without op do not wait for an answer; those that send
@@ -51,7 +52,7 @@ extern "C" {
 enum grasp_status {
 	GRASP_OK = 0,
 	GRASP_DECLINED = 1,          /* the peer declined */
-	GRASP_NO_REPLY = 2,          /* with op: not yet, call again; else: nothing came in time */
+	GRASP_NO_REPLY = 2,          /* nothing came in time; with *op not 0: not yet, call again */
 	GRASP_UNSPEC = 3,            /* an argument makes no sense */
 	GRASP_ASA_FULL = 4,
 	GRASP_DUP_ASA = 5,
