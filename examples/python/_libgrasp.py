@@ -9,6 +9,7 @@ a DULL instance deals with; without it they are those of the prototype's ASAs.
 
 import ctypes as c
 import os
+import select
 import threading
 
 
@@ -71,6 +72,8 @@ _FUNCTIONS = {
     "expire_flood": [_u64, _P(Tagged)],
     "snapshot": [_u64, _P(c.c_void_p)],
     "next_event": [_u64, _u32, _P(c.c_void_p), _P(_u64)],
+    "op_fd": [_u64, _P(c.c_int)],
+    "op_cancel": [_P(_u64)],
 }
 _RELEASES = {
     "objective_release": [_P(Objective)],
@@ -111,6 +114,27 @@ class _Library:
 
 
 lib = _Library()
+
+
+def blocking(name, *args):
+    """Calls a function that may block, with all its arguments but op. In the main thread Python handles signals
+    meanwhile, so that Ctrl-C ends it."""
+    function = getattr(lib, name)
+    if threading.current_thread() is not threading.main_thread():
+        return function(*args, None)
+    op, fd, answers = _u64(), c.c_int(), select.poll()
+    status = function(*args, c.byref(op))
+    try:
+        if op.value:
+            lib.op_fd(op, c.byref(fd))
+            answers.register(fd.value, select.POLLIN)
+        while op.value:
+            answers.poll()
+            status = function(*args, c.byref(op))
+        return status
+    finally:
+        if op.value:
+            lib.op_cancel(c.byref(op))
 
 
 def last_error():

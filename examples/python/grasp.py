@@ -9,11 +9,14 @@ first in a tuple whose other members are None if it is not 0. They raise no
 exception for what a peer or the network does. register_asa starts the engine,
 and raises RuntimeError if that fails, ImportError if there is no library.
 Timeouts and lifetimes are in milliseconds; None and 0 mean the default, 60,000
-unless something else is said. Any thread may call any function.
+unless something else is said. Any thread may call any function. What waits in
+the main thread is ended by Ctrl-C; what waits in another by deregister_asa, or
+stop_negotiate.
 
 What differs from the prototype is in docs/embedding.md.
 """
 
+import atexit as _atexit
 import base64 as _base64
 import copy as _copy
 import ctypes as _c
@@ -117,8 +120,11 @@ def _answers(*nothing):
 # Classes
 
 class objective:
-    """A GRASP objective (RFC 8991 section 2.3.2.3). Its value is None or anything that cbor2 encodes; bytes that are
-    one CBOR item are sent as embedded CBOR (Tag 24)."""
+    """A GRASP objective (RFC 8991 section 2.3.2.3).
+
+    name: a str; neg, dry, synch: its flags; loop_count: up to 255, 6 at first; value: None or anything that cbor2
+    encodes. A value of bytes that are one CBOR item is sent as embedded CBOR (Tag 24), which comes out as bytes.
+    discoverable: not used."""
 
     def __init__(self, name):
         self.name = name
@@ -135,7 +141,11 @@ class objective:
 
 
 class asa_locator:
-    """The locator of an ASA (RFC 8991 section 2.3.2.4): an ipaddress, or a str that is_fqdn or is_uri tells of."""
+    """The locator of an ASA (RFC 8991 section 2.3.2.4).
+
+    locator: an ipaddress.IPv6Address or IPv4Address (is_ipaddress), or a str (is_fqdn or is_uri); ifi: the index of the
+    link by which it was learned; diverted: it came in a Divert; protocol: 6 TCP, 17 UDP; port; expire: the second of
+    time.monotonic() at which it expires, 0 for never."""
 
     def __init__(self, locator, ifi, diverted):
         self.locator = locator
@@ -143,7 +153,7 @@ class asa_locator:
         self.diverted = diverted
         self.protocol = 6
         self.port = GRASP_LISTEN_PORT
-        self.expire = 0  # seconds of time.monotonic(); 0: never
+        self.expire = 0
         self.is_ipaddress = False
         self.is_fqdn = False
         self.is_uri = False
@@ -181,19 +191,17 @@ class _session_handle:
 
 # Values between Python and C
 
-class _out:
-    """An objective on its way out. It keeps alive what C is to read."""
-
-    def __init__(self, obj):
-        self.bytes = None
-        self.c = _l.Objective(name=obj.name.encode(), neg=bool(obj.neg), dry=bool(obj.dry), synch=bool(obj.synch),
-                              loop_count=max(0, min(obj.loop_count, 255)))
-        value = obj.value
-        if isinstance(value, (bytes, bytearray)) and _is_item(value):
-            value = _cbor.CBORTag(24, bytes(value))  # encoded by the ASA
-        self.bytes = _dumps(value)
-        self.c.value = _c.cast(_c.c_char_p(self.bytes), _c.c_void_p)
-        self.c.value_len = len(self.bytes)
+def _out(obj):
+    """An objective for C. It keeps alive what C is to read."""
+    value = obj.value
+    if isinstance(value, (bytes, bytearray)) and _is_item(value):
+        value = _cbor.CBORTag(24, bytes(value))  # encoded by the ASA
+    raw = _dumps(value)
+    out = _l.Objective(name=obj.name.encode(), neg=bool(obj.neg), dry=bool(obj.dry), synch=bool(obj.synch),
+                       loop_count=max(0, min(obj.loop_count, 255)),
+                       value=_c.cast(_c.c_char_p(raw), _c.c_void_p), value_len=len(raw))
+    out.raw = raw
+    return out
 
 
 def _dumps(value):
@@ -298,6 +306,7 @@ class _engine:
     def __init__(self):
         self.lock = _threading.RLock()
         self.handle = None
+        self.exiting = False  # guarded by _print_lock
         self.settings = dict.fromkeys(("testing", "diagnosing", "selfing", "be_dull"), "ask")
         self.seeker = None    # with selfing, the ASA that looks for what other ASAs registered
         self.names = {}       # ASA handle to name
@@ -321,7 +330,7 @@ class _engine:
             self.handle = handle.value
             if cfg.events:
                 _threading.Thread(target=_tell, args=(self.handle,), name="diagnostics", daemon=True).start()
-            if _l.lib.wait_for_link(handle, 5000, None):
+            if _l.blocking("wait_for_link", handle, 5000):
                 tprint("No link is in use yet:", _l.last_error())
             return self.handle
 
@@ -408,7 +417,7 @@ def __getattr__(name):
 # The terminal
 
 _silent = False
-_print_lock = _threading.Lock()
+_print_lock = _threading.RLock()
 
 
 def skip_dialogue(testing=False, selfing=False, diagnosing=True, quadsing=True, be_dull=False, silent=False,
@@ -469,14 +478,32 @@ def _tell(instance):
             continue
         now = int(_time.monotonic())
         second, lines = now, lines + 1 if now == second else 1
-        if lines == _MAX_LINES:
-            tprint("Diagnostics of the rest of this second are not printed")
-        elif lines < _MAX_LINES:
-            if unparsed and _the.settings["diagnosing"]:
-                tprint("Message parsing error:", e["Reason"], "from", e["Peer"], e["Err"])
-            else:
-                ttprint(e["Kind"], e["Reason"], e["Message"], e["Objective"], e["Peer"], e["Err"],
-                        _base64.b64decode(e["Raw"] or ""))
+        with _print_lock:
+            if _the.exiting:
+                return
+            if lines == _MAX_LINES:
+                tprint("Diagnostics of the rest of this second are not printed")
+            elif lines < _MAX_LINES:
+                if unparsed and _the.settings["diagnosing"]:
+                    tprint("Message parsing error:", e["Reason"], "from", e["Peer"], e["Err"])
+                else:
+                    ttprint(*filter(None, (e["Kind"], e["Reason"], e["Message"], e["Objective"], e["Peer"], e["Err"])),
+                            _shown(_base64.b64decode(e["Raw"] or "")))
+
+
+@_atexit.register
+def _exit():
+    """Ends what _tell prints: Python must not exit in the middle of it."""
+    with _print_lock:
+        _the.exiting = True
+
+
+def _shown(raw):
+    """A message as Python shows it, or its bytes if it is none."""
+    try:
+        return _loads(raw)
+    except _BadValue:
+        return raw
 
 
 def tprint(*things, ttp=False):
@@ -561,7 +588,7 @@ def register_obj(asa_handle, obj, ttl=None, discoverable=False, overlap=False, l
     if ls:
         opt.locators = (_l.Locator * len(ls))(*ls)
         opt.n_locators = len(ls)
-    status = _l.lib.register_objective(asa_handle or 0, _c.byref(out.c), _c.byref(opt))
+    status = _l.lib.register_objective(asa_handle or 0, _c.byref(out), _c.byref(opt))
     if not status:
         with _the.lock:
             _the.registered.append(_registered_objective(asa_handle, obj, discoverable))
@@ -571,7 +598,7 @@ def register_obj(asa_handle, obj, ttl=None, discoverable=False, overlap=False, l
 @_answers()
 def deregister_obj(asa_handle, obj):
     """Ends an ASA's registration of an objective, and its listening for it. Returns an error number."""
-    status = _l.lib.deregister_objective(asa_handle or 0, _c.byref(_out(obj).c))
+    status = _l.lib.deregister_objective(asa_handle or 0, _c.byref(_out(obj)))
     if not status:
         with _the.lock:
             _the.registered = [r for r in _the.registered
@@ -599,8 +626,9 @@ def discover(asa_handle, obj, timeout, flush=False, minimum_TTL=-1, relay_ifi=Fa
     timeout = _ms(timeout)
     if timeout:
         timeout = max(timeout, 100 * (obj.loop_count or GRASP_DEF_LOOPCT))
-    status = _l.lib.discover(_the.finder(asa_handle), _c.byref(_out(obj).c), timeout, max(0, minimum_TTL),
-                             _c.byref(found), _c.byref(n), None)
+    out = _out(obj)
+    status = _l.blocking("discover", _the.finder(asa_handle), _c.byref(out), timeout, max(0, minimum_TTL),
+                         _c.byref(found), _c.byref(n))
     if status:
         return _code(status), []
     try:
@@ -644,8 +672,9 @@ def _outcome(status, handle, answer):
 def _request(asa_handle, obj, peer, timeout):
     loc = _locator_out(peer)
     handle, answer = _c.c_uint64(), _l.Objective()
-    status = _l.lib.request_negotiate(asa_handle or 0, _c.byref(_out(obj).c), _c.byref(loc) if loc else None,
-                                      _ms(timeout), _c.byref(handle), _c.byref(answer), None)
+    out = _out(obj)
+    status = _l.blocking("request_negotiate", asa_handle or 0, _c.byref(out), _c.byref(loc) if loc else None,
+                         _ms(timeout), _c.byref(handle), _c.byref(answer))
     return _outcome(_none_found(status, errors.noDiscReply, errors.noPeer, obj, loc), handle, answer)
 
 
@@ -656,12 +685,12 @@ def _step(asa_handle, shandle, obj, timeout):
     if asa_handle not in _the.names:
         return errors.noASA, None, None, None
     out = _out(obj)
-    out.c.loop_count = min(255, obj.loop_count + 1)  # what was received
+    out.loop_count = min(255, obj.loop_count + 1)  # what was received
     if obj.loop_count < 2:  # one earlier than the engine, as in the prototype
         return errors.loopExhausted, None, None, None
     handle, answer = _c.c_uint64(), _l.Objective()
-    status = _l.lib.negotiate_step(shandle.id_value, _c.byref(out.c), _ms(timeout), _c.byref(handle),
-                                   _c.byref(answer), None)
+    status = _l.blocking("negotiate_step", shandle.id_value, _c.byref(out), _ms(timeout), _c.byref(handle),
+                         _c.byref(answer))
     return _outcome(status, handle, answer)
 
 
@@ -683,8 +712,9 @@ def req_negotiate(asa_handle, obj, peer, timeout, noloop=False):
         return _three(*_request(asa_handle, obj, peer, timeout))
     loc = _locator_out(peer)
     handle = _c.c_uint64()
-    status = _l.lib.open_session(asa_handle or 0, _c.byref(_out(obj).c), _c.byref(loc) if loc else None, _ms(timeout),
-                                 _c.byref(handle), None)
+    out = _out(obj)
+    status = _l.blocking("open_session", asa_handle or 0, _c.byref(out), _c.byref(loc) if loc else None,
+                         _ms(timeout), _c.byref(handle))
     if status:
         return _code(_none_found(status, errors.noDiscReply, errors.noPeer, obj, loc)), None, None
     return errors.noReply, _session_handle(handle.value), None
@@ -733,7 +763,7 @@ def listen_negotiate(asa_handle, obj):
     handle, asked = _c.c_uint64(), _l.Objective()
     _listens(asa_handle, obj, 1)
     try:
-        status = _l.lib.listen_negotiate(asa_handle or 0, _c.byref(out.c), _c.byref(handle), _c.byref(asked), None)
+        status = _l.blocking("listen_negotiate", asa_handle or 0, _c.byref(out), _c.byref(handle), _c.byref(asked))
     finally:
         _listens(asa_handle, obj, -1)
     return _outcome(status, handle, asked)[:3]
@@ -742,7 +772,7 @@ def listen_negotiate(asa_handle, obj):
 @_answers()
 def stop_negotiate(asa_handle, obj):
     """Ends an ASA's calls of listen_negotiate. Returns an error number."""
-    return _code(_l.lib.stop_listen_negotiate(asa_handle or 0, _c.byref(_out(obj).c)))
+    return _code(_l.lib.stop_listen_negotiate(asa_handle or 0, _c.byref(_out(obj))))
 
 
 # Send and receive
@@ -766,7 +796,7 @@ def grecv(asa_handle, shandle, timeout):
     if shandle is None:
         return errors.noSession, None
     data, n = _c.c_void_p(), _c.c_size_t()
-    status = _l.lib.recv(shandle.id_value, _ms(timeout), _c.byref(data), _c.byref(n), None)
+    status = _l.blocking("recv", shandle.id_value, _ms(timeout), _c.byref(data), _c.byref(n))
     if status:
         return _code(status), None
     try:
@@ -783,8 +813,9 @@ def synchronize(asa_handle, obj, loc, timeout):
     value, else that of a peer that is discovered. The objective need not be registered."""
     peer = _locator_out(loc)
     answer = _l.Objective()
-    status = _l.lib.synchronize(asa_handle or 0, _c.byref(_out(obj).c), _c.byref(peer) if peer else None, _ms(timeout),
-                                _c.byref(answer), None)
+    out = _out(obj)
+    status = _l.blocking("synchronize", asa_handle or 0, _c.byref(out), _c.byref(peer) if peer else None,
+                         _ms(timeout), _c.byref(answer))
     if status:
         return _code(_none_found(status, errors.notFloodDisc, errors.noListener, obj, peer)), None
     return errors.ok, _taken(answer)
@@ -794,7 +825,7 @@ def synchronize(asa_handle, obj, loc, timeout):
 def listen_synchronize(asa_handle, obj):
     """Gives the value of an objective to whoever asks, from now on; called again, another value. Returns an error
     number, at once."""
-    status = _l.lib.listen_synchronize(asa_handle or 0, _c.byref(_out(obj).c))
+    status = _l.lib.listen_synchronize(asa_handle or 0, _c.byref(_out(obj)))
     if not status:
         with _the.lock:
             for r in _the.registered:
@@ -806,7 +837,7 @@ def listen_synchronize(asa_handle, obj):
 @_answers()
 def stop_synchronize(asa_handle, obj):
     """Ends what listen_synchronize began. Returns an error number."""
-    status = _l.lib.stop_listen_synchronize(asa_handle or 0, _c.byref(_out(obj).c))
+    status = _l.lib.stop_listen_synchronize(asa_handle or 0, _c.byref(_out(obj)))
     if not status:
         _listens(asa_handle, obj, -1)
     return _code(status)
@@ -823,7 +854,7 @@ def flood(asa_handle, ttl, *tagged_obj):
         if not isinstance(t, tagged_objective) and not hasattr(t, "objective"):
             return errors.unspec
         keep.append(_out(t.objective))
-        out[i].objective = keep[-1].c
+        out[i].objective = keep[-1]
         source = _locator_out(t.source)
         if source:
             out[i].source = source
@@ -834,7 +865,7 @@ def flood(asa_handle, ttl, *tagged_obj):
 def get_flood(asa_handle, obj):
     """Returns an error number and a list of the flooded values that live, as tagged_objective."""
     floods, n = _c.POINTER(_l.Tagged)(), _c.c_size_t()
-    status = _l.lib.get_flood(asa_handle or 0, _c.byref(_out(obj).c), _c.byref(floods), _c.byref(n))
+    status = _l.lib.get_flood(asa_handle or 0, _c.byref(_out(obj)), _c.byref(floods), _c.byref(n))
     if status:
         return _code(status), None
     try:
@@ -853,7 +884,7 @@ def get_flood(asa_handle, obj):
 def expire_flood(asa_handle, tagged_obj):
     """Forgets a flooded value on this node. Returns an error number."""
     out = _out(tagged_obj.objective)
-    flood = _l.Tagged(objective=out.c)
+    flood = _l.Tagged(objective=out)
     source = _locator_out(tagged_obj.source)
     if source:
         flood.source = source

@@ -140,7 +140,7 @@ func suite(t *testing.T, s *stage, name string) {
 		"Flooded synch obj2 ['Diamonds', 'Rubies']", "Flooded synch obj3 b'8464536f6d6568656d6265646465646443424f5283010203'",
 		"Synch fail test_obj (should fail) Not flooded and no reply to discovery", "Synch boot2_obj Boot [1, 'two', 3]",
 		"Flooded CBOR Intent.PrefixManager ['Some', 'embedded', 'CBOR', [1, 2, 3]]",
-		"Deregistered Boot", "Synch fail boot2_obj (should fail)", "Exiting ASA test thread",
+		"Deregistered Boot", "Synch fail boot2_obj (should fail) Synchronization peer not listening", "Exiting ASA test thread",
 		"Discovered locator fd00::1", "Source was b'fd000000000000000000000000000001'",
 	} {
 		assert.Contains(t, o.String(), text)

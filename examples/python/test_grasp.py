@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import signal
 import socket
 import threading
 import time
@@ -192,6 +193,18 @@ class Negotiation(unittest.TestCase):
             time.sleep(0.01)
         thread.join()
         self.assertNotEqual(results[0][0], errors.ok)
+
+    def test_ctrl_c(self):
+        """Ctrl-C ends what waits in the main thread, and the next call works."""
+        def interrupt():
+            self.until_listening()
+            os.kill(os.getpid(), signal.SIGINT)
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        with self.assertRaises(KeyboardInterrupt):
+            graspi.listen_negotiate(self.bank, self.obj)
+        thread.join()
+        self.assertEqual(graspi.listen_negotiate(self.bank, objective("unknown", neg=True))[0], errors.notYourObj)
 
     def test_send_and_receive(self):
         def server():
