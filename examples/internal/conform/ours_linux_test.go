@@ -28,7 +28,7 @@ func TestOurs(t *testing.T) {
 			t.Parallel()
 			p := newPlace(t, kind != "ipv4")
 			p.start(t, kind)
-			cfg := conform.Config{IPv4: kind == "ipv4", DULL: kind == "dull", Patience: 10 * time.Second}
+			cfg := conform.Config{IPv4: kind == "ipv4", DULL: kind == "dull", Patience: 30 * time.Second}
 			if kind == "quads" {
 				cfg.Password = password
 			}
