@@ -20,7 +20,8 @@ func TestInteropCarriedGray(t *testing.T) {
 		return
 	}
 	l := netbed.NewLAN(t, "brc", false)
-	briggs := graspybed.RunASA(t, l.Node(t, "briggs"), "Briggs", true)
+	// Without his naps of ten seconds he bargains often enough to agree sometimes.
+	briggs := graspybed.RunASA(t, l.Node(t, "briggs"), "Briggs", true, graspybed.Haste)
 	ready(t, []*graspybed.Output{briggs}, "Ready to negotiate")
 	exe := build(t, "internal/carried")
 	ctx, stop := context.WithCancel(context.Background())
