@@ -161,7 +161,7 @@ func openLayer2(l *Layer2, sys system) (_ *layer2Endpoint, err error) {
 		members: make(map[int]*member),
 
 		accepted: make(chan accepted, 1),
-		hearing:  hearing{turn: make(chan struct{}, 1), packets: make(chan *packet)},
+		hearing:  hearing{turn: make(chan struct{}, 1), batches: make(chan heard)},
 	}
 	if err := l.check(); err != nil {
 		return nil, fmt.Errorf("acp: layer 2: %w", err)

@@ -27,6 +27,7 @@ type family struct {
 type receiver struct {
 	conn   *net.UDPConn
 	groups grouper // conn
+	batchReader
 }
 
 // maxReceivers bounds the further sockets of a family. Linux lets each join on
@@ -50,9 +51,9 @@ func newFamily4(recv *net.UDPConn) *family {
 
 func newReceiver(network string, conn *net.UDPConn) *receiver {
 	if network == "udp4" {
-		return &receiver{conn, ipv4.NewPacketConn(conn)}
+		return &receiver{conn: conn, groups: ipv4.NewPacketConn(conn)}
 	}
-	return &receiver{conn, ipv6.NewPacketConn(conn)}
+	return &receiver{conn: conn, groups: ipv6.NewPacketConn(conn)}
 }
 
 // minMTU is what a link needs to carry every multicast whole. IPv6 has it by

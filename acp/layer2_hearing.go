@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -20,19 +19,17 @@ import (
 type hearing struct {
 	started bool                   // refresh only
 	alone   atomic.Pointer[family] // its first socket has no pump; nil: all have one
-	turn    chan struct{}          // holds one, for who reads alone
-	packets chan *packet           // from the pumps
+	buffer  atomic.Int64           // the largest that Receive was called with
+	turn    chan struct{}          // holds one, for who is in Receive
+	batch   *batch                 // what is left of the last one, for who has the turn
+	batches chan heard             // from the pumps
 }
 
-// packet is what a pump hands to Receive.
-type packet struct {
-	n    int
-	from Origin
-	err  error
-	buf  [1<<16 - 1]byte // the largest datagram
+// heard is what a pump hands to Receive.
+type heard struct {
+	*batch
+	err error
 }
-
-var packetPool = sync.Pool{New: func() any { return new(packet) }}
 
 // startHearing begins to hear, once the links are known.
 func (e *layer2Endpoint) startHearing() {
@@ -116,45 +113,73 @@ func (e *layer2Endpoint) endAlone(alone *family) {
 
 // Receive implements [Endpoint].
 func (e *layer2Endpoint) Receive(buf []byte) (int, Origin, error) {
-	if e.hearing.alone.Load() != nil {
-		n, from, err := e.receiveAlone(buf)
+	for {
+		select {
+		case <-e.hearing.turn:
+		case <-e.ctx.Done():
+			return 0, Origin{}, errReceiveClosed
+		}
+		n, from, err := e.receive(buf)
+		e.hearing.turn <- struct{}{}
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, from, err
 		}
 	}
-	select {
-	case p := <-e.hearing.packets:
-		defer packetPool.Put(p)
-		return copy(buf, p.buf[:p.n]), p.from, p.err
-	case <-e.ctx.Done():
-		return 0, Origin{}, fmt.Errorf("acp: receive multicast: %w", net.ErrClosed)
+}
+
+// receive is Receive for one who has the turn. The error wraps os.ErrDeadlineExceeded if
+// endAlone waits for the turn.
+func (e *layer2Endpoint) receive(buf []byte) (int, Origin, error) {
+	h := &e.hearing
+	for {
+		if h.batch == nil {
+			b, err := e.hear(len(buf))
+			if err != nil {
+				return 0, Origin{}, err
+			}
+			h.batch = b
+		}
+		b := h.batch
+		d := &b.datagrams[b.next]
+		from, ok := e.origin(b.family, d.source(b.family), d.oob)
+		n := copy(buf, d.msg)
+		if b.next++; b.next == b.n {
+			h.batch = nil
+			batchPool.Put(b)
+		}
+		if ok {
+			return n, from, e.checkPeer(from.Addr.Addr())
+		}
+		e.drops.Add(1)
 	}
 }
 
-// receiveAlone reads the socket that has no pump. The error wraps
-// os.ErrDeadlineExceeded once it has one.
-func (e *layer2Endpoint) receiveAlone(buf []byte) (int, Origin, error) {
+var errReceiveClosed = fmt.Errorf("acp: receive multicast: %w", net.ErrClosed)
+
+// hear waits for datagrams, for one who has the turn.
+func (e *layer2Endpoint) hear(buffer int) (*batch, error) {
+	h := &e.hearing
+	if int64(buffer) > h.buffer.Load() {
+		h.buffer.Store(int64(buffer))
+	}
+	if alone := h.alone.Load(); alone != nil {
+		return readFrom(alone, &alone.receiver, buffer)
+	}
 	select {
-	case <-e.hearing.turn:
+	case got := <-h.batches:
+		return got.batch, got.err
 	case <-e.ctx.Done():
-		return 0, Origin{}, fmt.Errorf("acp: receive multicast: %w", net.ErrClosed)
+		return nil, errReceiveClosed
 	}
-	defer func() { e.hearing.turn <- struct{}{} }()
-	alone := e.hearing.alone.Load()
-	if alone == nil {
-		return 0, Origin{}, os.ErrDeadlineExceeded
-	}
-	return e.receiveFrom(alone, &alone.receiver, buf)
 }
 
 // pump receives for Receive. Nothing is queued here: it reads on when somebody
 // has taken what it read, errors too.
 func (e *layer2Endpoint) pump(f *family, r *receiver) {
 	for {
-		p := packetPool.Get().(*packet)
-		p.n, p.from, p.err = e.receiveFrom(f, r, p.buf[:])
+		b, err := readFrom(f, r, int(e.hearing.buffer.Load()))
 		select {
-		case e.hearing.packets <- p:
+		case e.hearing.batches <- heard{b, err}:
 		case <-e.ctx.Done():
 			return
 		}

@@ -1,38 +1,16 @@
 package acp
 
 import (
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 	"strconv"
-	"sync"
 )
 
-// oobPool holds buffers for the control messages of received datagrams.
-var oobPool = sync.Pool{New: func() any { return new([oobSize]byte) }}
-
-// receiveFrom waits for a datagram to a socket that is for us. Those that went neither to
-// the group nor to this node alone, did not come by a link that runs over this
-// version of IP, or have a source beyond the link are dropped: the port is
-// shared, hears groups that other sockets joined, and may be sent to by anybody.
-func (e *layer2Endpoint) receiveFrom(f *family, r *receiver, buf []byte) (int, Origin, error) {
-	oob := oobPool.Get().(*[oobSize]byte)
-	defer oobPool.Put(oob)
-	for {
-		n, oobn, _, src, err := r.conn.ReadMsgUDPAddrPort(buf, oob[:])
-		if err != nil && !isTruncated(err) {
-			return 0, Origin{}, fmt.Errorf("acp: receive multicast: %w", err)
-		}
-		from, ok := e.origin(f, src, oob[:oobn])
-		if ok {
-			return n, from, e.checkPeer(from.Addr.Addr())
-		}
-		e.drops.Add(1)
-	}
-}
-
-// origin says where a datagram came from, and whether it is for us.
+// origin says where a datagram to a socket came from, and whether it is for us. Those
+// that went neither to the group nor to this node alone, did not come by a link that runs
+// over this version of IP, or have a source beyond the link are not: the port is shared,
+// hears groups that other sockets joined, and may be sent to by anybody.
 func (e *layer2Endpoint) origin(f *family, src netip.AddrPort, oob []byte) (Origin, bool) {
 	st := e.state.Load()
 	dst, index, ok := packetInfo(oob)

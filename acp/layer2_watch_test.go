@@ -303,7 +303,7 @@ func (r *refusing) LeaveGroup(*net.Interface, net.Addr) error { return nil }
 func TestLayer2JoinRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, socket := newWatched(), newRefusing(syscall.EPERM)
-		w.six = &family{group: Group6(), receiver: receiver{new(net.UDPConn), socket}}
+		w.six = &family{group: Group6(), receiver: receiver{conn: new(net.UDPConn), groups: socket}}
 		w.ifs = []netif{{index: 1, name: "x", up: true, multicast: true, addrs: []netifAddr{{ip: netip.MustParseAddr("fe80::1")}}}}
 		w.refresh()
 		w.watchIn(t, nil)
@@ -325,7 +325,7 @@ func TestLayer2JoinRefused(t *testing.T) {
 func TestLayer2JoinIsFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, socket := newWatched(), newRefusing(syscall.ENOBUFS)
-		w.six = &family{group: Group6(), receiver: receiver{new(net.UDPConn), socket}}
+		w.six = &family{group: Group6(), receiver: receiver{conn: new(net.UDPConn), groups: socket}}
 		w.sys.listenGroup = func(string) (*net.UDPConn, error) { return nil, syscall.EMFILE }
 		w.ifs = []netif{{index: 1, name: "x", up: true, multicast: true, addrs: []netifAddr{{ip: netip.MustParseAddr("fe80::1")}}}}
 		w.refresh()
@@ -334,7 +334,7 @@ func TestLayer2JoinIsFull(t *testing.T) {
 		assert.Contains(t, all[0].Detail, syscall.ENOBUFS.Error())
 		assert.Contains(t, all[0].Detail, syscall.EMFILE.Error())
 		other := newRefusing(syscall.Errno(0))
-		w.six.more = []*receiver{{new(net.UDPConn), other}}
+		w.six.more = []*receiver{{conn: new(net.UDPConn), groups: other}}
 		w.watchIn(t, nil)
 		time.Sleep(maxRetry)
 		synctest.Wait()
