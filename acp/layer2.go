@@ -31,7 +31,8 @@ import (
 // Interfaces says so, too. Without netlink, Layer2 looks for interfaces and addresses by
 // other means, once a second. If a socket may not join the group on more links, Layer2
 // opens another one; a join that fails all the same is tried again after a second, and
-// then after up to a minute.
+// then after up to a minute. So are the sockets of a version of IP that cannot be opened
+// while those of the other can.
 //
 // The zero value is ready for use. Fields must not be changed after Open.
 type Layer2 struct {
@@ -168,7 +169,7 @@ func openLayer2(l *Layer2, sys system) (_ *layer2Endpoint, err error) {
 	}
 	defer func() {
 		if err != nil {
-			_ = e.closeSockets()
+			_ = e.closeSockets(e.families())
 		}
 	}()
 	if l.FastOpen && fastOpenWorks {
@@ -190,7 +191,8 @@ func openLayer2(l *Layer2, sys system) (_ *layer2Endpoint, err error) {
 	}
 
 	// Before the first look, so that no change falls between them.
-	e.events, err = sys.subscribe(e.four != nil)
+	e.opened = e.families()
+	e.events, err = sys.subscribe(l.IPv4 && ipv4Works)
 	if err != nil { // the timer serves
 		if !errors.Is(err, errors.ErrUnsupported) {
 			e.refused = append(e.refused, fmt.Errorf("changes are noticed after a second only: %w", err))

@@ -17,7 +17,9 @@ type layer2Endpoint struct {
 	pin    netip.Prefix   // of the addresses to give; zero: any
 	accept []netip.Prefix // of peers; empty: all
 
-	six, four *family   // versions of IP; nil: the system lacks it, or it is off
+	six, four *family   // versions of IP; nil: the system lacks it, or it is off; Open and watch only
+	opened    []*family // by Open
+	missing   []*missing
 	streams   *listener // on port
 	port      uint16
 	fast      *fastOpen     // nil: it is off
@@ -162,7 +164,7 @@ func (st *layer2State) linkTo(to netip.Addr) (*linkState, error) {
 func (e *layer2Endpoint) Close() error {
 	e.closeOnce.Do(func() {
 		e.cancel()
-		e.closeErr = e.closeSockets()
+		e.closeErr = e.closeSockets(e.opened)
 		e.done.Wait()
 		e.state.Store(&layer2State{})
 	})

@@ -40,13 +40,13 @@ type grouper interface {
 	LeaveGroup(ifi *net.Interface, group net.Addr) error
 }
 
-// newFamily6 and newFamily4 take the socket on the port of GRASP.
-func newFamily6(recv *net.UDPConn) *family {
-	return &family{network: "udp6", group: Group6(), receiver: *newReceiver("udp6", recv)}
-}
-
-func newFamily4(recv *net.UDPConn) *family {
-	return &family{network: "udp4", group: Group4(), receiver: *newReceiver("udp4", recv)}
+// newFamily takes the socket on the port of GRASP.
+func newFamily(network string, recv *net.UDPConn) *family {
+	group := Group6()
+	if network == "udp4" {
+		group = Group4()
+	}
+	return &family{network: network, group: group, receiver: *newReceiver(network, recv)}
 }
 
 func newReceiver(network string, conn *net.UDPConn) *receiver {

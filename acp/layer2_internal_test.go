@@ -173,7 +173,7 @@ func TestTrap10SecondJoin(t *testing.T) {
 	c, err := net.ListenUDP("udp6", &net.UDPAddr{IP: net.IPv6loopback})
 	require.NoError(t, err)
 	defer c.Close()
-	f := newFamily6(c)
+	f := newFamily("udp6", c)
 	e := new(layer2Endpoint)
 	var first, second, none member
 	now := time.Now()

@@ -71,6 +71,9 @@ type member struct {
 // maxRetry is the longest pause between joins that fail.
 const maxRetry = time.Minute
 
+// retryPause returns how long to wait with the next attempt after some that failed.
+func retryPause(fails int) time.Duration { return min(pollIdle<<min(fails, 8), maxRetry) }
+
 // be makes a member of the group of one family. A failure is tried again after
 // pauses that grow.
 func (e *layer2Endpoint) be(m *member, f *family, index int, now time.Time) error {
@@ -83,7 +86,7 @@ func (e *layer2Endpoint) be(m *member, f *family, index int, now time.Time) erro
 	}
 	by, err := e.join(f, index)
 	if err != nil {
-		m.retry = now.Add(min(pollIdle<<min(m.fails, 8), maxRetry))
+		m.retry = now.Add(retryPause(m.fails))
 		m.fails++
 		m.failed = err
 		return err

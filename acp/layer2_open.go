@@ -48,27 +48,27 @@ const readBuffer = 1 << 20
 func (e *layer2Endpoint) openGroups(with4 bool) error {
 	six, err6 := e.sys.listenGroup("udp6")
 	if err6 == nil {
-		e.six = newFamily6(six)
+		e.six = newFamily("udp6", six)
 	}
 	if !with4 || !ipv4Works {
 		return err6
 	}
 	four, err4 := e.sys.listenGroup("udp4")
 	if err4 == nil {
-		e.four = newFamily4(four)
+		e.four = newFamily("udp4", four)
 	}
 	switch {
 	case err6 != nil && err4 != nil:
 		return errors.Join(err6, err4)
 	case err6 != nil && !isNoFamily(err6):
-		e.refused = append(e.refused, fmt.Errorf("no IPv6: %w", err6))
+		e.miss("udp6", err6)
 	case err4 != nil && !isNoFamily(err4):
-		e.refused = append(e.refused, fmt.Errorf("no IPv4: %w", err4))
+		e.miss("udp4", err4)
 	}
 	return nil
 }
 
-// families returns the versions of IP that there are.
+// families returns the versions of IP that there are. Once watch runs only that may call it.
 func (e *layer2Endpoint) families() []*family {
 	var fs []*family
 	for _, f := range []*family{e.six, e.four} {
@@ -152,10 +152,10 @@ func (e *layer2Endpoint) openSenders(port uint16) error {
 	return failed
 }
 
-// giveUp has the endpoint do without a family.
+// giveUp has the endpoint do without a family for now.
 func (e *layer2Endpoint) giveUp(f *family, err error) {
 	_ = f.conn.Close()
-	e.refused = append(e.refused, fmt.Errorf("no %s: %w", f.network, err))
+	e.miss(f.network, err)
 	if f == e.six {
 		e.six = nil
 	} else {
@@ -163,10 +163,10 @@ func (e *layer2Endpoint) giveUp(f *family, err error) {
 	}
 }
 
-// closeSockets closes what has been opened.
-func (e *layer2Endpoint) closeSockets() error {
+// closeSockets closes what Open has opened.
+func (e *layer2Endpoint) closeSockets(opened []*family) error {
 	var errs []error
-	for _, f := range e.families() {
+	for _, f := range opened {
 		errs = append(errs, f.receiver.conn.Close())
 		if f.send != nil {
 			errs = append(errs, f.send.Close())

@@ -106,6 +106,7 @@ func (e *layer2Endpoint) watch(next time.Duration) {
 			}
 		}
 		e.listenShared()
+		e.openMissing()
 		awoken := e.awoken.Swap(false)
 		start := time.Now()
 		timer.Reset(e.refresh())
@@ -169,6 +170,9 @@ func (e *layer2Endpoint) refresh() time.Duration {
 			st.all = append(st.all, Interface{Name: name, State: LinkMissing, Named: true})
 		}
 	}
+	for _, m := range e.missing {
+		next = min(next, m.retry.Sub(now))
+	}
 	for index, m := range e.members {
 		if !seen[index] {
 			// It left nothing behind but an entry of the socket.
@@ -201,7 +205,7 @@ func (e *layer2Endpoint) publish(old, st *layer2State) {
 // amiss returns what is wrong now, and with the sockets: the old error if that
 // has not changed.
 func (e *layer2Endpoint) amiss(old error, now ...error) error {
-	err := errors.Join(append(now, e.refused...)...)
+	err := errors.Join(append(now, e.troubles()...)...)
 	if err != nil && old != nil && err.Error() == old.Error() {
 		return old
 	}

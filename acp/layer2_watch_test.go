@@ -251,7 +251,7 @@ func TestLayer2WatchIntervals(t *testing.T) {
 	recv, err := tr.listenGroup("udp6")
 	require.NoError(t, err)
 	defer recv.Close()
-	e := &layer2Endpoint{six: newFamily6(recv), members: make(map[int]*member)}
+	e := &layer2Endpoint{six: newFamily("udp6", recv), members: make(map[int]*member)}
 	ll := netip.MustParseAddr("fe80::1")
 	ifi := &netif{index: 1, name: "x", up: true, multicast: true, addrs: []netifAddr{{ip: ll, flags: addrTentative}}}
 	e.members[1] = &member{joined: e.six}
