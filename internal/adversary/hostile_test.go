@@ -68,7 +68,7 @@ func TestHostileMulticasts(t *testing.T) {
 		} {
 			raw := bed.Encoded(b, c.raw)
 			b.Peer.Multicast(raw)
-			dropped := b.Events.Dropped(c.reason)
+			dropped := b.Dropped(c.reason)
 			require.NotEmpty(b, dropped, "%s: %v", c.name, b.G.Snapshot().Dropped)
 			last := dropped[len(dropped)-1]
 			require.Equal(b, raw, last.Raw, c.name)

@@ -82,23 +82,23 @@ func InLinks(t *testing.T, links int, cfg grasp.Config, test func(b *Bed)) {
 
 // EventLog keeps what an instance tells its trace.
 type EventLog struct {
-	Mu     sync.Mutex // guards all following fields
-	Events []grasp.Event
+	mu     sync.Mutex // guards all following fields
+	events []grasp.Event
 }
 
 func (l *EventLog) Add(e grasp.Event) {
-	l.Mu.Lock()
-	defer l.Mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	e.Raw = slices.Clone(e.Raw)
-	l.Events = append(l.Events, e)
+	l.events = append(l.events, e)
 }
 
 // Dropped returns what was dropped for a reason.
 func (l *EventLog) Dropped(reason grasp.Reason) []grasp.Event {
-	l.Mu.Lock()
-	defer l.Mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	var out []grasp.Event
-	for _, e := range l.Events {
+	for _, e := range l.events {
 		if e.Kind == grasp.Dropped && e.Reason == reason {
 			out = append(out, e)
 		}
@@ -106,12 +106,25 @@ func (l *EventLog) Dropped(reason grasp.Reason) []grasp.Event {
 	return out
 }
 
+// Traced returns what the instance has told its trace.
+func (b *Bed) Traced() []grasp.Event {
+	synctest.Wait() // the trace is told apart from what happens
+	b.Events.mu.Lock()
+	defer b.Events.mu.Unlock()
+	return slices.Clone(b.Events.events)
+}
+
+// Dropped returns what the instance has dropped for a reason.
+func (b *Bed) Dropped(reason grasp.Reason) []grasp.Event {
+	synctest.Wait()
+	return b.Events.Dropped(reason)
+}
+
 // WantDrop checks that something was dropped for a reason, that often since
 // the instance began.
 func (b *Bed) WantDrop(reason grasp.Reason, times int) {
 	b.Helper()
-	synctest.Wait()
-	require.Len(b, b.Events.Dropped(reason), times, "dropped as %v", reason)
+	require.Len(b, b.Dropped(reason), times, "dropped as %v", reason)
 	require.EqualValues(b, times, b.G.Snapshot().Dropped[reason], "counter of %v", reason)
 }
 

@@ -127,7 +127,7 @@ func TestAuthorizeRefuses(t *testing.T) {
 		assert.Zero(b, found)
 		assert.Len(b, auth.wants(), 4)
 		assert.EqualValues(b, 4, b.G.Snapshot().Dropped[grasp.ReasonUnauthorized])
-		for _, e := range b.Events.Dropped(grasp.ReasonUnauthorized) {
+		for _, e := range b.Dropped(grasp.ReasonUnauthorized) {
 			assert.ErrorIs(b, e.Err, no)
 			assert.NotEmpty(b, e.Objective)
 		}

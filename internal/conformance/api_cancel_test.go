@@ -194,7 +194,7 @@ func TestCancelledBefore(t *testing.T) {
 		bed.IsCode(t, bed.Second(b.ASA.OpenSession(ended, bed.Neg("EX1", 1), here, 0)), grasp.ErrCancelled)
 		bed.IsCode(t, bed.Second(b.ASA.Synchronize(ended, bed.Syn("EX2", nil), here, 0)), grasp.ErrCancelled)
 		listening.Blocks()
-		for _, e := range b.Events.Events {
+		for _, e := range b.Traced() {
 			require.NotEqual(t, grasp.Sent, e.Kind, "%v", e.Message)
 		}
 		b.NothingLeft()

@@ -92,7 +92,7 @@ func TestTraceEvents(t *testing.T) {
 		k.Asked.Ok()
 		synctest.Wait()
 		var got []grasp.Event
-		for _, e := range b.Events.Events {
+		for _, e := range b.Traced() {
 			require.NotEmpty(b, e.Raw, "%v", e)
 			require.NotZero(b, e.SessionID)
 			require.Equal(b, b.NodeOf(k.Other.Instance()).Addr(), e.Peer.Addr())

@@ -232,7 +232,7 @@ func TestLimitBacklogIsShared(t *testing.T) {
 		ask(honest, 30)
 		mine[3].Closed() // the youngest of who has most
 		b.WantDrop(grasp.ReasonBacklogFull, 2)
-		require.EqualValues(b, 13, b.Events.Dropped(grasp.ReasonBacklogFull)[1].SessionID)
+		require.EqualValues(b, 13, b.Dropped(grasp.ReasonBacklogFull)[1].SessionID)
 		for _, want := range []uint32{10, 30, 11, 12} {
 			require.EqualValues(b, want, b.Listen(o).Ok().O.Value)
 		}

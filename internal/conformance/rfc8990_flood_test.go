@@ -358,7 +358,7 @@ func TestTrap22FloodsInTheWild(t *testing.T) {
 		hear(0, arr{arr{"EX2", 5, 6, 4}, option})
 		require.Equal(b, []any{int64(3), int64(4)}, b.Flooded("EX2"), "the next message replaces them")
 		synctest.Wait()
-		require.Zero(b, len(b.Events.Dropped(grasp.ReasonInvalid)))
+		require.Zero(b, len(b.Dropped(grasp.ReasonInvalid)))
 	})
 }
 
@@ -371,7 +371,7 @@ func TestTrap23LinkLocalIPSource(t *testing.T) {
 		_, ok := b.Peer.Discover(8, "EX3")
 		require.True(b, ok)
 		require.Equal(b, []any{"value"}, b.Flooded("EX1"))
-		for _, e := range b.Events.Events {
+		for _, e := range b.Traced() {
 			if e.Kind == grasp.Received {
 				require.True(b, e.Peer.Addr().IsLinkLocalUnicast())
 			}

@@ -88,7 +88,7 @@ func TestC11MalformedMulticasts(t *testing.T) {
 		b.Peer.None()
 		drops := 0
 		for _, reason := range []grasp.Reason{grasp.ReasonMalformed, grasp.ReasonInvalid, grasp.ReasonTooLong, grasp.ReasonTooDeep} {
-			drops += len(b.Events.Dropped(reason))
+			drops += len(b.Dropped(reason))
 		}
 		require.Equal(b, len(bed.Garbage)-1, drops)
 	})

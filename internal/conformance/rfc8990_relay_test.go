@@ -142,7 +142,7 @@ func TestR05F11RelayRate(t *testing.T) {
 				got := relayed()[alone.Node.Addr()]
 				require.LessOrEqual(b, got, loop.BurstTime*perSecond, "one neighbour has all")
 				require.GreaterOrEqual(b, got, loop.BurstTime*perSecond-perSecond/2, "as long as there is enough nothing is left to chance")
-				require.NotEmpty(b, b.Events.Dropped(grasp.ReasonRate))
+				require.NotEmpty(b, b.Dropped(grasp.ReasonRate))
 				seconds(10, map[*bed.Peer]int{alone: 30})
 				require.InDelta(b, 10*perSecond, relayed()[alone.Node.Addr()], perSecond, "in the long run")
 

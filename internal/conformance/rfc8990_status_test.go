@@ -282,7 +282,7 @@ func TestX03NothingIsSentWithoutSecurity(t *testing.T) {
 				time.Sleep(10 * time.Second)
 				require.NotEmpty(t, failed)
 				bed.IsCode(b, <-failed, grasp.ErrNoSecurity)
-				for _, e := range b.Events.Events {
+				for _, e := range b.Traced() {
 					require.NotEqual(t, grasp.Sent, e.Kind, "%v", e.Message)
 				}
 				b.NothingLeft()

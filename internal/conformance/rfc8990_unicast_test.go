@@ -258,7 +258,7 @@ func TestD21NobodyReadsTheResults(t *testing.T) {
 			most = max(most, b.G.Snapshot().Responses)
 		}
 		require.Equal(b, respondersPerNeighbour, most)
-		require.NotEmpty(b, b.Events.Dropped(grasp.ReasonSendFailed))
+		require.NotEmpty(b, b.Dropped(grasp.ReasonSendFailed))
 		time.Sleep(time.Minute)
 		require.Zero(b, b.G.Snapshot().Responses)
 		require.Zero(b, b.G.Snapshot().Streams)
