@@ -181,14 +181,14 @@ func exchanges(ctx context.Context, p *cli.Program, j job) (*result, error) {
 		"rapid": func(ctx context.Context) error { return negotiate(ctx, rapid(), nil) },
 	}[j.verb]
 	if !j.floor {
-		return beside(ctx, j, operation, nil)
+		return beside(ctx, j, each(operation), nil)
 	}
 	bare, err := newFloor(ctx, p, a, peer, j.verb)
 	if err != nil {
 		return nil, err
 	}
 	defer bare.close()
-	r, err := beside(ctx, j, operation, bare.measure)
+	r, err := beside(ctx, j, each(operation), bare.measure)
 	if r != nil {
 		r.FloorBy = bare.by()
 	}

@@ -84,7 +84,7 @@ func flood(ctx context.Context, p *cli.Program, j job) (*result, error) {
 		return a.Flood(floodTTL, grasp.TaggedObjective{Objective: o})
 	}
 	if !j.floor {
-		return beside(ctx, j, ours, nil)
+		return beside(ctx, j, each(ours), nil)
 	}
 	if !bare(p) {
 		return nil, errors.New("the floor of floods is there for plane layer2 alone")
@@ -93,7 +93,7 @@ func flood(ctx context.Context, p *cli.Program, j job) (*result, error) {
 	if err != nil {
 		return nil, err
 	}
-	return beside(ctx, j, ours, timed(func(ctx context.Context) error {
+	return beside(ctx, j, each(ours), timed(func(ctx context.Context) error {
 		if err := pace.Wait(ctx); err != nil {
 			return err
 		}

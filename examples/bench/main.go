@@ -34,12 +34,19 @@ const about = `Bench measures GRASP between two processes, each printing one JSO
   flood N             N floods, at most --rate of them a second
   floodsink SECONDS   the other end of flood, until nothing has come for so long:
                       ok is how many of the n floods came
+  relay               a relay between two links, until Ctrl-C, with its limit of
+                      the rate out of the way
+  relayflood N [C]    N floods through a relay, C under way at a time; of two
+                      links, --link A,B, they go out on the first and come
+                      back on the second, to which the relay passes them on
+  relaydisc N [C]     N discoveries of what nobody has, likewise
   idle                an instance with 100 objectives that does nothing
 
-With --floor, neg, syn and flood do the same without GRASP, in turns, and the
-ratio is how many times the floor's rate was reached. For flood all ends should
-be on one link of a host, or on hosts or network namespaces of their own: where
-one namespace has both ends of a link, Linux gives each sink every flood twice.`
+With --floor, neg, syn, flood and what is relayed do the same without GRASP,
+in turns, and the ratio is how many times the floor's rate was reached. For
+flood all ends should be on one link of a host, or on hosts or network
+namespaces of their own: where one namespace has both ends of a link,
+Linux gives each sink every flood twice.`
 
 // settings are the flags of this program.
 type settings struct {
@@ -59,7 +66,7 @@ func command() cli.Command {
 		Flags: func(f *flag.FlagSet) {
 			f.BoolVar(&s.floor, "floor", false, "measure the same without GRASP, too")
 			f.BoolVar(&s.fast, "fastopen", false, "send requests with the opening of connections (TCP Fast Open)")
-			f.IntVar(&s.rate, "rate", 0, "send at most `R` floods a second; 0: as many as go")
+			f.IntVar(&s.rate, "rate", 0, "send at most `R` floods, or messages to be relayed one by one, in a second; 0: as many as go")
 		},
 		Check: func(o cli.Options) error {
 			if s.rate < 0 {
@@ -96,16 +103,19 @@ var verbs = map[string]struct {
 	floor       bool
 	run         func(context.Context, *cli.Program, job) (*result, error)
 }{
-	"serve":     {0, 0, true, serve},
-	"neg":       {1, 2, true, exchanges},
-	"syn":       {1, 2, true, exchanges},
-	"disc":      {1, 1, false, exchanges},
-	"cold":      {1, 1, false, exchanges},
-	"rapid":     {1, 1, false, exchanges},
-	"open":      {1, 1, false, open},
-	"flood":     {1, 1, true, flood},
-	"floodsink": {1, 1, true, floodSink},
-	"idle":      {0, 0, false, idle},
+	"serve":      {0, 0, true, serve},
+	"neg":        {1, 2, true, exchanges},
+	"syn":        {1, 2, true, exchanges},
+	"disc":       {1, 1, false, exchanges},
+	"cold":       {1, 1, false, exchanges},
+	"rapid":      {1, 1, false, exchanges},
+	"open":       {1, 1, false, open},
+	"flood":      {1, 1, true, flood},
+	"floodsink":  {1, 1, true, floodSink},
+	"relay":      {0, 0, true, relay},
+	"relayflood": {1, 2, true, relayed},
+	"relaydisc":  {1, 2, true, relayed},
+	"idle":       {0, 0, false, idle},
 }
 
 func parse(args []string) (job, error) {

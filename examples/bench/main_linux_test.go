@@ -31,6 +31,16 @@ func measured(t *testing.T, ctx context.Context, args string) (r result) {
 	return r
 }
 
+// awaitFloor waits until the floor's datagrams are heard on a link.
+func awaitFloor(t *testing.T, link string) {
+	t.Helper()
+	netbed.Eventually(t, 30*time.Second, "the floor listens on "+link, func() bool {
+		members, err := os.ReadFile("/proc/thread-self/net/igmp6")
+		require.NoError(t, err)
+		return regexp.MustCompile(fmt.Sprintf(`(?m)^\d+ +%s +%x `, link, floorGroup.Addr().As16())).Match(members)
+	})
+}
+
 // Both ends of a link, with each verb: all that is asked for is done, once.
 func TestEachVerb(t *testing.T) {
 	longtest.Need(t)
@@ -66,11 +76,7 @@ func TestEachVerb(t *testing.T) {
 	var heard result
 	var listening sync.WaitGroup
 	listening.Go(func() { heard = measured(t, t.Context(), "-link va1 -floor floodsink 3") })
-	netbed.Eventually(t, 30*time.Second, "the sink listens", func() bool {
-		members, err := os.ReadFile("/proc/thread-self/net/igmp6")
-		require.NoError(t, err)
-		return regexp.MustCompile(fmt.Sprintf(`(?m)^\d+ +va1 +%x `, floorGroup.Addr().As16())).Match(members)
-	})
+	awaitFloor(t, "va1")
 	sent := measured(t, t.Context(), "-link va0 -floor -rate 100 flood 200")
 	assert.Equal(t, 200, sent.OK)
 	assert.Positive(t, sent.Ratio)

@@ -29,6 +29,7 @@ type result struct {
 	FloorN     int     `json:"floor_n,omitempty"`
 	FloorOK    int     `json:"floor_ok,omitempty"`
 	FloorBy    string  `json:"floor_by,omitempty"` // what made the floor's exchanges
+	FloorP50   float64 `json:"floor_p50_ms,omitempty"`
 	Ratio      float64 `json:"ratio,omitempty"`
 }
 
@@ -137,12 +138,20 @@ func timed(f func(context.Context) error) timing {
 	}
 }
 
-// beside measures f and, if there is a floor, both in turns. The ratio is the
+// operation does something n times, so many at a time, and adds what it took to a series.
+type operation func(ctx context.Context, s *series, n, times int)
+
+// each returns the operation of doing f.
+func each(f func(context.Context) error) operation {
+	return func(ctx context.Context, s *series, n, times int) { s.measure(ctx, n, times, f) }
+}
+
+// beside measures an operation and, if there is a floor, both in turns. The ratio is the
 // median of the turns'.
-func beside(ctx context.Context, j job, f func(context.Context) error, floor timing) (*result, error) {
+func beside(ctx context.Context, j job, ours operation, floor timing) (*result, error) {
 	if floor == nil {
 		var s series
-		s.measure(ctx, j.number, j.times, f)
+		ours(ctx, &s, j.number, j.times)
 		return s.result(j.verb), s.first
 	}
 	var all series
@@ -157,7 +166,7 @@ func beside(ctx context.Context, j job, f func(context.Context) error, floor tim
 			return nil, err
 		}
 		start := all.wall
-		all.measure(ctx, n, j.times, f)
+		ours(ctx, &all, n, j.times)
 		bare += took
 		ratios = append(ratios, took.Seconds()/(all.wall-start).Seconds())
 	}
