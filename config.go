@@ -118,7 +118,7 @@ func (c Config) withDefaults() (Config, error) {
 type Limits struct {
 	// MaxMessage is the longest message in bytes that is received ([ReasonTooLong]),
 	// or sent by unicast; 0 means 2048 (GRASP_DEF_MAX_SIZE), which is also the
-	// least. Peers must agree on more.
+	// least. The most is 64 MiB. Peers must agree on more than the default.
 	MaxMessage int
 	// MaxNesting is how deep arrays, maps and tags of a message may nest
 	// ([ReasonTooDeep]); 0 means 32, which is also the most.
@@ -215,7 +215,7 @@ func (l Limits) withDefaults() (Limits, error) {
 		value            *int
 		def, least, most int
 	}{
-		{"MaxMessage", &l.MaxMessage, wire.DefaultBytes, wire.DefaultBytes, math.MaxInt},
+		{"MaxMessage", &l.MaxMessage, wire.DefaultBytes, wire.DefaultBytes, maxValue},
 		{"MaxNesting", &l.MaxNesting, wire.DefaultDepth, 8, wire.DefaultDepth},
 		{"MaxItems", &l.MaxItems, max(l.MaxMessage, wire.DefaultElements), 64, math.MaxInt},
 		{"MaxTransfer", &l.MaxTransfer, 1 << 20, 1, math.MaxInt},

@@ -17,7 +17,7 @@ import (
 // bounds are the fields of Limits: their defaults, and the least and the most
 // that is taken, 0 for any.
 var bounds = map[string]struct{ def, least, most int64 }{
-	"MaxMessage":           {2048, 2048, 0},
+	"MaxMessage":           {2048, 2048, 64 << 20},
 	"MaxNesting":           {32, 8, 32},
 	"MaxItems":             {2048, 64, 0},
 	"MaxTransfer":          {1 << 20, 1, 0},

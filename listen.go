@@ -19,9 +19,12 @@ import (
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
+// maxDatagram is more than any datagram has.
+const maxDatagram = 1 << 16
+
 // receiveDatagrams deals with datagrams until the endpoint closes.
 func (g *Instance) receiveDatagrams() {
-	buf := make([]byte, g.limits.Bytes+1) // one more, to see what is too long
+	buf := make([]byte, min(g.limits.Bytes, maxDatagram)+1) // one more, to see what is too long
 	var pause pace.Backoff
 	for {
 		n, from, err := g.ep.Receive(buf)

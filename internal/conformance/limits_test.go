@@ -1,8 +1,12 @@
 package conformance
 
 import (
+	"bytes"
+	"context"
 	"fmt"
 	"log/slog"
+	"math"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -315,4 +319,58 @@ func TestLimitLogRate(t *testing.T) {
 		require.Equal(t, 1, lines(&log))
 		require.Equal(t, 1, lines(&printed))
 	})
+}
+
+// Who sets all limits as high as they go has none, and no trouble either.
+func TestLimitsAsHighAsTheyGo(t *testing.T) {
+	var all grasp.Limits
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[grasp.Limits]()) {
+		v := reflect.ValueOf(&all).Elem().FieldByIndex(f.Index)
+		if v.SetInt(math.MaxInt64); v.Kind() == reflect.Int {
+			v.SetInt(math.MaxInt)
+		}
+	}
+	all.MaxNesting, all.MaxMessage = 0, 64<<20
+	for _, wait := range []time.Duration{0, time.Millisecond} {
+		var out bytes.Buffer
+		bed.InLinks(t, 2, grasp.Config{Limits: all, RelayWait: wait, Logger: slog.New(slog.NewTextHandler(&out, nil))}, func(b *bed.Bed) {
+			b.Register(bed.Neg("EX1", nil), bed.Syn("EX2", nil))
+			b.Peer.Flood(1, "EX3", 1, 7)
+			require.Len(b, b.Flooded("EX3"), 1)
+			b.Peer.Multicast(arr{9, 2, b.Peer.Addr(), 0, arr{arr{"EX3", 5, 6, 8}, arr{}}})
+			time.Sleep(time.Second)
+			b.Far.Only()
+			s, o, conn := b.Served(bed.Neg("EX1", nil), 7, 1)
+			o.Value = 2
+			step := b.Step(s, o, math.MaxInt64)
+			conn.Next()
+			conn.Send(arr{7, 7, uint32(math.MaxUint32)})
+			conn.Send(arr{6, 7, arr{101}})
+			step.Ok()
+			require.NoError(b, b.ASA.ListenSynchronize(bed.Syn("EX2", 1)))
+			ctx, stop := context.WithCancel(bed.Forever)
+			served := make(chan error, 1)
+			go func() {
+				served <- b.ASA.Serve(ctx, bed.Neg("EX1", nil), func(context.Context, *grasp.Session, grasp.Objective) error { return nil },
+					grasp.ServeOptions{Concurrency: math.MaxInt, Grace: math.MaxInt64})
+			}()
+			synctest.Wait()
+			stop()
+			require.NoError(b, <-served)
+			for i := range 3 {
+				c := b.Peer.Dial(b.At())
+				defer c.Close()
+				c.Send(arr{4, i, arr{"EX2", 5, 6, nil}})
+				c.Next()
+			}
+			idle := b.Peer.Dial(b.At())
+			time.Sleep(time.Hour)
+			synctest.Wait()
+			idle.Silent(time.Hour)
+			found := b.Discover(bed.Syn("EX9", nil), math.MaxInt64, grasp.DiscoverOptions{First: true})
+			b.RespondAll(math.MaxUint32, b.Peer.Option())
+			require.Len(b, found.Done().Found, 1)
+		})
+		require.NotEmpty(t, out.String())
+	}
 }

@@ -5,6 +5,7 @@ package loop
 
 import (
 	"errors"
+	"math"
 	"net/netip"
 	"slices"
 	"time"
@@ -50,6 +51,7 @@ type Config struct {
 
 // New returns a relay.
 func New[A any](c Config) *Relay[A] {
+	c.Rate = min(c.Rate, math.MaxInt/(2*BurstTime)) // what comes at once must not overflow
 	return &Relay[A]{
 		relayed: newMemory[struct{}](c.Limit), own: newMemory[struct{}](c.Others), asked: newMemory[*Asked[A]](c.Others),
 		answered: newAnswers(c.Others), rates: newRates(c.Rate, c.Random), random: c.Random,
