@@ -197,6 +197,12 @@ type registration struct {
 	replies []ownLocator    // opt.Locators as they are sent
 }
 
+// isDiscoverable reports whether discovery is answered.
+func (r *registration) isDiscoverable(owners map[*ASA]bool) bool {
+	return r.flags&wire.FlagDisc != 0 && !drained(owners) &&
+		(r.opt.Discoverable || r.synchListener().asa != nil || r.backlog.Listening())
+}
+
 // drained reports whether all ASAs that have registered an objective are draining.
 func drained(owners map[*ASA]bool) bool {
 	for a := range owners {
@@ -286,12 +292,10 @@ type offer struct {
 // if an ASA supports the objective.
 func (t objectiveTable) offered(name string, but *ASA) (o offer, ok bool) {
 	t.Look(name, func(r *registration, owners map[*ASA]bool) {
-		l := r.synchListener()
-		if r.flags&wire.FlagDisc == 0 ||
-			!r.opt.Discoverable && l.asa == nil && !r.backlog.Listening() ||
-			owners[but] && len(owners) == 1 || drained(owners) {
+		if !r.isDiscoverable(owners) || owners[but] && len(owners) == 1 {
 			return
 		}
+		l := r.synchListener()
 		o, ok = offer{
 			objective: wire.Objective{Name: name, Flags: r.flags, LoopCount: r.loops, Value: l.value},
 			ttl:       r.ttl,
@@ -478,10 +482,9 @@ func (t objectiveTable) states() []ObjectiveState {
 		s := ObjectiveState{
 			Name: name,
 			Neg:  r.flags&wire.FlagNeg != 0, Dry: r.flags&wire.FlagNegDry != 0, Synch: r.flags&wire.FlagSynch != 0,
-			LoopCount: r.loops, TTL: r.opt.TTL,
+			LoopCount: r.loops, TTL: r.opt.TTL, Discoverable: r.isDiscoverable(owners),
 			Negotiating: r.backlog.Listening(), Synchronizing: l.asa != nil, Waiting: r.backlog.Len(),
 		}
-		s.Discoverable = r.opt.Discoverable || s.Negotiating || s.Synchronizing
 		if l.value != nil {
 			s.Value = diagnose(l.value)
 		}

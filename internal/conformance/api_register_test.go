@@ -446,6 +446,7 @@ func TestFlagsWithoutDiscovery(t *testing.T) {
 		b.Peer.Only().Is(b, `[9, %d, `+bed.Hex(b.Node.Addr().AsSlice())+`, 0, [["AN_join_registrar", 4, 6, "EST-TLS"], []]]`)
 		_, found := b.Peer.Discover(1, o.Name)
 		require.False(b, found)
+		require.False(b, b.G.Snapshot().Objectives[0].Discoverable)
 		s := b.Peer.Dial(b.At())
 		s.Send(arr{4, 2, arr{o.Name, 4, 6, nil}})
 		s.Next().Is(b, `[8, %d, ["AN_join_registrar", 4, 6, "EST-TLS"]]`)
