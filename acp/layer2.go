@@ -24,15 +24,16 @@ import (
 // it, that the system picks.
 //
 // Links that come, go or change are noticed within tens of milliseconds on Linux, where
-// the kernel reports them, and within about a second elsewhere. So it is when the machine
-// wakes up. [Interfaces] says why an interface of an endpoint is not a link.
+// the kernel reports them, and within about a second elsewhere. On Linux the links are
+// also looked at as soon as the machine wakes up from sleep. [Interfaces] says why an
+// interface of an endpoint is not a link.
 //
 // If the system refuses something, only what depends on it does not work, and
 // Interfaces says so, too. Without netlink, Layer2 looks for interfaces and addresses by
 // other means, once a second. If a socket may not join the group on more links, Layer2
-// opens another one; a join that fails all the same is tried again after a second, and
-// then after up to a minute. So are the sockets of a version of IP that cannot be opened
-// while those of the other can.
+// opens another one. A join that fails for another reason is tried again after a second,
+// and then after twice as long each time, up to a minute. So are the sockets of a version
+// of IP that cannot be opened while those of the other can.
 //
 // The zero value is ready for use. Fields must not be changed after Open.
 type Layer2 struct {
@@ -52,21 +53,20 @@ type Layer2 struct {
 	Links []string
 
 	// IPv4 lets a link that has no IPv6 link-local address run over the
-	// multicast group 224.0.0.119 (RFC 8990 section 2.6), if it has an IPv4
-	// address and an MTU of 1280 bytes, as IPv6 asks for; and Addr of the
-	// endpoint be an IPv4 address if there is none of IPv6. It is for hosts
-	// without IPv6, such as plain containers, or with kernels that lack it.
+	// multicast group 224.0.0.119 (RFC 8990 section 2.6). The link needs an IPv4
+	// address, and an MTU of at least 1280 bytes, as IPv6 does. If the node has no
+	// IPv6 address to give to others, it then gives an IPv4 address. This is for
+	// hosts without IPv6, such as plain containers, or with kernels that lack it.
 	//
 	// A link runs over one version of IP at a time, IPv6 where it can (but see Links
-	// for a loopback): it
-	// waits for duplicate address detection, and changes over when an IPv6
-	// address comes later. So a node with IPv6 and one without do not hear
-	// each other on a link, however this is set.
+	// for a loopback): it waits for duplicate address detection, and changes to IPv6
+	// when it gets an IPv6 address later. So a node with IPv6 and one without do not
+	// hear each other on a link, however this is set.
 	//
-	// The address of such a link, and the source of what comes by it, are
-	// IPv4 addresses without a zone. Sources must be in a network that the
-	// interface is in. A peer that two interfaces have in their networks is
-	// reached by the one that the system's routes prefer.
+	// The address of a link that runs over IPv4, and the source of what comes by it,
+	// are IPv4 addresses without a zone. Datagrams are taken only from addresses in a
+	// network of the interface. If two interfaces have a peer's address in their
+	// networks, the peer is reached by the one that the system's routes prefer.
 	//
 	// It is off by default, because it brings GRASP to links on which the
 	// operator has not asked for it: a host with IPv6 has its other links,
@@ -92,8 +92,8 @@ type Layer2 struct {
 	// FastOpen has the first message to a known peer travel with the segment that
 	// opens the connection (TCP Fast Open, RFC 7413), so that the answer takes one
 	// round trip instead of two, and lets peers do the same. A peer is known after
-	// a first connection to it, in which it gives a cookie. Where the peer, or either
-	// system, does without, connections are opened as ever.
+	// a first connection to it, in which it gives a cookie. Where the peer or one of
+	// the systems does not do this, connections are opened as usual.
 	//
 	// It works on Linux, and is ignored elsewhere. The sysctl net.ipv4.tcp_fastopen
 	// must be 3; while it is not, Interfaces of the endpoint says so. It is off by
@@ -101,10 +101,10 @@ type Layer2 struct {
 	FastOpen bool
 
 	// Accept holds the prefixes from which peers are taken: streams, and datagrams
-	// of IPv4, from elsewhere are dropped. Those with link-local addresses of IPv6
-	// are taken always, as are those on this node. What is dropped is told by errors
-	// that wrap ErrForeign. Empty means that peers are taken from everywhere, also from
-	// beyond the routers.
+	// of IPv4, from elsewhere are dropped. Peers with link-local addresses of IPv6, and
+	// those on this node, are always taken. For what is dropped, Accept and Receive of
+	// the endpoint return errors that wrap ErrForeign. Empty means that peers are taken
+	// from everywhere, also from beyond the routers.
 	Accept []netip.Prefix
 }
 
@@ -112,19 +112,19 @@ type Layer2 struct {
 func (l *Layer2) check() error {
 	switch a := l.Addr.Addr(); {
 	case l.Port == Port:
-		return fmt.Errorf("Port %d is that of all", Port)
+		return fmt.Errorf("Port is %d, which all endpoints share: choose another, or 0", Port)
 	case l.Addr != (netip.Prefix{}) && (!l.Addr.IsValid() || a.IsLoopback() || a.IsMulticast() || a.IsLinkLocalUnicast()):
 		return fmt.Errorf("Addr %v is not one that nodes beyond the link can reach", l.Addr)
 	}
 	for _, p := range l.Accept {
 		if !p.IsValid() {
-			return fmt.Errorf("Accept has %v, which is no prefix", p)
+			return fmt.Errorf("Accept has the prefix %v, which is not valid", p)
 		}
 	}
 	return nil
 }
 
-// layer2Reason is what Layer2 says of itself.
+// layer2Reason is the Reason of Layer2's Status.
 const layer2Reason = "layer 2 is assumed, without a check, to be protected by other means"
 
 // Status implements [Plane]. It is always secure, by assumption.

@@ -67,9 +67,9 @@ func ownAddrs(ifs []netif, links map[int]*linkState) []ownAddr {
 
 // addrsFor returns the addresses for peers on a link (nil: beyond the links),
 // the best one first. At each place a unique local one comes before a global
-// one, as in the prototype, and the one given out so far before another that is
-// no better. IPv4 comes last, and only if there is nothing else; but for peers
-// on a link that runs over IPv4 it comes first at each place.
+// one, as in the prototype, and the address given out so far (old) before others
+// that are as good. IPv4 comes last, and only if there is nothing else; but for
+// peers on a link that runs over IPv4 it comes first at each place.
 func (st *layer2State) addrsFor(l *linkState, old netip.Addr) []netip.Addr {
 	over4 := l != nil && l.Addr.Is4()
 	all := slices.Clone(st.own)

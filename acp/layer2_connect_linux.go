@@ -24,7 +24,8 @@ func connect(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Each call says where matters stand; a neighbour may be connected by the second.
+	// Each call says how far the connection is: to a neighbour, the second one may find
+	// it there.
 	err = syscall.Connect(fd, sa)
 	if isConnecting(err) {
 		err = syscall.Connect(fd, sa)
@@ -43,15 +44,15 @@ func streamSocket(to netip.AddrPort) (fd int, sa syscall.Sockaddr, err error) {
 	if err != nil {
 		return 0, nil, os.NewSyscallError("socket", err)
 	}
-	// The last segment of the handshake goes with the first of the data, or 200 ms
-	// later: so the peer wakes up once, with something to read.
+	// The last segment of the handshake is sent with the first data, or after 200 ms.
+	// So the peer wakes up once, and has something to read then.
 	_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_QUICKACK, 0)
 	sendAtOnce(fd)
 	return fd, sa, nil
 }
 
-// connected waits until the connection is there, which err says is under way. It is
-// closed if that fails.
+// connected waits until the connection is there, if err says that it is under way. If
+// that fails, or err is another error, it closes the connection and returns the error.
 func (c *fileConn) connected(ctx context.Context, sa syscall.Sockaddr, err error) error {
 	if isConnecting(err) {
 		err = c.wait(ctx, sa)
@@ -156,7 +157,7 @@ func (l *listener) accept() (incoming, error) {
 	if err == nil {
 		err = os.NewSyscallError("accept4", failed)
 	} else if !errors.Is(err, os.ErrDeadlineExceeded) {
-		err = net.ErrClosed // there is nothing else that waiting can fail with
+		err = net.ErrClosed // waiting can fail for no other reason
 	}
 	if err != nil {
 		return incoming{}, err

@@ -48,5 +48,5 @@ func (l *listener) accept() (incoming, error) {
 	return incoming{conn: conn, peer: peer}, nil
 }
 
-// controlStreams prepares a listener for streams: there is nothing to be done.
+// controlStreams prepares a listener for streams. Here there is nothing to do.
 func controlStreams(_, _ string, _ syscall.RawConn) error { return nil }

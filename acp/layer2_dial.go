@@ -71,8 +71,8 @@ func (e *layer2Endpoint) dialBy(ctx context.Context, to netip.AddrPort, connect 
 	defer trying.Release()
 	conn, err := connect(trying, to)
 	if err == nil && e.state.Load().isHere(to.Addr(), link) && unmapped(addrPortOf(conn.LocalAddr())) == to {
-		// TCP has it be its own peer: the kernel gave it the port that it is
-		// for, since nobody listens there.
+		// The connection leads to itself: nobody listens at the port, so the kernel
+		// could choose it for this end, too, and TCP connects the two.
 		_ = conn.Close()
 		err = os.NewSyscallError("connect", syscall.ECONNREFUSED)
 	}

@@ -60,11 +60,10 @@ func newReceiver(network string, conn *net.UDPConn) *receiver {
 // definition.
 const minMTU = 1280
 
-// prepare sets the options of both sockets. Other processes of this host hear
-// what is sent. The hop limit is 1, as everybody's: the scope of the group
-// keeps packets on the link already, and this keeps them there if a router is
-// wrong about that. It returns what the system refuses, and an error if that is
-// too much.
+// prepare sets the options of both sockets, so that other processes of this host
+// hear what is sent, and the hop limit is 1. The scope of the group keeps packets on
+// the link already; the hop limit keeps them there if a router ignores the scope. It
+// returns what the system refuses, or an error if the sockets are of no use.
 func (f *family) prepare() (refused []error, err error) {
 	if f.rawSend, err = f.send.SyscallConn(); err != nil {
 		return nil, fmt.Errorf("sender: %w", err)
@@ -95,8 +94,8 @@ func (f *family) prepare() (refused []error, err error) {
 }
 
 // prepare sets the options of a socket that receives. An error says that
-// datagrams come without their destination and interface: then origin makes do
-// with their source.
+// datagrams come without their destination and interface; then origin judges them by
+// their source.
 func (r *receiver) prepare(f *family) (err error) {
 	// Every socket on the port queues what any socket joined, by any link. The
 	// system may grant less.
@@ -125,8 +124,8 @@ func (r *receiver) join(group netip.Addr, index int) error {
 	return nil
 }
 
-// leave leaves a group on an interface, which may be gone. There is nothing
-// to be done if it fails.
+// leave leaves a group on an interface. Failure does no harm: then the interface is
+// gone, and the membership with it.
 func (r *receiver) leave(group netip.Addr, index int) {
 	if r.groups.LeaveGroup(&net.Interface{Index: index}, &net.UDPAddr{IP: group.AsSlice()}) != nil {
 		leaveOtherwise(r.conn, group, index)
@@ -211,8 +210,8 @@ func (f *family) rate(ifi *netif, a netifAddr) choice {
 	return choiceFirst
 }
 
-// pick returns the best address for a link: of several that are as good, the
-// one it had, or else the first.
+// pick returns the best address for a link. Of several that are equally good, it is
+// the one that the link had, or else the first.
 func (f *family) pick(ifi *netif, old netip.Addr) (best netifAddr, c choice) {
 	for _, a := range ifi.addrs {
 		r := f.rate(ifi, a)

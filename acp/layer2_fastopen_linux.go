@@ -27,9 +27,10 @@ type fastOpen struct {
 	doubts *race.Doubts[netip.Addr]
 }
 
-// The peers to which an opening with data did not get through, or only when it was
-// repeated without, are remembered: something on the path refuses it. The system asks
-// again for the cookies of others by itself.
+// A peer is doubted if an opening with data did not get through to it, or only when the
+// system repeated it without data: something on the path may drop those. Meanwhile
+// connections to it are opened as usual. Peers that merely refuse a cookie need not be
+// remembered, because the system asks them for a new one.
 const (
 	mostDoubted  = 1024
 	doubtedFor   = 10 * time.Minute
@@ -128,7 +129,7 @@ func connectWith(ctx context.Context, to netip.AddrPort, msg []byte) (c *fileCon
 	sent, err = unix.SendmsgN(fd, msg, nil, unixSockaddr(sa), unix.MSG_FASTOPEN|unix.MSG_NOSIGNAL)
 	switch {
 	case err == nil:
-		err = syscall.EINPROGRESS // of it nothing is known
+		err = syscall.EINPROGRESS // or further: the next call says
 	case errors.Is(err, syscall.EOPNOTSUPP): // the operator has it off
 		sent, err = 0, syscall.Connect(fd, sa)
 	default:
@@ -136,7 +137,7 @@ func connectWith(ctx context.Context, to netip.AddrPort, msg []byte) (c *fileCon
 	}
 	c = newFileConn(fd, to)
 	if isConnecting(err) {
-		err = syscall.Connect(fd, sa) // says where matters stand: see connect
+		err = syscall.Connect(fd, sa) // says how far it is: see connect
 	}
 	if err == syscall.EISCONN {
 		err = nil

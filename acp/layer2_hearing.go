@@ -10,12 +10,13 @@ import (
 	"time"
 )
 
-// hearing is how an endpoint hears that has several sockets, those of both
-// versions of IP or more, while Receive can wait for one only.
+// hearing is how an endpoint hears several sockets, of both versions of IP or more
+// than one of each, although Receive can wait for one only.
 //
-// As long as all links were joined by one socket, Receive reads that itself.
-// Others are read by pumps, which hand over what comes, at the price of a switch
-// between goroutines. Once the links need several, all have pumps, for good.
+// As long as one socket has joined on all links, Receive reads that one itself. The
+// other sockets have pumps: goroutines that read them and hand over what comes, at the
+// price of a switch between goroutines. Once the links need several sockets, all have
+// pumps, for good.
 type hearing struct {
 	started bool                   // refresh only
 	alone   atomic.Pointer[family] // its first socket has no pump; nil: all have one
@@ -57,7 +58,8 @@ func (e *layer2Endpoint) startHearing() {
 	e.hearLinks()
 }
 
-// hearLinks sees to it that all links are heard.
+// hearLinks gives every socket a pump as soon as the links need more than the one that
+// Receive reads.
 func (e *layer2Endpoint) hearLinks() {
 	alone := e.hearing.alone.Load()
 	if alone == nil {
@@ -89,7 +91,7 @@ func (e *layer2Endpoint) hearMore(f *family, index int) (*receiver, error) {
 		_ = conn.Close()
 		return nil, err
 	}
-	context.AfterFunc(e.ctx, func() { _ = conn.Close() }) // Close does not know of it
+	context.AfterFunc(e.ctx, func() { _ = conn.Close() }) // closeSockets does not
 	f.more = append(f.more, r)
 	if e.hearing.started {
 		if alone := e.hearing.alone.Load(); alone != nil {
@@ -100,8 +102,8 @@ func (e *layer2Endpoint) hearMore(f *family, index int) (*receiver, error) {
 	return r, nil
 }
 
-// endAlone has a pump read the socket that Receive reads, which has to leave it
-// first.
+// endAlone gives a pump to the socket that Receive reads. It makes Receive stop
+// reading first.
 func (e *layer2Endpoint) endAlone(alone *family) {
 	_ = alone.conn.SetReadDeadline(time.Unix(1, 0))
 	<-e.hearing.turn

@@ -177,9 +177,9 @@ func TestTrap10SecondJoin(t *testing.T) {
 	e := new(layer2Endpoint)
 	var first, second, none member
 	now := time.Now()
-	assert.NoError(t, e.be(&first, f, 1, now))
-	assert.NoError(t, e.be(&second, f, 1, now))
-	assert.Error(t, e.be(&none, f, 1<<30, now))
+	assert.NoError(t, e.joinBy(&first, f, 1, now))
+	assert.NoError(t, e.joinBy(&second, f, 1, now))
+	assert.Error(t, e.joinBy(&none, f, 1<<30, now))
 	first.leave(1)
 	second.leave(1) // nothing is left, which is nobody's trouble
 	assert.Nil(t, second.joined)

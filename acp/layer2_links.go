@@ -71,12 +71,12 @@ type member struct {
 // maxRetry is the longest pause between joins that fail.
 const maxRetry = time.Minute
 
-// retryPause returns how long to wait with the next attempt after some that failed.
+// retryPause returns how long to wait for the next attempt after some that failed.
 func retryPause(fails int) time.Duration { return min(pollIdle<<min(fails, 8), maxRetry) }
 
-// be makes a member of the group of one family. A failure is tried again after
-// pauses that grow.
-func (e *layer2Endpoint) be(m *member, f *family, index int, now time.Time) error {
+// joinBy makes a member of the group of one family, and of no other. A join that failed
+// is tried again after pauses that grow.
+func (e *layer2Endpoint) joinBy(m *member, f *family, index int, now time.Time) error {
 	if m.joined == f {
 		return nil
 	}
@@ -104,7 +104,7 @@ func (m *member) leave(index int) {
 	}
 }
 
-// why says why an interface may not be a link; nothing if it may.
+// why says why an interface may not be a link. The state is empty if it may.
 func (e *layer2Endpoint) why(ifi *netif) (state LinkState, detail string) {
 	switch {
 	case len(e.names) > 0 && !slices.Contains(e.names, ifi.name):
@@ -139,9 +139,8 @@ func (e *layer2Endpoint) lack(ifi *netif, c choice) (state LinkState, detail str
 	return LinkNoAddress, "neither a link-local one of IPv6 nor one of IPv4: is IPv6 switched off on it?"
 }
 
-// follow brings the membership of one interface up to date, and notes in out
-// how it is. It returns the link if it is in use, and how long to wait for a
-// change.
+// follow brings the membership of one interface up to date, and sets State and Detail of
+// out. It returns the link if it is in use, or nil, and when to look again at the latest.
 func (e *layer2Endpoint) follow(ifi *netif, old *linkState, now time.Time, out *Interface) (*linkState, time.Duration) {
 	m := e.members[ifi.index]
 	if m == nil {
@@ -149,10 +148,10 @@ func (e *layer2Endpoint) follow(ifi *netif, old *linkState, now time.Time, out *
 		e.members[ifi.index] = m
 	}
 	f, addr, c := e.choose(ifi, m, old, now)
-	// A membership does not outlive its interface, while the index may come
-	// back, and so does a join of what the socket believes to have joined
-	// (EADDRINUSE). So whenever the interface may have been replaced since
-	// the last look, or had its address taken from it, leave and join.
+	// A membership ends with its interface, but the socket goes on believing in it: if
+	// another interface gets the same index, joining fails with EADDRINUSE. So leave and
+	// join again whenever the interface may have been replaced since the last look, or
+	// has lost its address.
 	if m.hw != ifi.hw || m.stamp != addr.stamp || (m.inUse && !c.usable()) {
 		m.leave(ifi.index)
 		m.fails, m.retry = 0, time.Time{}
@@ -170,8 +169,8 @@ func (e *layer2Endpoint) follow(ifi *netif, old *linkState, now time.Time, out *
 		out.State, out.Detail = e.lack(ifi, c)
 		return nil, pollSafe
 	}
-	// Join before there is an address, so as not to miss anything after.
-	if err := e.be(m, f, ifi.index, now); err != nil {
+	// Join before there is an address, so that nothing is missed once there is one.
+	if err := e.joinBy(m, f, ifi.index, now); err != nil {
 		out.State, out.Detail = LinkRefused, err.Error()+"; it is tried again"
 		if ifi.mtu > 0 && ifi.mtu < minMTU {
 			out.Detail = fmt.Sprintf("an MTU of %d is too small, GRASP needs %d: %v", ifi.mtu, minMTU, err)

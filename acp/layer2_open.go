@@ -43,8 +43,7 @@ const portTries = 64
 // readBuffer is how many bytes of datagrams may wait for Receive.
 const readBuffer = 1 << 20
 
-// openGroups opens the receivers. With IPv4, the trouble of one version of IP is
-// no trouble of the other.
+// openGroups opens the receivers. With IPv4, it is enough if one version of IP works.
 func (e *layer2Endpoint) openGroups(with4 bool) error {
 	six, err6 := e.sys.listenGroup("udp6")
 	if err6 == nil {
@@ -81,9 +80,9 @@ func (e *layer2Endpoint) families() []*family {
 
 // openPort opens a TCP listener and the senders on one port (RFC 8990 section
 // 2.8.4: the port on which responses are awaited is the one the multicast
-// came from). The system picks a port for TCP, of which more are taken; if UDP
-// cannot have it too, another is tried, unless the port is fixed. Listeners in vain are held until the
-// end, or the system would pick the same few ports again.
+// came from). The system picks a port for TCP, of which more are taken. If UDP
+// cannot have that port, too, another one is tried, unless the port is fixed. Until one
+// is found, the listeners stay open, or the system would pick the same ports again.
 func (e *layer2Endpoint) openPort(fixed uint16) error {
 	var vain []*net.TCPListener
 	defer func() {
@@ -125,8 +124,8 @@ func (e *layer2Endpoint) acceptAt(tcp *net.TCPListener, port uint16) (err error)
 	return err
 }
 
-// openSenders opens the senders of all families on a port, or none. A family
-// that can have none on any port is given up, if there is another.
+// openSenders opens the senders of all families on a port, or none. If a family cannot
+// have a sender, whatever the port, and there is another family, it is given up.
 func (e *layer2Endpoint) openSenders(port uint16) error {
 	var failed error
 	for _, f := range e.families() {

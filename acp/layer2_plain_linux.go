@@ -9,7 +9,7 @@ import (
 )
 
 // isOption is true if a socket could not be opened because the system refused
-// an option: package net sets some without which GRASP can do.
+// an option. Package net sets some that GRASP does not need.
 func isOption(err error) bool {
 	var call *os.SyscallError
 	return errors.As(err, &call) && call.Syscall == "setsockopt"

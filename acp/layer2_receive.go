@@ -7,10 +7,10 @@ import (
 	"strconv"
 )
 
-// origin says where a datagram to a socket came from, and whether it is for us. Those
-// that went neither to the group nor to this node alone, did not come by a link that runs
-// over this version of IP, or have a source beyond the link are not: the port is shared,
-// hears groups that other sockets joined, and may be sent to by anybody.
+// origin says where a datagram came from, and whether it is for us. It is not if it went
+// neither to the group nor to this node alone, did not come by a link that runs over this
+// version of IP, or has a source beyond the link: others share the port, the socket hears
+// groups that they joined, and anybody may send to it.
 func (e *layer2Endpoint) origin(f *family, src netip.AddrPort, oob []byte) (Origin, bool) {
 	st := e.state.Load()
 	dst, index, ok := packetInfo(oob)
@@ -61,9 +61,9 @@ func (l *linkState) reaches(addr netip.Addr) bool {
 	return false
 }
 
-// linkOf returns the index of the link on which an IPv4 peer is that is
-// connected to a local address: the one link it can be on, or else the one
-// with that address, or else 0.
+// linkOf returns the index of the link by which an IPv4 peer is connected to a local
+// address: of the links with the peer in their networks, the one that has that address,
+// or else the only one, or else 0.
 func (st *layer2State) linkOf(peer, local netip.Addr) int {
 	index := 0
 	for _, l := range st.only4 {

@@ -13,26 +13,25 @@ const (
 	// pollIdle is for when nothing is expected and no events come, and for
 	// what has to be tried again.
 	pollIdle = time.Second
-	// pollSafe is for when nothing is expected and events come. It is a
-	// safety net: an event can be lost without a word, to a driver or a
-	// container's kernel that does not send all, and the look that it stands
-	// for then comes late, not never. Much more often would only keep an
-	// idle machine awake.
+	// pollSafe is for when nothing is expected and events come. It is a safety
+	// net: a driver, or the kernel of a container, may not send all events, and
+	// then a change is noticed late instead of never. To look much more often
+	// would only keep an idle machine awake.
 	pollSafe    = 15 * time.Second
 	pollFast    = 50 * time.Millisecond  // when a link is about to be usable
 	pollSlow    = 400 * time.Millisecond // when that takes long
 	pollFastFor = 5 * time.Second        // how long pollFast lasts
-	// pollGap is between an event and the look, in which other events of the
-	// same change come. Where looks take long, on a host of thousands of
-	// interfaces, it is gapFactor times as long as the last one took, up to
-	// pollIdle: no storm of events takes more than a tenth of one processor.
+	// pollGap is the time between an event and the look, in which the other events
+	// of the same change come. Where a look takes long, on a host with thousands of
+	// interfaces, the gap is gapFactor times as long as the last look, up to
+	// pollIdle, so that a storm of events takes about a tenth of one processor.
 	pollGap   = 20 * time.Millisecond
 	gapFactor = 10
 )
 
-// eventSource tells when something about the interfaces may have changed.
-// What it tells is only when to look, and comparing snapshots decides what
-// changed: lost or doubled events do no harm.
+// eventSource tells when something about the interfaces may have changed. It only says
+// when to look; comparing snapshots says what changed. So lost or doubled events do no
+// harm.
 type eventSource interface {
 	// Receive waits for events. An error that wraps ENOBUFS means that some
 	// were lost, any other that no more will come.

@@ -41,7 +41,7 @@ func (m Message) String() string {
 	return b.String()
 }
 
-// Filter says which messages are meant. The zero value of a field means any.
+// Filter selects messages. The zero value of a field lets all through.
 type Filter struct {
 	Node      string
 	Kind      grasp.EventKind
@@ -73,8 +73,8 @@ func (c *Capture) watch(node string, g *grasp.Instance) {
 	}})
 }
 
-// Messages returns the messages that a filter means, in the order in which
-// things happened. It first waits as [Network.Settle] does.
+// Messages returns the messages that a filter selects, in the order of their times. It
+// first waits as [Network.Settle] does.
 func (c *Capture) Messages(f Filter) []Message {
 	synctest.Wait()
 	c.mu.Lock()
@@ -84,7 +84,7 @@ func (c *Capture) Messages(f Filter) []Message {
 	return meant
 }
 
-// Reset forgets what was recorded.
+// Reset forgets what was recorded. It first waits as [Network.Settle] does.
 func (c *Capture) Reset() {
 	synctest.Wait()
 	c.mu.Lock()
@@ -92,8 +92,8 @@ func (c *Capture) Reset() {
 	c.messages = nil
 }
 
-// Expect fails the test unless a filter means a certain number of the messages
-// recorded. It lists what was recorded instead.
+// Expect fails the test unless a filter selects as many messages as are wanted. The
+// failure lists all that was recorded.
 func (c *Capture) Expect(t testing.TB, want int, f Filter) {
 	t.Helper()
 	if got := c.Messages(f); len(got) != want {

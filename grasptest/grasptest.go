@@ -16,8 +16,8 @@ import (
 	"github.com/go-grasp/grasp/acp/memory"
 )
 
-// Link is a link of a [Network]. Its methods delay, lose and cut what crosses
-// it.
+// Link is a link of a [Network]. Its methods make it delay or lose what crosses it, cut
+// it and mend it.
 type Link = memory.Link
 
 // LinkConfig says how a link behaves. The zero value neither delays nor loses.
@@ -40,8 +40,8 @@ type Node struct {
 	name string
 }
 
-// Run runs a test on a new network, in a bubble of [testing/synctest]. At the
-// end of f all nodes are closed; a goroutine that is left then fails the test.
+// Run runs a test on a new network, in a bubble of [testing/synctest]. When f returns,
+// all nodes are closed; if a goroutine of the test is left then, the test fails.
 func Run(t *testing.T, f func(t *testing.T, n *Network)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -59,7 +59,7 @@ func (n *Network) Node(name string, links ...*Link) *Node {
 }
 
 // NodeWith adds a node on links, whose instance has settings of its own; the
-// Plane in cfg is replaced. That the instance cannot be made fails the test.
+// Plane in cfg is replaced. If the instance cannot be made, the test fails.
 func (n *Network) NodeWith(name string, cfg grasp.Config, links ...*Link) *Node {
 	n.t.Helper()
 	host := n.memory.NewNode(name, links...)
@@ -87,8 +87,8 @@ func (n *Network) LAN(names ...string) []*Node {
 	return nodes
 }
 
-// Chain adds a node for each name and a link between each and the next: the
-// nodes within relay.
+// Chain adds a node for each name, and a link between each node and the next. All but
+// the first and the last relay.
 func (n *Network) Chain(cfg LinkConfig, names ...string) []*Node {
 	n.t.Helper()
 	nodes := make([]*Node, len(names))
@@ -120,7 +120,7 @@ func (n *Network) Capture() *Capture { return &n.capture }
 // Name returns the name that the node was given.
 func (n *Node) Name() string { return n.name }
 
-// ASA registers an ASA, which fails the test if it cannot.
+// ASA registers an ASA. If that fails, the test fails.
 func (n *Node) ASA(name string) *grasp.ASA {
 	n.t.Helper()
 	asa, err := n.RegisterASA(name)
@@ -130,8 +130,8 @@ func (n *Node) ASA(name string) *grasp.ASA {
 	return asa
 }
 
-// Objective registers an objective of an ASA with the default options, which
-// fails the test if it cannot.
+// Objective registers an objective of an ASA with the default options, and returns it. If
+// that fails, the test fails.
 func Objective(t testing.TB, asa *grasp.ASA, o grasp.Objective) grasp.Objective {
 	t.Helper()
 	if err := asa.RegisterObj(o, grasp.RegisterOptions{}); err != nil {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-grasp/grasp"
@@ -25,13 +26,14 @@ const (
 	maxName      = 64              // bytes
 )
 
-// Announce floods where this monitor is, by an ASA of an instance named "monitor", so that
-// others find it: see [Monitor.Find]. name is what they call it. The monitor must listen
-// beyond localhost, and so has a token, which is not flooded. It goes on until stop is
-// called, or the monitor or the instance is closed. Announce does not block.
+// Announce floods where this monitor is, so that others find it: see [Monitor.Find]. It
+// does so by an ASA of the instance, which is named "monitor". The others call this
+// monitor by the name, of at most 64 bytes. The monitor must listen beyond localhost, and
+// so has a token, which is not flooded. The floods go on until stop is called, or the
+// monitor or the instance is closed. Announce does not block.
 //
-// Errors: those of RegisterASA and RegisterObj, and one if the monitor is reachable from
-// this host only.
+// Errors: those of RegisterASA and RegisterObj, [net.ErrClosed], one for a name that is
+// too long, and one if the monitor can be reached from this host only.
 func (m *Monitor) Announce(g *grasp.Instance, name string) (stop func(), err error) {
 	at, ok := m.public()
 	if !ok {
@@ -44,6 +46,7 @@ func (m *Monitor) Announce(g *grasp.Instance, name string) (stop func(), err err
 	if err != nil {
 		return nil, fmt.Errorf("monitor: announce: %w", err)
 	}
+	name = strings.ToValidUTF8(name, "\ufffd")
 	o := grasp.Objective{Name: Objective, Synch: true, LoopCount: grasp.DefaultLoopCount, Value: name}
 	if err := a.RegisterObj(o, grasp.RegisterOptions{}); err != nil {
 		return nil, fmt.Errorf("monitor: announce: %w", errors.Join(err, a.Deregister()))
@@ -63,7 +66,7 @@ func flood(ctx context.Context, g *grasp.Instance, a *grasp.ASA, o grasp.Objecti
 		}
 		wait := announceTime
 		if err := a.Flood(announceLife, grasp.TaggedObjective{Objective: o, Source: &from}); err != nil || len(g.Snapshot().Links) == 0 || times == 0 {
-			wait = soonAgain // who was not ready hears it the next time
+			wait = soonAgain // those that were not ready hear the next one
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -90,13 +93,14 @@ func (m *Monitor) public() (netip.AddrPort, bool) {
 	return netip.AddrPort{}, false
 }
 
-// Find follows the monitors that an instance hears announced, see [Monitor.Announce], as
-// long as they are. Only those are asked whose address is in one of the prefixes, since
-// whoever can flood could otherwise have this monitor ask anybody. They must have the
-// same [Config].Token as this one, of which they learn nothing by being asked. It goes on
-// until stop is called, or the monitor or the instance is closed. Find does not block.
+// Find follows the monitors that are announced to an instance (see [Monitor.Announce]),
+// each as long as it is announced. It asks only those whose address is in one of the
+// prefixes, since otherwise whoever can flood could have this monitor ask anybody. They
+// must have the same [Config].Token as this one; being asked does not tell it to them.
+// Find goes on until stop is called, or the monitor or the instance is closed. It does
+// not block.
 //
-// Errors: those of RegisterASA, and one without prefixes.
+// Errors: those of RegisterASA, [net.ErrClosed], and one without prefixes.
 func (m *Monitor) Find(g *grasp.Instance, allow []netip.Prefix) (stop func(), err error) {
 	if len(allow) == 0 {
 		return nil, errors.New("monitor: find: no prefixes: they say which addresses may be asked")
@@ -152,7 +156,7 @@ func (m *Monitor) find(ctx context.Context, a *grasp.ASA, allow []netip.Prefix) 
 		if len(name) > maxName {
 			name = ""
 		}
-		if stop, err := m.Follow(name, "http://"+host); err == nil { // else the user follows it, or there are too many
+		if stop, err := m.Follow(name, "http://"+host); err == nil { // it fails if the user follows it, or there are too many
 			follows[host] = stop
 		}
 	}

@@ -12,7 +12,7 @@ import (
 const (
 	interval  = 100 * time.Millisecond // how often to look for something new
 	stateTime = time.Second            // between snapshots
-	quietTime = 15 * time.Second       // a page that got nothing for so long gets a comment instead
+	quietTime = 15 * time.Second       // a page that got nothing for that long gets a comment
 	writeTime = 10 * time.Second       // how long a client may take to read an event
 	history   = 300                    // how many lines and messages a new page gets
 )
@@ -31,9 +31,9 @@ type hello struct {
 	Caption, Run string
 }
 
-// serveEvents sends lines, messages and snapshots, as the parameters ask for, as
-// they happen, until the client goes or the monitor is closed. Nothing is queued
-// for a client: it gets what the rings hold when it is ready to read.
+// serveEvents sends what the parameters ask for (lines, messages, snapshots and more) as
+// it happens, until the client goes or the monitor is closed. Nothing is queued for a
+// client: it gets what the rings hold when it is ready to read.
 func (m *Monitor) serveEvents(w http.ResponseWriter, r *http.Request) {
 	select {
 	case m.pages <- struct{}{}:
@@ -135,12 +135,12 @@ func (p *page) catchUp() {
 	p.mayHistory()
 }
 
-// missed tells the page how much it was too slow for.
+// missed tells the page how much it missed because it was too slow.
 type missed struct {
 	Words, Messages uint64
 }
 
-// news sends what is new; if it is much, a part of it.
+// news sends what is new, or the first part of it if that is much.
 func (p *page) news() {
 	var gap missed
 	if p.words != nil {
@@ -170,7 +170,7 @@ func (p *page) mayState() {
 	}
 }
 
-// mayHistory sends the last hour when another step of it is over.
+// mayHistory sends the last hour whenever another step of it is over.
 func (p *page) mayHistory() {
 	if !p.history {
 		return

@@ -15,10 +15,10 @@ import (
 // findFaults finds what is wrong, the worst first.
 func (b *networkBuilder) findFaults() {
 	for _, p := range b.parts {
-		b.ofNode(p)
+		b.nodeFaults(p)
 	}
-	b.ofRefusals()
-	b.ofHearing()
+	b.refusalFaults()
+	b.hearingFaults()
 	slices.SortStableFunc(b.Faults, func(x, y Fault) int { return oneIf(y.Bad) - oneIf(x.Bad) })
 	b.Faults = b.Faults[:min(len(b.Faults), maxFaults)]
 }
@@ -28,8 +28,8 @@ func (b *networkBuilder) fault(p *part, bad bool, format string, args ...any) {
 	b.Faults = append(b.Faults, Fault{p.Name, bad, fmt.Sprintf(format, args...)})
 }
 
-// ofNode finds the faults that a node knows itself.
-func (b *networkBuilder) ofNode(p *part) {
+// nodeFaults finds the faults that a node itself knows of.
+func (b *networkBuilder) nodeFaults(p *part) {
 	if p.Trouble != "" {
 		b.fault(p, true, "its monitor gives no answer: %s", p.Trouble)
 	}
@@ -63,13 +63,13 @@ func (b *networkBuilder) ofNode(p *part) {
 	}
 }
 
-// isUnused reports whether an interface should be a link, perhaps.
+// isUnused reports whether an interface is not a link, but may be meant to be one.
 func isUnused(i *acp.Interface) bool {
 	switch i.State {
 	case acp.LinkInUse, acp.LinkUnnamed, acp.LinkLoopback, acp.LinkBridgePort, acp.LinkNoGroups:
 		return false
 	case acp.LinkDown, acp.LinkNoAddress, acp.LinkTentative:
-		return i.Named // others may be meant to be so
+		return i.Named // others may be like that on purpose
 	}
 	return true
 }
@@ -77,7 +77,7 @@ func isUnused(i *acp.Interface) bool {
 // manyDrops is how many drops of one reason in a minute are a fault.
 const manyDrops = 10
 
-// isUsual says that a healthy network has such drops.
+// isUsual reports whether a healthy network has such drops.
 func isUsual(r grasp.Reason) bool {
 	switch r {
 	case grasp.ReasonOwn, grasp.ReasonRelayedBefore, grasp.ReasonNoOtherLink, grasp.ReasonLoopCount, grasp.ReasonUnsolicited:
@@ -95,13 +95,13 @@ func list(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// How late a node may hear of what another said, and how long both must have been
-// watched.
+// hearingTime is how late a node may hear what another one multicasts, and for how long
+// the node must have been watched before that.
 const hearingTime = 10 * time.Second
 
-// ofHearing finds nodes that others on the same link hear and that do not hear them, or
-// that nobody hears.
-func (b *networkBuilder) ofHearing() {
+// hearingFaults finds nodes that do not hear another node, although both are on the same
+// link because others there hear them.
+func (b *networkBuilder) hearingFaults() {
 	for k := range b.Links {
 		ends := b.endsOf(k)
 		for _, deaf := range ends {
@@ -138,12 +138,12 @@ func (b *networkBuilder) endsOf(link int) (ends []partEnd) {
 	return ends
 }
 
-// isDeaf reports whether one end does not hear what the other said last. Clocks differ,
-// so it compares how long ago things were.
+// isDeaf reports whether one end did not hear the last multicast of the other. The clocks
+// of nodes differ, so it compares how long ago things happened.
 func (b *networkBuilder) isDeaf(deaf, other partEnd) bool {
 	spoke := other.part.is.Spoke[other.Index]
 	if spoke.IsZero() || len(other.part.is.Snapshot.Neighbours) > 0 {
-		return false // it said nothing, or says it to its neighbours only
+		return false // it sent nothing, or sends to its neighbours by streams
 	}
 	ago := other.part.Time.Sub(spoke)
 	watched := deaf.part.Time.Sub(deaf.part.is.Since)

@@ -35,13 +35,14 @@ type follow struct {
 	trouble string
 }
 
-// Follow shows the instances of another monitor on the network page, under a name or
-// else under those that they have there. The URL is that of its page, with its token, if
-// it has one, as the parameter token. Nothing is asked there before somebody looks at the
-// network, and at most every two seconds then. stop ends it.
+// Follow shows the instances of another monitor on the network page, under the name or,
+// if that is empty, under the names that they have there. The address is the URL of the
+// other monitor's page, with its token, if it has one, as the parameter token. Follow
+// asks that monitor only while somebody looks at the network, and at most every two
+// seconds. stop ends that.
 //
-// Follow does not block. It fails if the URL is none, if it is followed already, and if
-// 256 are.
+// Follow does not block. It fails if the address is not a URL, if it is followed already,
+// if 256 are, and if this monitor is closed.
 func (m *Monitor) Follow(name, address string) (stop func(), err error) {
 	if !strings.Contains(address, "://") {
 		address = "http://" + address
@@ -94,9 +95,9 @@ func (m *Monitor) followed() []*follow {
 	return slices.Clone(m.follows)
 }
 
-// Network puts together what this monitor and those that it follows know. It asks these
-// if it has not lately, and waits for answers for a second at most, or until the context
-// ends; what comes later is in the next one.
+// Network puts together what this monitor and those that it follows know. It asks those
+// that it has not asked in the last two seconds, and waits for their answers for a second
+// at most, or until the context ends. Answers that come later are in the next Network.
 func (m *Monitor) Network(ctx context.Context) Network {
 	all := m.followed()
 	m.ask(ctx, all)
@@ -129,7 +130,7 @@ func (m *Monitor) ask(ctx context.Context, all []*follow) {
 	}
 }
 
-// begin asks a monitor, unless it is being asked or was lately.
+// begin asks a monitor, unless it is being asked or was asked lately: then it returns nil.
 func (f *follow) begin(m *Monitor, now time.Time) (done chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -156,8 +157,8 @@ func (f *follow) begin(m *Monitor, now time.Time) (done chan struct{}) {
 	return done
 }
 
-// start runs a function until it ends, which it must when the monitor is closed. It is
-// false if that is so already.
+// start runs a function in a goroutine that Close waits for; the function must end with
+// m.ctx. It returns false if the monitor is closed already.
 func (m *Monitor) start(f func()) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -168,7 +169,7 @@ func (m *Monitor) start(f func()) bool {
 	return true
 }
 
-// asker asks monitors. It goes where it is sent and nowhere else.
+// asker is the client that asks monitors. It follows no redirects.
 var asker = &http.Client{
 	Transport:     &http.Transport{MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Minute, MaxResponseHeaderBytes: 16 << 10},
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -210,7 +211,7 @@ func (f *follow) fetch(ctx context.Context) (s State, err error) {
 	return s, nil
 }
 
-// plainError returns the cause of a failed request, without what is said elsewhere.
+// plainError returns the cause of a failed request, without the method and the URL.
 func plainError(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return errors.New("none in time: the program hangs, or the host is down or out of reach")

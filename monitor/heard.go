@@ -18,11 +18,12 @@ type Heard struct {
 	Last       time.Time
 }
 
-// maxHeard is how many nodes are remembered. Then the one that was not heard for the
-// longest time is forgotten.
+// maxHeard is how many nodes are remembered. When full, the one heard longest ago is
+// forgotten.
 const maxHeard = 256
 
-// ears remember which nodes multicast to an instance, and when it did so itself.
+// ears remember which nodes' multicasts came to an instance, and when the instance
+// multicast last.
 type ears struct {
 	mu    sync.Mutex // guards all following fields
 	heard map[heardKey]*Heard
@@ -73,7 +74,8 @@ func (h *ears) hearLocked(key heardKey, now time.Time) {
 	h.heard[key].Last = now
 }
 
-// all returns which nodes were heard, in order, and when this one spoke on which link.
+// all returns the nodes that were heard, in order, and when this one multicast last on
+// each link.
 func (h *ears) all() (heard []Heard, spoke map[int]time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -14,8 +14,8 @@ const (
 	historySteps = int64(time.Hour / historyStep)
 )
 
-// History counts what the messages of an instance were in each of the last steps of an
-// hour, the oldest first, since the instance is watched.
+// History counts the messages of an instance in each step of the last hour, or since the
+// instance is watched, the oldest step first.
 type History struct {
 	Instance string // the name under which it is watched
 	// End is when the last step ended.
@@ -26,7 +26,7 @@ type History struct {
 	Sent, Received, Relayed, Dropped []uint64
 	// BytesOut are those sent and relayed, BytesIn those received.
 	BytesOut, BytesIn []uint64
-	// Reasons are parts of Dropped.
+	// Reasons splits Dropped by the reason.
 	Reasons map[grasp.Reason][]uint64 `json:",omitempty"`
 }
 
@@ -42,7 +42,7 @@ type period struct {
 type past struct {
 	mu      sync.Mutex // guards all following fields
 	begun   int64      // the first step of which all is known
-	periods []period   // that of step n is at n modulo their number; nil before the first event
+	periods []period   // step n is at index n % historySteps; nil before the first event
 }
 
 func newPast(now time.Time) *past { return &past{begun: stepOf(now) + 1} }
@@ -93,7 +93,7 @@ func (p *past) history(name string, now time.Time) History {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	end := stepOf(now)
-	first := max(p.begun, end-historySteps+1) // that of the step under way takes a place
+	first := max(p.begun, end-historySteps+1) // the step under way takes one of the places
 	h := History{Instance: name, End: time.Unix(end*int64(historyStep/time.Second), 0), Step: historyStep}
 	steps := int(max(0, end-first))
 	all := []*[]uint64{&h.Sent, &h.Received, &h.Relayed, &h.Dropped, &h.BytesOut, &h.BytesIn}
@@ -141,8 +141,8 @@ func (p *past) dropped(now time.Time, within time.Duration) map[grasp.Reason]uin
 	return counts
 }
 
-// histories returns what happened in the last hour in the instances with these names,
-// and with none in all that are watched.
+// histories returns what happened in the last hour in the instances with these names, or
+// without names in all that are watched.
 func (m *Monitor) histories(names []string, now time.Time) []History {
 	all := []History{} // none is an empty array
 	for _, w := range m.all() {

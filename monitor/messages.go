@@ -101,8 +101,8 @@ type messageReader struct {
 	at     uint64 // the number of the last one read
 	looked bool   // read was called: what was overwritten before does not count as lost
 	from   uint64 // messages up to this number are not wanted
-	// subjects are the objectives of sessions: not every message says what it
-	// is about.
+	// subjects are the objectives of sessions, because not every message names its
+	// objective.
 	subjects map[uint32]string
 }
 

@@ -53,9 +53,9 @@
 // last hour in steps of five seconds, the nodes that were heard, 256 at most, and, for
 // metrics, the sessions under way, 1024 at most, and numbers of 50 objectives. It costs
 // an instance one copy of each message (see [grasp.Instance.Observe]); notation and
-// filtering are done when somebody looks. At most 16 pages are served at the same time. A slow page misses
-// what happened meanwhile and is told how much; it delays nobody. Other monitors are
-// asked only while somebody looks at the network.
+// filtering are done when somebody looks. At most 16 pages are served at the same time. A
+// slow page misses what happened meanwhile and is told how much; it delays nobody. Other
+// monitors are asked only while somebody looks at the network.
 //
 // # Security
 //
@@ -66,7 +66,7 @@
 // URL that Listen returns has as a parameter, and which programs send as a bearer token
 // (RFC 6750). It is read by whoever can read the traffic, unless that is protected by
 // other means, such as a reverse proxy with TLS. To keep other web pages from reading it by DNS
-// rebinding, a monitor refuses requests for a host name that is not in [Config].
+// rebinding, a monitor refuses requests for host names that are not in [Config].Hosts.
 // Whatever ASAs and peers say is shown as text.
 package monitor
 
@@ -99,9 +99,9 @@ type Config struct {
 	// Hosts are the host names that requests may have, beside localhost and
 	// addresses, which they always may.
 	Hosts []string
-	// Token is what others must have to read what is served. With none, Listen makes
-	// one for each monitor that it serves beyond localhost. For monitors that follow
-	// this one it has to be the same everywhere: see [Monitor.Find].
+	// Token is what readers must have. If it is empty, Listen makes one whenever it
+	// serves beyond localhost, and on localhost nobody needs one. Monitors that find each
+	// other by [Monitor.Find] must have the same Token.
 	Token string
 }
 

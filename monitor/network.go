@@ -28,8 +28,8 @@ type Node struct {
 	// URL is that of the node's monitor, empty for the instances that this monitor
 	// watches itself.
 	URL string
-	// Trouble says why the monitor gives no answer. What else is known is then from
-	// the last one.
+	// Trouble says why the monitor gives no answer. All else is then from its last
+	// answer.
 	Trouble    string
 	Time       time.Time // of what is known; zero: nothing is
 	Closed     bool
@@ -38,9 +38,9 @@ type Node struct {
 	ASAs       []string
 	Objectives []string
 	Relayed    uint64 // messages
-	// Ends are its links, each with the network's link that it is an end of.
+	// Ends are its links; each is an end of a link of the network.
 	Ends []LinkEnd
-	// Unused are the interfaces that should be links, perhaps.
+	// Unused are the interfaces that are not links, but may be meant to be.
 	Unused     []acp.Interface
 	Neighbours []NodeNeighbour
 }
@@ -55,14 +55,14 @@ type LinkEnd struct {
 // NodeNeighbour is a neighbour on a plane that knows who its neighbours are.
 type NodeNeighbour struct {
 	Identity string
-	Node     string // whose identity it is; empty if none of the network
+	Node     string // the node of the network that has the identity; empty if there is none
 }
 
 // NetworkLink is a link with those nodes on it that hear each other.
 type NetworkLink struct {
 	// Ends are the nodes' names, in order, and those of the link there.
 	Ends []NodeLink
-	// Strangers is how many nodes are heard there that are not of the network.
+	// Strangers is how many nodes are heard there that the network does not have.
 	Strangers int
 }
 
@@ -78,8 +78,8 @@ type NetworkFlood struct {
 
 // Fault is something that is wrong, or may be.
 type Fault struct {
-	Node string // empty: of none in particular
-	Bad  bool   // it is wrong
+	Node string // empty: no node of the network
+	Bad  bool   // it is wrong; else it may be
 	Text string
 }
 
@@ -91,7 +91,7 @@ const (
 	maxNodeValues = 100 // of each list of a node
 )
 
-// source is a state with where it is from.
+// source is the state of a monitor, and which monitor that is.
 type source struct {
 	name, url string
 	trouble   string
@@ -111,7 +111,7 @@ func network(caption string, now time.Time, sources []source) Network {
 	for i := range sources {
 		if run := sources[i].state.Run; run != "" {
 			if runs[run] {
-				continue // it is followed by two addresses, or is this one
+				continue // the same monitor under another address, or this one
 			}
 			runs[run] = true
 		}
@@ -189,14 +189,14 @@ func (b *networkBuilder) addNode(name string, s *source, is *InstanceState) {
 	b.parts = append(b.parts, &part{Node: n, is: is})
 }
 
-// end is a link of a node, by their places in lists.
+// end is a link of a node: an index of parts, and one of the node's links.
 type end struct{ part, link int }
 
-// findLinks finds out which links of nodes are the same: those on which one node hears
-// the other.
+// findLinks finds out which links of nodes are the same link: those by which one of two
+// nodes hears the other.
 func (b *networkBuilder) findLinks() {
 	at := make(map[netip.AddrPort][]end)
-	same := make(map[end]end) // to another end of the same link, and so on to the first
+	same := make(map[end]end) // leads to another end of the same link, in the end to the first
 	var all []end
 	for i, p := range b.parts {
 		if p.is == nil {
@@ -237,7 +237,7 @@ func (b *networkBuilder) findLinks() {
 			}
 		}
 	}
-	// Who refuses another shares a link with it.
+	// A node shares a link with those that it refuses.
 	for i, p := range b.parts {
 		for _, r := range refusalsOf(p) {
 			if here, there, ok := b.refusedEnd(i, &r); ok {
@@ -270,7 +270,7 @@ func (b *networkBuilder) findLinks() {
 	}
 }
 
-// nodeAt returns the node that has an address on a link.
+// nodeAt returns the node that has an address, nil if there is none or more than one.
 func (b *networkBuilder) nodeAt(addr netip.Addr) *part {
 	var found *part
 	for _, p := range b.parts {
@@ -279,7 +279,7 @@ func (b *networkBuilder) nodeAt(addr netip.Addr) *part {
 		}
 		has := p.Address == addr || slices.ContainsFunc(p.is.Snapshot.Links, func(l acp.Link) bool { return l.Addr.WithZone("") == addr.WithZone("") })
 		if has && found != nil {
-			return nil // several instances of a host, or link-local addresses that are not unique
+			return nil // several instances on a host, or nodes with the same link-local address
 		}
 		if has {
 			found = p
@@ -288,7 +288,7 @@ func (b *networkBuilder) nodeAt(addr netip.Addr) *part {
 	return found
 }
 
-// findNeighbours says which nodes are whose neighbours.
+// findNeighbours finds the neighbours of each node.
 func (b *networkBuilder) findNeighbours() {
 	for _, p := range b.parts {
 		if p.is == nil {
@@ -304,7 +304,7 @@ func (b *networkBuilder) findNeighbours() {
 	}
 }
 
-// findFloods says which value is on which nodes.
+// findFloods finds the nodes that have each flooded value.
 func (b *networkBuilder) findFloods() {
 	type key struct{ objective, source string }
 	on := make(map[key]map[string]bool)

@@ -15,10 +15,11 @@ import (
 // refusalTime is how long a refusal is a fault.
 const refusalTime = 10 * time.Minute
 
-// symptoms are reasons that say less than another one does, if there is one.
+// symptoms are reasons that do not count if the same two nodes have another one, too,
+// which says more.
 var symptoms = []string{"protocol", "by the peer", "timeout", "displaced"}
 
-// explained says what the reasons of a TLS plane mean for who is refused.
+// explained says what the reasons of a TLS plane mean for the node that is refused.
 var explained = map[string]string{
 	"foreign":           "its certificate leads to no trust anchor of theirs",
 	"expired":           "its certificate has expired, or its clock is wrong",
@@ -31,7 +32,7 @@ var explained = map[string]string{
 	"too many":          "there are too many neighbours",
 }
 
-// refused is that two refuse each other, or one the other.
+// refused says who refuses whom, and why.
 type refused struct {
 	refuser, other string // names of nodes, or an address
 	reason         string
@@ -50,8 +51,8 @@ func refusalsOf(p *part) (all []acp.Refusal) {
 	return all
 }
 
-// refusedEnd returns the link of the refusing node by which it met who was refused, and
-// the link of that node. It is false if either is not known.
+// refusedEnd returns the link by which a node met the one that it refused, as an end of
+// either node. ok is false if one of the ends is not known.
 func (b *networkBuilder) refusedEnd(i int, r *acp.Refusal) (here, there end, ok bool) {
 	index, err := strconv.Atoi(r.Peer.Addr().Zone())
 	if err != nil {
@@ -65,7 +66,7 @@ func (b *networkBuilder) refusedEnd(i int, r *acp.Refusal) (here, there end, ok 
 		for j, l := range p.is.Snapshot.Links {
 			if l.Addr.WithZone("") == r.Peer.Addr().WithZone("") {
 				if ok {
-					return here, there, false // an address of two
+					return here, there, false // two nodes have the address
 				}
 				there, ok = end{k, j}, true
 			}
@@ -74,16 +75,16 @@ func (b *networkBuilder) refusedEnd(i int, r *acp.Refusal) (here, there end, ok 
 	return here, there, ok && here.link >= 0
 }
 
-// ofRefusals finds who is refused. Where many refuse one and are refused by it, the fault
-// is that one's.
-func (b *networkBuilder) ofRefusals() {
+// refusalFaults finds the nodes that are refused. If a node refuses many others, and they
+// refuse it, the fault is that node's.
+func (b *networkBuilder) refusalFaults() {
 	pairs := make(map[refused]bool)
 	for _, p := range b.parts {
 		for _, r := range refusalsOf(p) {
 			pairs[refused{p.Name, b.nameOf(r.Peer.Addr()), r.Reason}] = true
 		}
 	}
-	better := make(map[[2]string]bool) // pairs with a reason that is no symptom
+	better := make(map[[2]string]bool) // pairs that have a reason which is no symptom
 	opponents := make(map[string]map[string]bool)
 	for r := range pairs {
 		for _, both := range [][2]string{{r.refuser, r.other}, {r.other, r.refuser}} {

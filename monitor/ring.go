@@ -12,7 +12,7 @@ type ring[T any] struct {
 
 func newRing[T any](size int) *ring[T] { return &ring[T]{slots: make([]T, size)} }
 
-// put has fill write the next one over the oldest.
+// put has fill overwrite the oldest value with the next one.
 func (r *ring[T]) put(fill func(*T)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -20,9 +20,9 @@ func (r *ring[T]) put(fill func(*T)) {
 	fill(&r.slots[r.last%uint64(len(r.slots))])
 }
 
-// after calls show with the values that have a number above n, oldest first and at
-// most as many as most says. It returns the number of the last one shown, and how
-// many above n have been overwritten. Show must be quick: put waits for it.
+// after calls show with the values whose numbers are above n, the oldest first, and at
+// most as many as most says. It returns the number of the last one shown, and how many
+// above n were overwritten. show must be quick, because put waits for it.
 func (r *ring[T]) after(n uint64, most int, show func(n uint64, t *T)) (shown, missed uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

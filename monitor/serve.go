@@ -84,7 +84,7 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 // documentation. It gives up a client that does not read its answer within 10 s.
 func (m *Monitor) ServeHTTP(w http.ResponseWriter, r *http.Request) { m.serve(w, r, m.handler) }
 
-// serve serves a request by one of the handlers, if it may be served at all.
+// serve has a handler serve a request, if the request may be served at all.
 func (m *Monitor) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	h := w.Header()
 	h.Set("Content-Security-Policy", policy)
@@ -161,7 +161,7 @@ func (m *Monitor) Listen(address string) (url string, err error) {
 	}
 	s := &server{done: make(chan struct{}), at: at, Server: http.Server{
 		Handler: handler, ReadHeaderTimeout: writeTime, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
-		ErrorLog: log.New(io.Discard, "", 0), // what a client does wrong concerns nobody else
+		ErrorLog: log.New(io.Discard, "", 0), // what clients do wrong is of no interest
 	}}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -184,7 +184,7 @@ func urlHost(at netip.AddrPort) string {
 	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port()).String()
 }
 
-// close ends the server, and gives requests that are being served a moment to end.
+// close ends the server. Requests that are being served have a second to end.
 func (s *server) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()

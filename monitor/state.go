@@ -100,7 +100,7 @@ func forPage(i InstanceState) pageInstance {
 	for j := range s.Floods {
 		s.Floods[j].Value = firstLetters(s.Floods[j].Value)
 	}
-	i.Heard, i.Spoke = nil, nil // are for the network
+	i.Heard, i.Spoke = nil, nil // only the network shows them
 	p.InstanceState = i
 	return p
 }

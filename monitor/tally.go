@@ -20,7 +20,7 @@ const (
 // How long a session may take before a tally gives it up.
 const (
 	answerTime = 2 * time.Minute // for the answer to a question
-	endTime    = 5 * time.Second // for the end of a negotiation that the instance no longer knows
+	endTime    = 5 * time.Second // for the M_END of a negotiation that the instance no longer has
 )
 
 // procedure is what a session is for.
@@ -220,9 +220,9 @@ func (t *tally) overLocked(key sessionKey, how outcome) string {
 	return objective
 }
 
-// nameLocked returns the objective under which a session counts: its own if this
-// instance has had to do with it, and empty if there are too many such. So peers
-// cannot use up the names.
+// nameLocked returns the objective under which a session counts: its own if the instance
+// has sent a message about it, or empty if there are too many of those or it has not. So
+// peers cannot use up the names.
 func (t *tally) nameLocked(f *followed) string {
 	if f.ours && len(t.named) < maxObjectives {
 		t.named[f.objective] = true
@@ -233,8 +233,8 @@ func (t *tally) nameLocked(f *followed) string {
 	return ""
 }
 
-// settle gives up the sessions that have ended without a message, as the instance's
-// negotiations under way and the time tell.
+// settle gives up the sessions that ended without a message: negotiations that are not
+// among those under way any more, and others that have taken too long.
 func (t *tally) settle(under []grasp.SessionState, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

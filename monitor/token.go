@@ -10,22 +10,22 @@ import (
 	"strings"
 )
 
-// derivedToken returns what stands for a token at one host. So who is asked for its
-// state learns nothing that others would accept.
+// derivedToken returns what is sent to one host instead of the token. No other host
+// accepts it, so the host that is asked learns nothing of use elsewhere.
 func derivedToken(token, host string) string {
 	mac := hmac.New(sha256.New, []byte(token))
 	mac.Write([]byte("grasp monitor " + strings.ToLower(withoutZoneText(host))))
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// withoutZoneText returns a host and port without the zone of a link-local address, as
-// a request has it.
+// withoutZoneText returns a host and port without the zone of a link-local address, which
+// requests do not have.
 func withoutZoneText(host string) string { return zone.ReplaceAllString(host, "") }
 
 // guarded has a handler serve only who has a token. A browser that comes with it in the
 // URL gets a cookie, and the URL without it.
 func (m *Monitor) guarded(token string, next http.Handler) http.Handler {
-	cookie := "grasp-monitor-" + m.run[:8] // those of other ports of the host are theirs
+	cookie := "grasp-monitor-" + m.run[:8] // monitors on other ports of the host have others
 	accepts := func(r *http.Request, given string) bool {
 		same := func(want string) bool { return subtle.ConstantTimeCompare([]byte(given), []byte(want)) == 1 }
 		return same(token) || same(derivedToken(token, r.Host))

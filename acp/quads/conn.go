@@ -26,7 +26,7 @@ type conn struct {
 	plain []byte           // what is decrypted: of it, and maybe of what follows
 	need  int              // bytes that it has at least
 	out   []byte           // of the last message, what is yet to be given out
-	err   error            // what came makes no sense, for ever
+	err   error            // why what came makes no sense; Read returns it from then on
 }
 
 // sender is where a message comes from, and what is known of that.
@@ -36,10 +36,11 @@ type sender struct {
 	link int
 }
 
-// listens reports whether to listen to the sender at all.
+// listens reports whether what the sender sends is looked at.
 func (s *sender) listens() bool { return s.wary.listens(s.addr, s.link, time.Now()) }
 
-// judge notes whether a message made sense, which begins with plain.
+// judge notes whether a message made sense. plain is the message, or as much of it as
+// was decrypted.
 func (s *sender) judge(plain []byte, err error) {
 	switch {
 	case err == nil:
@@ -59,11 +60,11 @@ func newConn(c net.Conn, key *domainKey, from *sender) *conn {
 	return q
 }
 
-// Memory is for [acp.Stream.Memory]: what is kept besides the message is the state
-// of the cipher, and the message encrypted.
+// Memory is for [acp.Stream.Memory]: besides the message there are the state of the
+// cipher and the encrypted message.
 func (c *conn) Memory() int { return 2 << 10 }
 
-// SetMaxMessage is for [Stream.SetMaxMessage].
+// SetMaxMessage is for [acp.Stream.SetMaxMessage].
 func (c *conn) SetMaxMessage(bytes int) { c.limit = bytes }
 
 // Write encrypts a message and sends it with one write.
@@ -84,8 +85,8 @@ func (c *conn) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// next waits until the message under way has come whole. It goes on where it
-// was interrupted by an error of the connection, such as a deadline.
+// next waits until all of the message under way has come. After an error of the
+// connection, such as a deadline, the next call goes on where this one stopped.
 func (c *conn) next() error {
 	for c.err == nil {
 		if err := c.decrypt(); err != nil {
@@ -114,12 +115,12 @@ func (c *conn) next() error {
 	return c.err
 }
 
-// swallowTime is how long it takes to say that a message makes no sense, unless
+// swallowTime is how long Read takes to return that a message makes no sense, unless
 // the peer or the reader ends the connection before.
 const swallowTime = 10 * time.Second
 
-// swallow reads on, for as long as a message would be waited for that has not come
-// whole: the sender must not learn from it that, or why, it made no sense.
+// swallow reads on for as long as the rest of a message would be waited for, so that
+// the sender does not learn whether, or why, the message made no sense.
 func (c *conn) swallow() {
 	defer time.AfterFunc(swallowTime, func() { _ = c.Conn.SetReadDeadline(time.Unix(1, 0)) }).Stop()
 	_, _ = io.Copy(io.Discard, c.Conn)
@@ -130,10 +131,10 @@ func (c *conn) reset() {
 	c.mode, c.plain, c.need = c.key.decrypter(), c.plain[:0], 1
 }
 
-// decrypt decrypts the message under way as far as it is sure to go, waiting
-// for that. If more is there it goes on, to twice as far as before at most:
-// what is beyond the message's end is then wasted, since the next message
-// begins anew. That way the number of scans is small, and so is the waste.
+// decrypt waits for as much of the message under way as it is known to have, and
+// decrypts that. If more has come, it goes on, to twice as far as before at most: what is
+// beyond the end of the message is decrypted in vain, because each message is encrypted
+// by itself. So there are few scans, and little is decrypted in vain.
 func (c *conn) decrypt() error {
 	sure := paddedSize(c.need)
 	for len(c.raw)-c.begin < sure {

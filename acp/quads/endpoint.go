@@ -18,7 +18,7 @@ type endpoint struct {
 	key   *domainKey
 	under acp.Endpoint
 
-	// They are apart, so that nobody has a node's streams refused by forging its
+	// Each has its own, so that nobody can have a node's streams refused by forging its
 	// datagrams.
 	datagrams, streams wary
 }

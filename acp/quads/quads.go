@@ -29,17 +29,17 @@ import (
 //     again, at any time, to anybody.
 //   - An active attacker on the link can use members to learn what recorded
 //     messages say, without the password: whether a node answers an altered
-//     message tells whether its padding came out right, one byte after the
-//     other. So a node is silent about all that makes no sense, and whoever
-//     sends altered messages is heard less and less often: to read a hundred
-//     bytes would take years. The price is that such an attacker keeps
-//     newcomers out, for up to four and a half hours after its last message;
-//     members that were heard before are not affected.
-//   - The initialization vector is the same for every message, so that equal
-//     beginnings of messages are seen to be equal.
-//   - Passwords can be guessed at leisure, by trying them on any recorded
-//     message. The salt is the same in all the world, so that a dictionary
-//     needs to be prepared only once. The password must be a strong one.
+//     message tells whether its padding was right, and so one byte after the
+//     other. Therefore a node is silent about all that makes no sense, and looks
+//     less and less often at what comes from where altered messages came from: to
+//     read a hundred bytes would take years. The price is that such an attacker
+//     keeps newcomers out, for up to four and a half hours after its last message.
+//     Members that were heard before are not affected.
+//   - The initialization vector is the same for every message, so that everybody
+//     sees which messages begin alike.
+//   - Whoever has recorded one message can try passwords on it. The salt is the
+//     same everywhere, so that a dictionary needs to be prepared only once. The
+//     password must be a strong one.
 //
 // Use the TLS plane wherever the prototype need not be met.
 //
@@ -62,11 +62,11 @@ type Plane struct {
 	Under acp.Plane
 }
 
-// reason is what QUADS says of itself.
+// reason is the Reason of the plane's Status.
 const reason = "QUADS: encrypted with a password that all members share; no identities, no integrity, replays are possible"
 
-// Status implements [acp.Plane]. It is secure if there is a password or a key,
-// with the restrictions told above.
+// Status implements [acp.Plane]. It is secure if there is a password or a key. See
+// Plane for what that is worth.
 func (q *Plane) Status() acp.Status {
 	if err := q.check(); err != nil {
 		return acp.Status{Reason: err.Error()}
@@ -75,8 +75,8 @@ func (q *Plane) Status() acp.Status {
 }
 
 // Open implements [acp.Plane]: it opens an endpoint of the plane below. It fails
-// without a password or key. To make a key of a password takes a tenth of a
-// second or so of computing.
+// without a password or key, with both, and with a key of another length. To derive the
+// key from a password takes about a tenth of a second.
 func (q *Plane) Open() (acp.Endpoint, error) {
 	key, err := q.key()
 	if err != nil {
@@ -105,7 +105,7 @@ func (q *Plane) check() error {
 	return nil
 }
 
-// How the prototype makes a key of a password.
+// How the prototype derives the key from the password.
 const (
 	salt       = "\xf4tRj.t\xac\xce\xe1\x89\xf1\xfb\xc1\xc3L\xeb"
 	iterations = 100_000
@@ -189,7 +189,7 @@ func isPadding(b []byte) bool {
 	return true
 }
 
-// errMuted is of what is not listened to.
+// errMuted is the error for what is dropped without being looked at.
 var errMuted = fmt.Errorf("quads: altered messages came from there: %w", acp.ErrForeign)
 
 var errNoPadding = errors.New("no padding after the CBOR item")

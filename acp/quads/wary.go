@@ -6,27 +6,27 @@ import (
 	"time"
 )
 
-// Bounds on attempts to learn what a recorded message says, by altering it and watching
+// Bounds on attempts to learn what a recorded message says by altering it and watching
 // what the node does. A message that makes sense at its beginning and not at its end was
-// altered. Each lets its sender learn a little, so senders of such messages are listened
-// to less and less often. A message under another password makes no sense from the
-// beginning, and does not count.
+// altered. Each of them tells its sender a little, so those who send them are listened to
+// less and less often. A message under another password makes no sense from the
+// beginning on, and does not count.
 const (
 	firstSilence = time.Second // doubles with each altered message
 	maxDoublings = 14          // up to four and a half hours
 	forgiven     = 24 * time.Hour
-	slack        = 8 // altered messages, from anywhere, that count as one
+	slack        = 8 // of all altered messages, wherever from, so many count as one
 	maxGood      = 256
 	maxPrefixes  = 1024
 )
 
 // wary remembers where altered messages came from. For a while nothing that comes from
-// an address with the same prefix is listened to, whether it makes sense or not. Excepted
-// are the addresses from which messages made sense before the first altered one came.
+// an address with the same prefix is listened to, whether it makes sense or not, except
+// from addresses whose messages made sense before the first altered one came.
 type wary struct {
 	mu       sync.Mutex // guards all following fields
 	anywhere suspicion
-	prefixes map[place]*quarter
+	prefixes map[place]*record
 }
 
 // place is a prefix, which belongs to a link if it is link-local.
@@ -35,7 +35,7 @@ type place struct {
 	link   int
 }
 
-// placeOf returns the place of an address. A host can have any address with the
+// placeOf returns the place of an address. A host can give itself any address with the
 // same prefix.
 func placeOf(addr netip.Addr, link int) place {
 	bits := 64
@@ -49,8 +49,8 @@ func placeOf(addr netip.Addr, link int) place {
 	return place{p, link}
 }
 
-// quarter is what is known of a place.
-type quarter struct {
+// record is what is known of a place.
+type record struct {
 	suspicion
 	good map[netip.Addr]bool // who was heard before the first altered message
 }
@@ -72,7 +72,7 @@ func (s *suspicion) add(each int, now time.Time) {
 	}
 }
 
-// listens reports whether to listen to an address at all.
+// listens reports whether what comes from an address is looked at.
 func (w *wary) listens(addr netip.Addr, link int, now time.Time) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -87,7 +87,7 @@ func (w *wary) listens(addr netip.Addr, link int, now time.Time) bool {
 func (w *wary) right(addr netip.Addr, link int, now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	q := w.quarterLocked(placeOf(addr, link), now)
+	q := w.recordLocked(placeOf(addr, link), now)
 	if q != nil && (q.count == 0 || now.Sub(q.last) > forgiven) && len(q.good) < maxGood {
 		q.good[addr] = true
 	}
@@ -98,16 +98,16 @@ func (w *wary) altered(addr netip.Addr, link int, now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.anywhere.add(slack, now)
-	if q := w.quarterLocked(placeOf(addr, link), now); q != nil {
+	if q := w.recordLocked(placeOf(addr, link), now); q != nil {
 		delete(q.good, addr)
 		q.add(1, now)
 	}
 }
 
-// quarterLocked returns what is known of a place. If there are too many it forgets
-// one that nothing is said against, or returns nil: then what is known of them
-// all has to do.
-func (w *wary) quarterLocked(at place, now time.Time) *quarter {
+// recordLocked returns what is known of a place. If there are too many places, it
+// forgets one that no altered message came from lately. If there is none, it returns
+// nil: then only what is known of all together counts.
+func (w *wary) recordLocked(at place, now time.Time) *record {
 	if q := w.prefixes[at]; q != nil {
 		return q
 	}
@@ -115,9 +115,9 @@ func (w *wary) quarterLocked(at place, now time.Time) *quarter {
 		return nil
 	}
 	if w.prefixes == nil {
-		w.prefixes = make(map[place]*quarter)
+		w.prefixes = make(map[place]*record)
 	}
-	q := &quarter{good: make(map[netip.Addr]bool)}
+	q := &record{good: make(map[netip.Addr]bool)}
 	w.prefixes[at] = q
 	return q
 }
@@ -133,9 +133,9 @@ func (w *wary) forgetLocked(now time.Time) bool {
 }
 
 // beginsRightly reports whether a decrypted message begins as those of GRASP do: an
-// array, a message type and the beginning of a session ID. One under another key
-// does so in one of two thousand cases. M_NOOP has no session ID, and nothing can
-// be learned by what follows it.
+// array, a message type and the beginning of a session ID. One that was encrypted with
+// another key does so by chance, once in about two thousand times. M_NOOP does not
+// count: it has no session ID, and nothing can be learned by altering it.
 func beginsRightly(plain []byte) bool {
 	if len(plain) < 4 {
 		return false

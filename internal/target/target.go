@@ -4,12 +4,13 @@
 package target
 
 import (
+	"maps"
 	"net/netip"
 	"time"
 )
 
-// The rates. A target that cannot be connected to, or does not answer, has not
-// asked: it gets a fortieth of what one gets that does.
+// The rates. A target that cannot be connected to did not ask, as far as one can tell:
+// it gets a fortieth of the connections that another one gets.
 const (
 	PerSecond = 4000
 	Burst     = PerSecond
@@ -17,22 +18,22 @@ const (
 	maxNodes  = 4096
 )
 
-// Strangers is how many connections in a second, and at once, may fail to targets on one
-// link that were never connected to, all together. Each address where nobody is takes a
-// place for some seconds in the system's table of neighbours, which has a thousand.
+// Strangers is how many connections in a second, and at once, may fail to all targets on
+// one link that were never connected to. Each address where nobody is takes a place in
+// the system's table of neighbours for some seconds, and that has a thousand.
 const Strangers = 64
 
-// Limiter bounds the connections to each target, and to all those of one link together
-// that were never connected to, so that who floods one link with forged addresses does
-// not keep those of others from being answered. The zone of an address says which link
-// it is on; those without a zone count as one link. A Limiter must not be used
-// concurrently; the zero value is ready to use.
+// Limiter bounds the connections to each target, and for each link the connections to
+// all targets that were never connected to (strangers). So whoever floods one link with
+// forged addresses does not keep the nodes of other links from being answered. The zone
+// of an address says which link it is on; addresses without a zone count as those of one
+// link. A Limiter must not be used concurrently. The zero value is ready to use.
 type Limiter struct {
 	nodes     map[netip.Addr]*bucket
 	strangers map[string]*tries // by zone
 }
 
-// tries are connections to strangers that were tried, and have not succeeded.
+// tries counts the connections to strangers that were tried and have not succeeded.
 type tries struct {
 	n  float64
 	at time.Time
@@ -45,15 +46,20 @@ func (l *Limiter) triesOf(to netip.Addr, now time.Time) *tries {
 		if l.strangers == nil {
 			l.strangers = make(map[string]*tries)
 		}
+		// Links that come and go must not leave anything behind.
+		maps.DeleteFunc(l.strangers, func(_ string, t *tries) bool { return t.left(now) == 0 })
 		t = &tries{at: now}
 		l.strangers[to.Zone()] = t
 	}
-	t.n = max(t.n-now.Sub(t.at).Seconds()*Strangers, 0)
+	t.n = t.left(now)
 	t.at = now
 	return t
 }
 
-// bucket holds tokens. One connection takes one of them, and FailCost if it
+// left returns how many of the tries still count.
+func (t *tries) left(now time.Time) float64 { return max(t.n-now.Sub(t.at).Seconds()*Strangers, 0) }
+
+// bucket holds the tokens of a target. A connection takes one of them, or FailCost if it
 // fails.
 type bucket struct {
 	tokens float64
@@ -95,7 +101,7 @@ func (l *Limiter) Allow(to netip.Addr, now time.Time) bool {
 	return true
 }
 
-// Succeeded says that a target was connected to, and so did ask, as far as one can
+// Succeeded notes that a target was connected to, and so did ask, as far as one can
 // tell.
 func (l *Limiter) Succeeded(to netip.Addr, now time.Time) {
 	b := l.nodes[to]
@@ -111,8 +117,9 @@ func (l *Limiter) Succeeded(to netip.Addr, now time.Time) {
 	b.tokens = min(b.tokens+FailCost-1, Burst)
 }
 
-// forget makes room: strangers of which nothing is to be remembered go, or else the
-// one that has most tokens, or, if there are no strangers, whoever has most.
+// forget makes room. It forgets all strangers whose bucket is full, of which nothing is
+// to be remembered, and one node more: the stranger with most tokens or, if there are no
+// strangers, the node with most.
 func (l *Limiter) forget(now time.Time) {
 	var fullest netip.Addr
 	most, met := -1.0, true

@@ -2,6 +2,7 @@ package target
 
 import (
 	"net/netip"
+	"strconv"
 	"testing"
 	"time"
 
@@ -93,4 +94,15 @@ func TestLimiterForgets(t *testing.T) {
 	assert.Contains(t, l.nodes, met)
 	l.forget(now.Add(time.Hour))
 	assert.Empty(t, l.nodes, "when there is need")
+}
+
+// Links that come and go leave nothing behind.
+func TestLimiterForgetsLinks(t *testing.T) {
+	var l Limiter
+	now := time.Now()
+	for i := range 1000 {
+		require.True(t, l.Allow(netip.MustParseAddr("fe80::1").WithZone(strconv.Itoa(i)), now))
+		now = now.Add(time.Second)
+	}
+	require.Len(t, l.strangers, 1)
 }

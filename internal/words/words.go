@@ -23,7 +23,7 @@ func Notation(item []byte) string {
 	return text
 }
 
-// Of says what a message says. What a peer chose is quoted.
+// Of returns what a message says. Texts that a peer chose are quoted.
 func Of(m wire.Message) string {
 	begin := fmt.Sprintf("%v session %d", m.Type(), wire.SessionID(m))
 	switch m := m.(type) {
@@ -64,7 +64,8 @@ func Of(m wire.Message) string {
 	return m.Type().String() // M_NOOP
 }
 
-// ttl is a lifetime in words: 0 is for ever in a flood, and meaningless elsewhere.
+// ttl returns a lifetime in words. 0 stays 0: it means for ever in a flood, and a default
+// of the receiver's in a response (RFC 8990 sections 2.8.11 and 2.8.5).
 func ttl(ms uint32) string {
 	if ms == 0 {
 		return "0"
@@ -72,7 +73,7 @@ func ttl(ms uint32) string {
 	return (time.Duration(ms) * time.Millisecond).String()
 }
 
-// responders says what a response gives.
+// responders returns what a response gives.
 func responders(m *wire.Response) []string {
 	var all []string
 	for _, l := range m.Locators {
@@ -90,7 +91,7 @@ func responders(m *wire.Response) []string {
 // flagNames are the flags of an objective by bit.
 var flagNames = [...]string{"discovery", "negotiation", "synchronization", "dry run"}
 
-// objective says what an objective is, and its value.
+// objective returns the name, the flags, the loop count and the value of an objective.
 func objective(o *wire.Objective) string {
 	var flags []string
 	for bit := range 64 {
@@ -109,7 +110,7 @@ func objective(o *wire.Objective) string {
 	return fmt.Sprintf("%q (%s; loop count %d) = %s", o.Name, strings.Join(flags, ", "), o.LoopCount, value)
 }
 
-// locator says what a locator is.
+// locator returns a locator as grasp.Locator.String does, with names quoted.
 func locator(l wire.Locator) string {
 	if l.Kind == 0 {
 		return "no locator"
