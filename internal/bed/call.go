@@ -134,7 +134,7 @@ func (b *Bed) Served(o grasp.Objective, id uint32, value any) (*grasp.Session, g
 	return a.S, a.O, s
 }
 
-// discoverable checks whether the instance answers the peer's discovery of an
+// Discover checks whether the instance answers the peer's discovery of an
 // objective, and returns the answer if it does.
 func (p *Peer) Discover(id uint32, name string) (Packet, bool) {
 	p.t.Helper()
