@@ -87,9 +87,12 @@ func fetchState(ctx context.Context, at string) (*state, []byte, error) {
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("%w; start the program with --monitor %s, or give the URL of its monitor", err, request.URL.Host)
 	}
 	defer response.Body.Close()
+	if response.StatusCode == http.StatusUnauthorized {
+		return nil, nil, fmt.Errorf("%s: it wants its token, which is in the URL that the program printed", at)
+	}
 	if response.StatusCode != http.StatusOK {
 		return nil, nil, fmt.Errorf("%s: %s", at, response.Status)
 	}

@@ -61,6 +61,7 @@ func TestDump(t *testing.T) {
 		"/text": func(w http.ResponseWriter) { _, _ = fmt.Fprint(w, "hello") },
 		"/slow": func(http.ResponseWriter) { time.Sleep(200 * time.Millisecond) },
 		"/gone": func(w http.ResponseWriter) { http.Error(w, "no", http.StatusForbidden) },
+		"/shut": func(w http.ResponseWriter) { http.Error(w, "no", http.StatusUnauthorized) },
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { answers[r.URL.Path](w) }))
 	t.Cleanup(server.Close)
@@ -80,7 +81,7 @@ func TestDump(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(out), &s))
 	assert.Equal(t, []string{"banker"}, s.Instances[0].Snapshot.ASAs)
 
-	for path, want := range map[string]string{"/text": "not the state of a monitor", "/gone": "403 Forbidden"} {
+	for path, want := range map[string]string{"/text": "not the state of a monitor", "/gone": "403 Forbidden", "/shut": "it wants its token"} {
 		status, out, errOut := ctl(nil, "dump", server.URL+path)
 		assert.Equal(t, 3, status)
 		assert.Empty(t, out)
@@ -89,6 +90,11 @@ func TestDump(t *testing.T) {
 	status, _, errOut = ctl(nil, "dump", server.URL+"/slow", "-timeout", "10ms")
 	assert.Equal(t, 3, status)
 	assert.Contains(t, errOut, "deadline exceeded")
+
+	server.Close()
+	status, _, errOut = ctl(nil, "dump", server.URL)
+	assert.Equal(t, 3, status)
+	assert.Contains(t, errOut, "; start the program with --monitor "+strings.TrimPrefix(server.URL, "http://")+", or give the URL of its monitor\n")
 }
 
 // What a running program's monitor tells is understood.
