@@ -24,20 +24,6 @@ var (
 	IdentityOf   = identityOf
 )
 
-// Seal returns a proof for those who know an anchor, signed with a certificate
-// that need not lead to it.
-func Seal(anchor *x509.Certificate, cert *tls.Certificate, at netip.AddrPort, now time.Time) ([]byte, error) {
-	key, err := newAnchorKey(anchor)
-	if err != nil {
-		return nil, err
-	}
-	plain, err := prove(cert, at, now)
-	if err != nil {
-		return nil, err
-	}
-	return key.seal(plain, nil), nil
-}
-
 // TestingKey returns the key in a file of testdata: they take long to make.
 func TestingKey(t testing.TB, name string) crypto.Signer {
 	t.Helper()
@@ -63,20 +49,32 @@ func Hierarchy(t testing.TB, key crypto.Signer, cas int) *domain.Domain {
 	return d
 }
 
-// PartMark stands before a part of a proof.
-const PartMark = partMark
+// Stranger makes what looks like proofs to those who know an anchor. The signature, which it
+// makes once, is by a certificate that does not lead to the anchor.
+type Stranger struct {
+	key   *anchorKey
+	proof []byte
+}
 
-// SealParts returns a proof that is cut into parts, for those who know an anchor.
-func SealParts(anchor *x509.Certificate, cert *tls.Certificate, at netip.AddrPort, now time.Time) ([][]byte, error) {
+func NewStranger(anchor *x509.Certificate, cert *tls.Certificate) (*Stranger, error) {
 	key, err := newAnchorKey(anchor)
 	if err != nil {
 		return nil, err
 	}
-	plain, err := prove(cert, at, now)
+	plain, err := prove(cert, netip.MustParseAddrPort("[fe80::1]:1"), time.Now())
+	return &Stranger{key, plain}, err
+}
+
+// Proof returns what an announcement says that has a proof.
+func (s *Stranger) Proof() []any { return []any{s.key.seal(s.proof, nil)} }
+
+// Part returns what an announcement of an address says that has the first of two parts.
+func (s *Stranger) Part(of netip.AddrPort) []any {
+	parts, err := s.key.cut(s.proof, of, partOverhead+len(s.proof)/2+1)
 	if err != nil {
-		return nil, err
+		panic(err) // it always fits
 	}
-	return key.cut(plain, at, partOverhead+len(plain)/2+1)
+	return []any{partMark, parts[0]}
 }
 
 // SetClock has a plane read the time of day from a clock.

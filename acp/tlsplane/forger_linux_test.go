@@ -49,10 +49,8 @@ const (
 type forger struct {
 	node   *netbed.Node
 	places map[string]uint16 // in its addresses, by link
-	// seal makes what looks like a proof to those who know the anchor.
-	seal func(at netip.AddrPort) []byte
-	// part makes what looks to them like a part of a proof.
-	part func(at netip.AddrPort) []byte
+	// stranger makes what looks like proofs to those who know the anchor.
+	stranger *tlsplane.Stranger
 
 	sent    atomic.Uint64
 	stopped chan struct{}
@@ -208,10 +206,10 @@ func (f *forger) forge(fd int, mac net.HardwareAddr, place uint16, kind forgery)
 	from := netip.AddrFrom16(b)
 	var proof []any
 	if kind == sealed {
-		proof = []any{f.seal(netip.AddrPortFrom(from, port))}
+		proof = f.stranger.Proof()
 	}
 	if kind == inParts {
-		proof = []any{tlsplane.PartMark, f.part(netip.AddrPortFrom(from, port))}
+		proof = f.stranger.Part(netip.AddrPortFrom(from, port))
 	}
 	msg, err := tlsplane.Announcement(netip.AddrPortFrom(from, port), time.Minute, proof...)
 	if err != nil {

@@ -27,6 +27,10 @@ type Trouble struct {
 	// TCP over IP are only delayed: a kernel that loses three solicitations of a
 	// neighbour in a row holds it to be gone.
 	Wholly bool
+	// Window is how many bytes TCP may have under way to who sends the frames, at most.
+	// That holds where connections do without scaling: net/ipv4/tcp_window_scaling is 0.
+	// 0 leaves windows as they are.
+	Window uint16
 }
 
 // holdBack is how much longer a frame takes that is to be overtaken.
@@ -45,9 +49,8 @@ type Wire struct {
 	ways [2]*way
 	done sync.WaitGroup
 
-	mu      sync.Mutex // guards all following fields
-	trouble Trouble
-	counts  WireCounts
+	mu     sync.Mutex // guards all following fields, and the trouble of the ways
+	counts WireCounts
 }
 
 // wires counts the wires of this process, for the names of their interfaces.
@@ -58,7 +61,7 @@ var wires atomic.Int32
 // group, other UDP, all else) in a direction has the same luck.
 func NewWire(t testing.TB, seed uint64, a *Node, nameA string, b *Node, nameB string, trouble Trouble) *Wire {
 	t.Helper()
-	w := &Wire{trouble: trouble}
+	w := new(Wire)
 	var ends [2]*os.File
 	for i, end := range []struct {
 		node *Node
@@ -83,7 +86,7 @@ func NewWire(t testing.TB, seed uint64, a *Node, nameA string, b *Node, nameB st
 		Up(t, name)
 	}
 	for i := range w.ways {
-		y := &way{wire: w, in: ends[i], out: ends[1-i], came: make(chan flight, 1024)}
+		y := &way{wire: w, in: ends[i], out: ends[1-i], came: make(chan flight, 1024), trouble: trouble}
 		for k := range y.luck {
 			y.luck[k] = rand.New(rand.NewPCG(seed, uint64(2*k+i)))
 		}
@@ -111,10 +114,14 @@ func NewWire(t testing.TB, seed uint64, a *Node, nameA string, b *Node, nameB st
 }
 
 // Set changes the trouble for frames to come.
-func (w *Wire) Set(trouble Trouble) {
+func (w *Wire) Set(trouble Trouble) { w.SetWays(trouble, trouble) }
+
+// SetWays is [Wire.Set] with trouble of its own for the frames that the first end sends,
+// and for those that the second one does.
+func (w *Wire) SetWays(first, second Trouble) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.trouble = trouble
+	w.ways[0].trouble, w.ways[1].trouble = first, second
 }
 
 // Counts returns what became of the frames so far that were in trouble: see
@@ -148,16 +155,15 @@ const virtioHeader = 10
 
 // kindOf returns the kind of an Ethernet frame.
 func kindOf(frame []byte) kind {
-	const ethernet = 14
-	if len(frame) < ethernet+40 {
+	if len(frame) < ethernetHeader+40 {
 		return kindElse
 	}
 	protocol, group := byte(0), frame[0]&1 != 0
 	switch binary.BigEndian.Uint16(frame[12:]) {
 	case unix.ETH_P_IP:
-		protocol = frame[ethernet+9]
+		protocol = frame[ethernetHeader+9]
 	case unix.ETH_P_IPV6:
-		protocol = frame[ethernet+6]
+		protocol = frame[ethernetHeader+6]
 	}
 	switch {
 	case protocol == unix.IPPROTO_TCP:
@@ -176,6 +182,7 @@ type way struct {
 	in, out *os.File
 	luck    [kinds]*rand.Rand // for read
 	came    chan flight       // from read to write, which ends with it
+	trouble Trouble           // guarded by wire.mu
 }
 
 // flight is a frame under way.
@@ -210,10 +217,13 @@ func (y *way) read() {
 func (y *way) fates(frame []byte, no int) []flight {
 	y.wire.mu.Lock()
 	defer y.wire.mu.Unlock()
-	trouble, counts := &y.wire.trouble, &y.wire.counts
+	trouble, counts := &y.trouble, &y.wire.counts
 	k := kindOf(frame[virtioHeader:])
 	luck := y.luck[k]
 	f := flight{frame: append([]byte(nil), frame...), no: no, due: time.Now().Add(trouble.Delay)}
+	if k == kindTCP && trouble.Window > 0 {
+		clampWindow(f.frame, trouble.Window)
+	}
 	// All is drawn for each frame, so that the next one's luck is the same whatever
 	// becomes of this one.
 	lost, twice, late := luck.Float64() < trouble.Lose, luck.Float64() < trouble.Repeat, luck.Float64() < trouble.Reorder

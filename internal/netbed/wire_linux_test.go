@@ -150,6 +150,111 @@ func TestWireCarriesStreams(t *testing.T) {
 	t.Logf("%+v", w.Counts())
 }
 
+// TestWireWindow: who writes into a window of some bytes has no more under way.
+func TestWireWindow(t *testing.T) {
+	if !Enter(t) {
+		return
+	}
+	Sysctl(t, "net/ipv4/tcp_window_scaling", "0")
+	w := NewWire(t, 1, nil, "va", nil, "vb", Trouble{})
+	_, _, to := ends(t, "va", "vb")
+	at := to.(*net.UDPAddr)
+	l, err := net.ListenTCP("tcp6", &net.TCPAddr{IP: at.IP, Zone: "vb"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c, err := net.DialTCP("tcp6", nil, &net.TCPAddr{IP: at.IP, Port: l.Addr().(*net.TCPAddr).Port, Zone: at.Zone})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	in, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	w.SetWays(Trouble{}, Trouble{Window: 3})       // of the one who reads
+	if _, err := in.Write([]byte{0}); err != nil { // tells the other
+		t.Fatal(err)
+	}
+	if _, err := c.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	before := w.Counts().Frames
+	if _, err := c.Write(make([]byte, 12)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(in, make([]byte, 12)); err != nil {
+		t.Fatal(err)
+	}
+	if frames := w.Counts().Frames - before; frames < 12/3 {
+		t.Errorf("12 bytes in %d frames", frames)
+	}
+}
+
+// TestClampWindow: the sum of a segment is what it was, and if it is still to be made it
+// is left alone.
+func TestClampWindow(t *testing.T) {
+	luck := rand.New(rand.NewPCG(1, 2))
+	sumOf := func(b []byte) (sum uint32) {
+		for ; len(b) >= 2; b = b[2:] {
+			sum += uint32(binary.BigEndian.Uint16(b))
+		}
+		return sum % 0xffff
+	}
+	for range 1000 {
+		frame := make([]byte, virtioHeader+14+40+20)
+		frame[virtioHeader+12], frame[virtioHeader+13] = 0x86, 0xdd
+		tcp := frame[len(frame)-20:]
+		for i := range tcp {
+			tcp[i] = byte(luck.Uint32())
+		}
+		window, sum := binary.BigEndian.Uint16(tcp[14:]), binary.BigEndian.Uint16(tcp[16:])
+		before := sumOf(tcp)
+		clampWindow(frame, 1000)
+		if got := binary.BigEndian.Uint16(tcp[14:]); got != min(window, 1000) {
+			t.Fatalf("a window of %d became %d", window, got)
+		}
+		if sumOf(tcp) != before {
+			t.Fatalf("the sum is wrong: %d, before %d", sumOf(tcp), before)
+		}
+		binary.BigEndian.PutUint16(tcp[14:], 5000)
+		binary.BigEndian.PutUint16(tcp[16:], sum)
+		frame[0] = 1
+		clampWindow(frame, 1000)
+		if binary.BigEndian.Uint16(tcp[14:]) != 1000 || binary.BigEndian.Uint16(tcp[16:]) != sum {
+			t.Fatal("the sum was made too early")
+		}
+	}
+}
+
+// TestWireWays: what is lost in one direction only.
+func TestWireWays(t *testing.T) {
+	if !Enter(t) {
+		return
+	}
+	w := NewWire(t, 1, nil, "va", nil, "vb", Trouble{})
+	b, a, _ := ends(t, "va", "vb")
+	atA, atB := *a.LocalAddr().(*net.UDPAddr), *b.LocalAddr().(*net.UDPAddr)
+	atA.Zone, atB.Zone = "vb", "va"
+	hears := func(in, out net.PacketConn, to net.Addr) bool {
+		_, _ = out.WriteTo([]byte{1}, to)
+		_ = in.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+		_, _, err := in.ReadFrom(make([]byte, 1))
+		return err == nil
+	}
+	Eventually(t, Patience, "both hear", func() bool { return hears(a, b, &atA) && hears(b, a, &atB) })
+	w.SetWays(Trouble{Lose: 1}, Trouble{})
+	Eventually(t, Patience, "what is under way arrives", func() bool { return !hears(b, a, &atB) })
+	for range 3 {
+		Eventually(t, Patience, "the other direction", func() bool { return hears(a, b, &atA) })
+		if hears(b, a, &atB) {
+			t.Fatal("heard, though all is lost")
+		}
+	}
+}
+
 // TestWireSet: trouble comes and goes, and no carrier with it.
 func TestWireSet(t *testing.T) {
 	if !Enter(t) {
