@@ -291,11 +291,15 @@ func newFloodCache(l cache.Limits) *floodCache {
 }
 
 // put adds the values of one message. It returns the living ones that were
-// evicted.
+// evicted. What only lives on wakes nobody: those who watch it see its new expiry when the
+// old one is there.
 func (c *floodCache) put(message []cache.Flood) (evicted []cache.Flood) {
-	c.do(func(c *cache.Floods) { evicted = c.Put(message, time.Now()) })
+	same := false
+	c.do(func(c *cache.Floods) { evicted, same = c.Put(message, time.Now()) })
 	for i := range message {
-		c.watched.wake(message[i].Objective.Name)
+		if !same {
+			c.watched.wake(message[i].Objective.Name)
+		}
 	}
 	for i := range evicted {
 		c.watched.wake(evicted[i].Objective.Name)

@@ -29,11 +29,15 @@ func NewFloods(l Limits) *Floods {
 // Put adds the values of one message as the youngest. It overwrites what earlier
 // messages gave for the same name and tag (RFC 8990 section 2.8.11); one message may
 // give several values for a name and tag. It returns the living values that were
-// evicted.
-func (c *Floods) Put(message []Flood, now time.Time) (evicted []Flood) {
+// evicted. same is true if the message only has what was there live on, as a flood does
+// that is repeated.
+func (c *Floods) Put(message []Flood, now time.Time) (evicted []Flood, same bool) {
+	same = true
 	for i := range message {
 		f := &message[i]
-		switch old := c.find(f.Objective.Name, f.Place); {
+		old := c.find(f.Objective.Name, f.Place)
+		same = same && old != nil && c.lives(old, now) && f.prolongs(old)
+		switch {
 		case given(message[:i], f, true):
 			continue // exactly the same
 		case old == nil || given(message[:i], f, false):
@@ -57,7 +61,14 @@ func (c *Floods) Put(message []Flood, now time.Time) (evicted []Flood) {
 			}
 		})
 	}
-	return evicted
+	return evicted, same
+}
+
+// prolongs reports whether f is the one value of an entry, and does not expire before it.
+func (f *Flood) prolongs(e *entry[Flood]) bool {
+	old := &e.value
+	return e.also == nil && bytes.Equal(f.Objective.Value, old.Objective.Value) &&
+		(f.Expire.IsZero() || !old.Expire.IsZero() && !f.Expire.Before(old.Expire))
 }
 
 // given reports whether one of the values has the name and tag of f and, with same,

@@ -26,7 +26,10 @@ func flood(name string, tag wire.Locator, link int, value byte, ttl time.Duratio
 }
 
 // put puts a message of one value.
-func put(c *Floods, f Flood) []Flood { return c.Put([]Flood{f}, time.Now()) }
+func put(c *Floods, f Flood) (evicted []Flood) {
+	evicted, _ = c.Put([]Flood{f}, time.Now())
+	return evicted
+}
 
 func ipv6Tag(addr string) wire.Locator { return found(addr, 0, 0).Wire }
 

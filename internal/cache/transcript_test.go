@@ -71,8 +71,12 @@ func TestTranscripts(t *testing.T) {
 						Objective: wire.Objective{Name: name, Value: []byte(v)}, Place: PlaceOf(at, link), Link: link, From: from, Expire: expire,
 					})
 				}
-				for _, f := range floods.Put(message, now) {
+				evicted, same := floods.Put(message, now)
+				for _, f := range evicted {
 					fmt.Fprintf(&out, "evicted %s=%s at %s\n", f.Objective.Name, f.Objective.Value, show(f.Place.Locator))
+				}
+				if same {
+					fmt.Fprintln(&out, "nothing new")
 				}
 			case "floods":
 				for _, f := range floods.Get(name, now) {
