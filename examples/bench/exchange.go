@@ -37,13 +37,13 @@ func synchronized() grasp.Objective {
 	return o
 }
 
-// links is the plane under the one that the user chose. It is for IPv6 alone,
-// which is the default of the library, though not of the other examples.
+// links is the plane under the one that the user chose. It is for IPv6 alone without
+// --ipv4, which is the default of the library, though not of the other examples.
 func links(p *cli.Program) *acp.Layer2 { return &acp.Layer2{Links: p.Links} }
 
 func newInstance(ctx context.Context, p *cli.Program, j job, cfg grasp.Config) (*grasp.Instance, error) {
 	plane := links(p)
-	plane.FastOpen = j.fast
+	plane.FastOpen, plane.IPv4 = j.fast, j.ipv4
 	g, err := p.NewInstance(plane, cfg)
 	if err == nil {
 		p.AwaitLink(ctx, g)

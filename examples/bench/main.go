@@ -50,9 +50,11 @@ Linux gives each sink every flood twice.`
 
 // settings are the flags of this program.
 type settings struct {
-	floor bool
-	rate  int
-	fast  bool
+	floor   bool
+	rate    int
+	fast    bool
+	ipv4    bool
+	observe bool
 }
 
 func main() { command().Main() }
@@ -66,6 +68,8 @@ func command() cli.Command {
 		Flags: func(f *flag.FlagSet) {
 			f.BoolVar(&s.floor, "floor", false, "measure the same without GRASP, too")
 			f.BoolVar(&s.fast, "fastopen", false, "send requests with the opening of connections (TCP Fast Open)")
+			f.BoolVar(&s.ipv4, "ipv4", false, "use links that have IPv4 alone, too (IPv4 of acp.Layer2)")
+			f.BoolVar(&s.observe, "observe", false, "have an observer told of each message at a floodsink, as a monitor is")
 			f.IntVar(&s.rate, "rate", 0, "send at most `R` floods, or messages to be relayed one by one, in a second; 0: as many as go")
 		},
 		Check: func(o cli.Options) error {
