@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"math"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -30,6 +29,14 @@ func floodValue(n int) []byte {
 
 // floodTTL is short: nobody needs what is flooded here.
 const floodTTL = 10 * time.Second
+
+// floodTurn is how many floods are in a turn: several times what the buffers of the sinks
+// hold. After each turn the sinks have the time of drain for what is left, lest one side pay
+// for the other's.
+const (
+	floodTurn = 5000
+	drain     = 500 * time.Millisecond
+)
 
 // catchUp is the part of a second's floods that --rate sends at once, if they are
 // late.
@@ -72,16 +79,17 @@ func flood(ctx context.Context, p *cli.Program, j job) (*result, error) {
 	if err != nil {
 		return nil, err
 	}
-	return beside(ctx, j, each(ours), timed(func(ctx context.Context) error {
+	turns := max(j.number/floodTurn, 1)
+	return inTurns(ctx, j, each(ours), timed(func(ctx context.Context) error {
 		if err := pace.Wait(ctx); err != nil {
 			return err
 		}
 		return send()
-	}))
+	}), turns, drain)
 }
 
 // look is how often a sink looks how many floods have come.
-const look = 50 * time.Millisecond
+const look = 20 * time.Millisecond
 
 // floodSink counts the floods that come, until none has for as many seconds as
 // the job says. An ASA follows the objective's values, as in any node that uses floods.
@@ -119,32 +127,67 @@ func floodSink(ctx context.Context, p *cli.Program, j job) (*result, error) {
 	sent := make(chan int, 1)
 	go func() { sent <- watch(watching, a) }()
 	quiet := time.Duration(j.number) * time.Second
-	came, first := 0, time.Now()
-	last := first
-	for lastly := first; ctx.Err() == nil && time.Since(lastly) < quiet; {
+	var floods, bareFloods pulse
+	for last := time.Now(); ctx.Err() == nil && time.Since(last) < quiet; {
 		select {
 		case <-ctx.Done():
 		case <-time.After(look):
 		}
-		if n := int(g.Snapshot().Received["M_FLOOD"]); n > came {
-			if last = time.Now(); came == 0 {
-				first = last
+		n := int(g.Snapshot().Received["M_FLOOD"])
+		floods.see(n, lastFlood(a))
+		bareFloods.see(bareOnes.lately())
+		for _, at := range []time.Time{floods.at, bareFloods.at} {
+			if at.After(last) {
+				last = at
 			}
-			came, lastly = n, last
-		}
-		if at := bareOnes.lastly(); at.After(lastly) {
-			lastly = at
 		}
 	}
 	cancel()
 	r := newResult("floodsink")
-	r.N, r.OK = <-sent, came
+	r.N, r.OK = <-sent, floods.n
 	if r.FloorN, r.FloorOK, err = bareOnes.tally(); err != nil {
 		return nil, err
 	}
-	r.Seconds = last.Sub(first).Seconds()
-	r.PerSecond = float64(r.OK) / math.Max(r.Seconds, 1e-9)
+	r.Seconds, r.PerSecond = floods.took.Seconds(), floods.perSecond()
+	if j.floor {
+		r.Floor = bareFloods.perSecond()
+		r.Ratio = r.PerSecond / r.Floor
+	}
 	return r, nil
+}
+
+// lastFlood returns when the last flood came: a ttl before it expires.
+func lastFlood(a *grasp.ASA) (at time.Time) {
+	all, _ := a.GetFlood(flooded(0)) // a failure would be that of the whole sink
+	for _, f := range all {
+		at = f.Source.Expire.Add(-floodTTL)
+	}
+	return at
+}
+
+// pulse is the rate at which something comes while it does.
+type pulse struct {
+	n      int       // how many have come
+	at     time.Time // when the last one did
+	moving bool      // there were others since the look before
+	came   int       // since looks that saw some, to others that did
+	took   time.Duration
+}
+
+// see notes how many have come and when the last one did.
+func (p *pulse) see(n int, at time.Time) {
+	moves := n > p.n && !at.IsZero()
+	if moves && p.moving {
+		p.came += n - p.n
+		p.took += at.Sub(p.at)
+	}
+	if p.moving = moves; moves {
+		p.n, p.at = n, at
+	}
+}
+
+func (p *pulse) perSecond() float64 {
+	return float64(p.came) / max(p.took.Seconds(), 1e-9)
 }
 
 // watch follows what is flooded, and returns how many floods there are, by the last of

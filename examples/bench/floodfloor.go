@@ -129,11 +129,11 @@ func (c *counter) add(raw []byte) {
 	c.n++
 }
 
-// lastly returns when the last one came.
-func (c *counter) lastly() time.Time {
+// lately returns how many have come, and when the last one did.
+func (c *counter) lately() (int, time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.last
+	return c.n, c.last
 }
 
 // tally returns how many there were, by what the first one says, and how many of

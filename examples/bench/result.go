@@ -149,6 +149,12 @@ func each(f func(context.Context) error) operation {
 // beside measures an operation and, if there is a floor, both in turns. The ratio is the
 // median of the turns'.
 func beside(ctx context.Context, j job, ours operation, floor timing) (*result, error) {
+	turns := min(max(j.number/max(perTurn*j.times, 100), 1), mostTurns)
+	return inTurns(ctx, j, ours, floor, turns, 0)
+}
+
+// inTurns is beside in so many turns, with a pause after each side's.
+func inTurns(ctx context.Context, j job, ours operation, floor timing, turns int, pause time.Duration) (*result, error) {
 	if floor == nil {
 		var s series
 		ours(ctx, &s, j.number, j.times)
@@ -157,7 +163,6 @@ func beside(ctx context.Context, j job, ours operation, floor timing) (*result, 
 	var all series
 	var bare time.Duration
 	var ratios []float64
-	turns := min(max(j.number/max(perTurn*j.times, 100), 1), mostTurns)
 	for done, turn := 0, 1; turn <= turns; turn++ {
 		n := j.number*turn/turns - done
 		done += n
@@ -165,8 +170,10 @@ func beside(ctx context.Context, j job, ours operation, floor timing) (*result, 
 		if err != nil {
 			return nil, err
 		}
+		time.Sleep(pause)
 		start := all.wall
 		ours(ctx, &all, n, j.times)
+		time.Sleep(pause)
 		bare += took
 		ratios = append(ratios, took.Seconds()/(all.wall-start).Seconds())
 	}
