@@ -228,7 +228,7 @@ func (g *Instance) ask(ctx context.Context, q *query, s *searching, question fun
 	defer timer.Stop()
 	for {
 		changed := g.changed.wait()
-		out := s.wake(time.Now(), g.linkIndexes())
+		out := s.wake(time.Now(), indexesOf(g.ep.Links()))
 		if out.Ask {
 			o := q.objective.inDiscovery()
 			if out.Rapid {

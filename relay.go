@@ -203,6 +203,10 @@ func (g *Instance) relay(m wire.Message, key session.Key, raw []byte, from asker
 	if g.cfg.DULL {
 		return ReasonNoOtherLink, false // RFC 8990 section 2.5.2: it relays nothing
 	}
+	links := g.ep.Links()
+	if len(links) == 1 && links[0].Index == from.Link {
+		return ReasonNoOtherLink, false // on most nodes: the relay need not be asked
+	}
 	in := loop.Message{
 		Type: m.Type(), Key: key, Raw: raw, Parsed: m, Link: from.Link, Neighbour: from.Addr.Addr(), Unicast: from.Unicast,
 	}
@@ -210,7 +214,7 @@ func (g *Instance) relay(m wire.Message, key session.Key, raw []byte, from asker
 		in.Objective = o.Name
 	}
 	var d loop.Decision
-	g.relays.do(func(r *loop.Relay[asker]) { d = r.Pass(&in, g.linkIndexes(), from, time.Now()) })
+	g.relays.do(func(r *loop.Relay[asker]) { d = r.Pass(&in, indexesOf(links), from, time.Now()) })
 	if d.Spared {
 		g.drop(eventOf(m, Event{Reason: ReasonRelayedByOther, Peer: from.Addr, Link: from.Link, Raw: raw}))
 	}
@@ -279,9 +283,8 @@ var refusalReasons = [...]Reason{
 	loop.Rate:          ReasonRate,
 }
 
-// linkIndexes returns the indexes of the links in use.
-func (g *Instance) linkIndexes() []int {
-	links := g.ep.Links()
+// indexesOf returns the indexes of links.
+func indexesOf(links []acp.Link) []int {
 	indexes := make([]int, len(links))
 	for i, l := range links {
 		indexes[i] = l.Index
