@@ -7,6 +7,7 @@ import (
 	"fmt"
 	mrand "math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -150,12 +151,14 @@ func encoded(m interface {
 	return raw
 }
 
-// floods are the attacks by sheer amount.
-var floods = []struct {
+// flood is an attack by sheer amount.
+type flood struct {
 	name      string
 	perSecond int
 	begin     func(f *flooder, perSecond int)
-}{
+}
+
+var floods = []flood{
 	{"nonsense", 2000, func(f *flooder, perSecond int) {
 		noise := make([]byte, 200)
 		_, _ = rand.Read(noise)
@@ -252,4 +255,25 @@ func TestFloods(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A node that comes to Layer2 while an outsider floods the link with discoveries in the
+// names of hosts that are not there: nobody can tell it from those, but it asks again, and
+// is answered.
+func TestNewcomerInFlood(t *testing.T) {
+	longtest.Need(t)
+	if !netbed.Enter(t) {
+		return
+	}
+	v := newVictim(t, victimConfig{Plane: "layer2", IdleTimeout: 10 * time.Second})
+	f := newFlooder(v)
+	floods[slices.IndexFunc(floods, func(a flood) bool { return a.name == "discoveries" })].begin(f, 2000)
+	netbed.Eventually(t, time.Minute, "the attack is under way", func() bool { return f.sent.Load() > 3000 })
+	a := v.caller()
+	start := time.Now()
+	found, err := a.Discover(t.Context(), called, time.Minute, grasp.DiscoverOptions{First: true})
+	require.NoError(t, err)
+	require.NotEmpty(t, found)
+	t.Logf("found after %.2f s, %d sent", time.Since(start).Seconds(), f.sent.Load())
+	f.end()
 }

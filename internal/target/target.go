@@ -23,6 +23,11 @@ const (
 // the system's table of neighbours for some seconds, and that has a thousand.
 const Strangers = 64
 
+// Again is how many more may fail at once to strangers that had to go without and ask again
+// within some seconds, as those do that are there. Whoever forges addresses has to use each
+// twice to get in their way.
+const Again = 32
+
 // Limiter bounds the connections to each target, and for each link the connections to
 // all targets that were never connected to (strangers). So whoever floods one link with
 // forged addresses does not keep the nodes of other links from being answered. The zone
@@ -31,6 +36,7 @@ const Strangers = 64
 type Limiter struct {
 	nodes     map[netip.Addr]*bucket
 	strangers map[string]*tries // by zone
+	refused   refused           // strangers that had to go without
 }
 
 // tries counts the connections to strangers that were tried and have not succeeded.
@@ -77,7 +83,12 @@ func (l *Limiter) Allow(to netip.Addr, now time.Time) bool {
 	strangers := l.triesOf(to, now)
 	b := l.nodes[to]
 	stranger := b == nil || !b.met
-	if stranger && strangers.n > Strangers-1 {
+	most := float64(Strangers)
+	if b == nil && l.refused.has(to, now) {
+		most += Again
+	}
+	if stranger && strangers.n > most-1 {
+		l.refused.add(to, now)
 		return false
 	}
 	if b == nil {

@@ -71,6 +71,76 @@ func TestStrangers(t *testing.T) {
 	assert.LessOrEqual(t, len(l.nodes), maxNodes)
 }
 
+// Where many more strangers ask than may fail, by addresses that are never used again, one
+// that is there and asks again need not wait any longer. It is no matter how often: the
+// rate of what fails stays as it is.
+func TestStrangersAskAgain(t *testing.T) {
+	for _, perSecond := range []int{200, 2000, 10_000} {
+		var l Limiter
+		start := time.Unix(1000, 0)
+		now, forged, tried := start, 0, 0
+		flood := func(d time.Duration) {
+			for range int(d.Seconds() * float64(perSecond)) {
+				now = now.Add(time.Second / time.Duration(perSecond))
+				forged++
+				if l.Allow(no(forged), now) {
+					tried++
+				}
+			}
+		}
+		flood(20 * time.Second)
+		served, asked := 0, 100
+		for i := range asked {
+			honest := no(1<<23 + i)
+			for _, pause := range []time.Duration{0, 600 * time.Millisecond, 1200 * time.Millisecond} {
+				flood(pause)
+				if l.Allow(honest, now) {
+					l.Succeeded(honest, now)
+					served++
+					break
+				}
+			}
+		}
+		assert.Greater(t, served, asked*9/10, "at %d a second", perSecond)
+		assert.LessOrEqual(t, float64(tried), Strangers+Again+now.Sub(start).Seconds()*Strangers+1)
+	}
+}
+
+// What is remembered of those that had to go without is forgotten in time.
+func TestRefused(t *testing.T) {
+	var r refused
+	now := time.Unix(1000, 0)
+	require.False(t, r.has(no(1), now))
+	r.add(no(1), now)
+	for range 3 {
+		require.True(t, r.has(no(1), now))
+		require.False(t, r.has(no(2), now))
+		now = now.Add(refusedTime - 1)
+		r.add(no(3), now)
+		require.True(t, r.has(no(1), now), "in time")
+		now = now.Add(refusedTime)
+		require.True(t, r.has(no(3), now))
+		r.add(no(1), now)
+	}
+	now = now.Add(2 * refusedTime)
+	require.False(t, r.has(no(1), now))
+	require.False(t, r.has(no(3), now))
+	assert.Nil(t, r.now)
+	assert.Nil(t, r.old)
+
+	// Few are taken for remembered that are not.
+	for i := range 2000 * int(refusedTime/time.Second) {
+		r.add(no(i), now)
+	}
+	wrong := 0
+	for i := range 10_000 {
+		if r.has(no(1<<22+i), now) {
+			wrong++
+		}
+	}
+	assert.Less(t, wrong, 30, "of 10,000")
+}
+
 // Targets are remembered in a bounded number, those that got most at last, and
 // strangers before all others.
 func TestLimiterForgets(t *testing.T) {
