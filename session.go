@@ -95,16 +95,13 @@ func (s *Session) check(op string) error {
 	if s == nil {
 		return fail(op, "", ErrNoSession, nil)
 	}
-	s.mu.Lock()
-	asa, ended := s.asa, s.state.Ended()
-	s.mu.Unlock()
-	if err := asa.check(); err != nil {
+	if err := s.owner().check(); err != nil {
 		return s.fail(op, ErrNoASA, err)
 	}
 	if err := s.g.secure(); err != nil {
 		return s.fail(op, ErrNoSecurity, err)
 	}
-	if ended {
+	if !s.lives() {
 		return s.fail(op, ErrNoSession, nil)
 	}
 	return nil

@@ -72,9 +72,9 @@ func (r *receiver) tryBatch(fd uintptr) bool {
 	return errno != unix.EAGAIN
 }
 
-// fill reads datagrams without waiting. The call is none that the scheduler has to know
-// of: it takes microseconds, and if the scheduler was idle to tell it of a call would wake
-// its monitor, which takes longer.
+// fill reads datagrams without waiting. It does not tell the scheduler of the system call,
+// which takes microseconds: if the scheduler was idle, that would wake the scheduler's
+// monitor, which takes longer.
 func (b *batch) fill(fd uintptr, buffer int) syscall.Errno {
 	size, number := sizeFor(buffer)
 	c := &b.calls
