@@ -116,12 +116,16 @@ func (g *Instance) mayHaveRapidly(s *stream, m *wire.Discovery, o *wire.Objectiv
 // isRefused reports whether the peer of a stream must not have what it asks for. The
 // stream is closed then.
 func (g *Instance) isRefused(s *stream, m wire.Message, want Want, o *wire.Objective) bool {
-	err := g.refusal(g.ctx, Request{Identity: s.Identity, Peer: s.Peer, Link: s.Link, Want: want, Objective: decodeObjective(o)})
+	ctx, done := s.whileOpen(g.ctx)
+	defer done()
+	err := g.refusal(ctx, Request{Identity: s.Identity, Peer: s.Peer, Link: s.Link, Want: want, Objective: decodeObjective(o)})
 	if err == nil {
 		return false
 	}
-	g.logRefusal(s.Peer, s.Identity, want, o, err)
-	g.dropFrom(s, m, ReasonUnauthorized, err)
+	if s.table.has(s) { // else it was evicted meanwhile, which is counted
+		g.logRefusal(s.Peer, s.Identity, want, o, err)
+		g.dropFrom(s, m, ReasonUnauthorized, err)
+	}
 	s.close()
 	return true
 }

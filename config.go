@@ -42,9 +42,10 @@ type Config struct {
 	// closed without an answer, or the datagram dropped, and that is counted under
 	// ReasonUnauthorized, traced, and logged with the error. Authorize is not called for
 	// multicast discoveries, for floods, or for requests between ASAs of this instance.
-	// It is called concurrently, and may block: the context ends after a minute, or with
-	// the instance. It must not call Instance.Close, which waits for it. If Authorize is
-	// nil, members may have everything.
+	// It is called concurrently, and may block: the context ends after a minute, with the
+	// instance, or when the connection has to give way to others (MaxIdle). It must not
+	// call Instance.Close, which waits for it. If Authorize is nil, members may have
+	// everything.
 	Authorize func(ctx context.Context, r Request) error
 	// Resolver finds the addresses of locators that give a name; nil means
 	// that of the system.

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-grasp/grasp/acp"
@@ -30,6 +32,8 @@ type stream struct {
 	holder  share.Holder // the peer, where things are shared out
 	session uint32       // of a rapid answer
 	memory  int          // that it takes while it is pending
+
+	asking atomic.Pointer[context.CancelCauseFunc] // ends what is asked for its peer; see whileOpen
 }
 
 // setLimits sets the limits for what is read from now on.
@@ -101,7 +105,25 @@ func (s *stream) send(msg []byte, timeout time.Duration) error {
 // close closes the connection. It may be called more than once.
 func (s *stream) close() {
 	s.table.remove(s)
+	if end := s.asking.Load(); end != nil {
+		(*end)(net.ErrClosed)
+	}
 	_ = s.Close()
+}
+
+// whileOpen returns a context that also ends when the stream is closed at this end: for
+// functions outside that are called for its peer, one at a time. So there are no more of
+// these than streams, whatever peers do.
+func (s *stream) whileOpen(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, end := context.WithCancelCause(ctx)
+	s.asking.Store(&end)
+	if !s.table.has(s) {
+		end(net.ErrClosed) // before close could do it
+	}
+	return ctx, func() {
+		s.asking.Store(nil)
+		end(nil)
+	}
 }
 
 // streamMemory is what a stream takes that waits, besides the message it waits
@@ -195,6 +217,14 @@ func (t *streamTable) isPending(s *stream) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.open[s] != nil
+}
+
+// has reports whether a stream is open.
+func (t *streamTable) has(s *stream) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, ok := t.open[s]
+	return ok
 }
 
 func (t *streamTable) remove(s *stream) {

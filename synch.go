@@ -218,9 +218,10 @@ type SynchRequest struct {
 	Identity  string         // what the peer has proven to be: see [Session.Identity]
 }
 
-// SynchAnswer returns the value for one request. It may be called concurrently.
-// The context ends with the ASA, and after 60 s, when the peer has given up. It must
-// not call Instance.Close, which waits for it.
+// SynchAnswer returns the value for one request. It may be called concurrently. The
+// context ends with the ASA, after 60 s, when the peer has given up, and when the
+// connection has to give way to others (Limits.MaxIdle). It must not call
+// Instance.Close, which waits for it.
 type SynchAnswer func(ctx context.Context, r SynchRequest) (any, error)
 
 // AnswerSynchronize is ListenSynchronize with a value that depends on who asks,
@@ -336,8 +337,10 @@ func (g *Instance) answerSynch(s *stream, m *wire.ReqSyn) {
 		if answer != nil {
 			var err error
 			if o.Value, err = g.callAnswer(answer, s, m); err != nil {
-				g.log.Warn("a request for synchronization was refused", "objective", o.Name, "peer", s.Peer, "error", err)
-				g.dropFrom(s, m, ReasonNoListener, err)
+				if s.table.has(s) { // else it was evicted meanwhile, which is counted
+					g.log.Warn("a request for synchronization was refused", "objective", o.Name, "peer", s.Peer, "error", err)
+					g.dropFrom(s, m, ReasonNoListener, err)
+				}
 				return
 			}
 		}
@@ -357,7 +360,9 @@ func (g *Instance) callAnswer(answer SynchAnswer, s *stream, m *wire.ReqSyn) (va
 			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
 		}
 	}()
-	ctx, cancel := context.WithTimeout(g.ctx, DefaultTimeout)
+	open, done := s.whileOpen(g.ctx)
+	defer done()
+	ctx, cancel := context.WithTimeout(open, DefaultTimeout)
 	defer cancel()
 	asked := decodeObjective(&m.Objective)
 	asked.Value = nil

@@ -8,6 +8,7 @@ import (
 	"math"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -372,5 +373,41 @@ func TestLimitsAsHighAsTheyGo(t *testing.T) {
 			require.Len(b, found.Done().Found, 1)
 		})
 		require.NotEmpty(t, out.String())
+	}
+}
+
+// What an ASA's function, or Config.Authorize, is asked for a peer that was evicted
+// meanwhile ends, so that a peer cannot make any number of them wait.
+func TestLimitMaxIdleBoundsFunctions(t *testing.T) {
+	const limit = 3
+	for _, name := range []string{"AnswerSynchronize", "Authorize"} {
+		t.Run(name, func(t *testing.T) {
+			var waiting atomic.Int64
+			wait := func(ctx context.Context) {
+				waiting.Add(1)
+				defer waiting.Add(-1)
+				<-ctx.Done()
+			}
+			cfg := grasp.Config{Limits: grasp.Limits{MaxIdle: limit}}
+			if name == "Authorize" {
+				cfg.Authorize = func(ctx context.Context, _ grasp.Request) error { wait(ctx); return ctx.Err() }
+			}
+			bed.InLinks(t, 1, cfg, func(b *bed.Bed) {
+				b.Register(bed.Syn("EX1", nil))
+				require.NoError(b, b.ASA.AnswerSynchronize(bed.Syn("EX1", nil), func(ctx context.Context, _ grasp.SynchRequest) (any, error) {
+					wait(ctx)
+					return nil, ctx.Err()
+				}))
+				for i := range 10 {
+					b.Peer.Dial(b.At()).Send(arr{4, i, arr{"EX1", 5, 6, nil}})
+				}
+				require.EqualValues(b, limit, waiting.Load())
+				b.WantDrop(grasp.ReasonTooManyIdle, 10-limit)
+				time.Sleep(grasp.DefaultTimeout)
+				synctest.Wait()
+				require.Zero(b, waiting.Load())
+				require.Zero(b, b.G.Snapshot().Streams)
+			})
+		})
 	}
 }
