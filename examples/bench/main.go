@@ -124,12 +124,12 @@ var verbs = map[string]struct {
 
 func parse(args []string) (job, error) {
 	if len(args) == 0 {
-		return job{}, errors.New("what shall be measured? -h shows the verbs")
+		return job{}, errors.New("what is to be measured? `bench --help` lists the verbs")
 	}
 	j := job{verb: args[0], times: 1}
 	v, ok := verbs[j.verb]
 	if numbers := len(args) - 1; !ok || numbers < v.least || numbers > v.most {
-		return job{}, fmt.Errorf("%q with %d arguments: -h shows the verbs", j.verb, numbers)
+		return job{}, fmt.Errorf("%q with %d arguments: `bench --help` lists the verbs", j.verb, numbers)
 	}
 	for i, into := range []*int{&j.number, &j.times} {
 		if len(args) < i+2 {

@@ -135,7 +135,7 @@ func (e event) attrs() (all []slog.Attr) {
 func (e event) String() string {
 	switch e.Event {
 	case "started":
-		return fmt.Sprintf("Relaying discoveries and floods between all links; responses to port %d", e.Port)
+		return fmt.Sprintf("Relaying discoveries and floods between links; responses to port %d", e.Port)
 	case "link up":
 		return fmt.Sprintf("Link up: %s (%s)", e.Link, e.Address)
 	case "link down":

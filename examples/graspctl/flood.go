@@ -28,7 +28,7 @@ func floodCommand() cli.Command {
 		Arguments: "objective value",
 		Results:   true,
 		Flags: func(f *flag.FlagSet) {
-			f.DurationVar(&s.ttl, "ttl", time.Minute, "how `long` the value lives; 0: for ever")
+			f.DurationVar(&s.ttl, "ttl", time.Minute, "the value lives for this `time`; 0: for ever")
 			f.DurationVar(&s.every, "every", 0, "flood it again after this `time`, until Ctrl-C; 0: once")
 			f.StringVar(&s.at, "at", "", "the `locator` that the flood gives, such as [2001:db8::1]:443, [::]:443 for this node's address on each link, example.com:53/udp or coap://example.com")
 			loopsFlag(f, &s.loops)

@@ -95,9 +95,9 @@ func arguments(least, most int) func(cli.Options) error {
 	return func(o cli.Options) error {
 		switch n := len(o.Args); {
 		case n < least:
-			return errors.New("an argument is missing")
+			return cli.UsageError("an argument is missing")
 		case n > most:
-			return fmt.Errorf("unexpected argument %q", o.Args[most])
+			return cli.UsageError(fmt.Sprintf("unexpected argument %q", o.Args[most]))
 		}
 		return nil
 	}

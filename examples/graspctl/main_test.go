@@ -29,8 +29,9 @@ func TestUsage(t *testing.T) {
 	for args, want := range map[string]string{
 		"":                                 "Usage: graspctl command",
 		"what":                             `there is no command "what"`,
-		"discover":                         "an argument is missing",
-		"discover a b":                     `unexpected argument "b"`,
+		"discover":                         "an argument is missing; usage: graspctl discover [flags] objective\n",
+		"discover a b":                     `unexpected argument "b"; usage: `,
+		"watch --type M_FLOD":              `there are no messages of type "M_FLOD"`,
 		"discover a -loops 0":              "-loops 0",
 		"discover a -timeout -1s":          "must not be negative",
 		"synch a -peer nonsense":           `locator "nonsense"`,

@@ -42,7 +42,7 @@ func monitorCommand() cli.Command {
 			for _, s := range list(w.find) {
 				p, err := netip.ParsePrefix(s)
 				if err != nil {
-					return fmt.Errorf("--find: %w", err)
+					return fmt.Errorf("--find: %q is no prefix, such as fd00::/8", s)
 				}
 				w.allow = append(w.allow, p)
 			}

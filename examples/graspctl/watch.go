@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"slices"
 	"strings"
@@ -45,6 +46,11 @@ func watchCommand() cli.Command {
 			if w.count < 0 {
 				return errors.New("--number must not be negative")
 			}
+			for _, m := range w.messages {
+				if !isMessage(m) {
+					return fmt.Errorf("--type: there are no messages of type %q, as there are of M_DISCOVERY and M_FLOOD", m)
+				}
+			}
 			return checkTimes(w.timeout)
 		}),
 		Run: run(func(ctx context.Context, p *cli.Program) error {
@@ -55,6 +61,16 @@ func watchCommand() cli.Command {
 			return w.run(ctx, p, plane)
 		}),
 	}
+}
+
+// isMessage is true for the name of a message type.
+func isMessage(name string) bool {
+	for t := range wire.Type(math.MaxUint8) {
+		if t.String() == name {
+			return true
+		}
+	}
+	return false
 }
 
 // list takes a list of the command line apart.

@@ -27,7 +27,7 @@ func command() cli.Command {
 			"and pretends to contact it. " + brski.Only,
 		Counts: "contacts",
 		Flags: func(f *flag.FlagSet) {
-			f.Func("variations", "what of BRSKI it can do, `name[,name]`, of which the empty name is "+brski.VariationESTTLS+"; none: anything", func(s string) error {
+			f.Func("variations", "what of BRSKI it can do, the empty name being "+brski.VariationESTTLS+"; by default anything: `name[,name]`", func(s string) error {
 				x.Variations = strings.Split(s, ",")
 				return brski.CheckVariations(x.Variations)
 			})

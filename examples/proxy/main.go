@@ -39,7 +39,7 @@ func command() cli.Command {
 		About: "Proxy hears where there are BRSKI registrars, and floods to pledges on the link that\n" +
 			"it is there, AN_Proxy of RFC 8995. " + brski.Only,
 		Flags: func(f *flag.FlagSet) {
-			f.StringVar(&names, "pledges", "", "the interfaces where pledges are, without security: `name[,name]`; --link has those of the secure network")
+			f.StringVar(&names, "pledges", "", "pledges, which have no security, are on these interfaces, and the secure network on those of --link: `name[,name]`")
 			f.StringVar(&x.Objective, "objective", brski.ObjectiveProxy, "the `name` by which pledges know a proxy; the Python one has "+brski.ObjectivePrototype)
 			f.IntVar(&x.Port, "port", 11800, "the `port` on which pledges are served")
 			f.DurationVar(&x.Every, "every", time.Minute, "flood after this `time` again; a flood lives three times as long")

@@ -33,7 +33,7 @@ func command() cli.Command {
 			"of RFC 8995, for proxies to hear. " + brski.Only,
 		Flags: func(f *flag.FlagSet) {
 			f.IntVar(&r.Port, "port", 8443, "the TCP `port` of the registrar")
-			f.Func("variations", "what of BRSKI it does over TCP, `name[,name]`; none: "+brski.VariationESTTLS, func(s string) error {
+			f.Func("variations", "what of BRSKI it does over TCP, by default "+brski.VariationESTTLS+": `name[,name]`", func(s string) error {
 				r.Variations = strings.Split(s, ",")
 				return brski.CheckVariations(r.Variations)
 			})

@@ -132,7 +132,11 @@ func (c Command) parse(args []string, stdout, stderr io.Writer) (Options, error)
 	}
 	o.Args = f.Args()
 	if err := errors.Join(o.checkPlane(c.Memory), c.check(o)); err != nil {
-		fmt.Fprintf(stderr, "%s: %v\n", c.Name, err)
+		fmt.Fprintf(stderr, "%s: %v", c.Name, err)
+		if _, ok := errors.AsType[UsageError](err); ok {
+			fmt.Fprintf(stderr, "; usage: %s", c.usage())
+		}
+		fmt.Fprintln(stderr)
 		return o, err
 	}
 	if o.Seed == 0 {
@@ -168,6 +172,12 @@ func isLong(f *flag.FlagSet, word string) bool {
 	return f.Lookup(name) != nil || letter == nil && 'a' <= name[0] && name[0] <= 'z'
 }
 
+// UsageError is an error of which the way out is how the program is used.
+type UsageError string
+
+// Error returns what is wrong.
+func (e UsageError) Error() string { return string(e) }
+
 // TellFlagError says in one line what is wrong with a command line, and where help is.
 func TellFlagError(stderr io.Writer, name string, err error) {
 	fmt.Fprintf(stderr, "%s: %v; `%s --help` lists the flags\n", name, err, name)
@@ -184,7 +194,7 @@ func (c Command) memoryUsage() string {
 func (c Command) check(o Options) error {
 	switch {
 	case len(o.Args) > 0 && c.Arguments == "":
-		return fmt.Errorf("unexpected argument %q", o.Args[0])
+		return UsageError(fmt.Sprintf("unexpected argument %q", o.Args[0]))
 	case o.N < 0:
 		return errors.New("--number must not be negative")
 	case o.Wait < 0 || o.Wait > maxWait:

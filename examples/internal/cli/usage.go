@@ -15,7 +15,7 @@ const (
 
 // help prints what the command does, and its flags.
 func (c Command) help(w io.Writer, s flagSets) {
-	fmt.Fprintf(w, "%s\n\nUsage: %s [flags]%s\n\nFlags:\n", c.About, c.Name, c.argumentsUsage())
+	fmt.Fprintf(w, "%s\n\nUsage: %s\n\nFlags:\n", c.About, c.usage())
 	PrintFlags(w, s.own)
 	switch {
 	case !s.shared.HasFlags():
@@ -29,6 +29,9 @@ func (c Command) help(w io.Writer, s flagSets) {
 		fmt.Fprintf(w, "\n%s\n", c.Notes)
 	}
 }
+
+// usage says in a line how the command is used.
+func (c Command) usage() string { return fmt.Sprintf("%s [flags]%s", c.Name, c.argumentsUsage()) }
 
 func (c Command) argumentsUsage() string {
 	if c.Arguments != "" {
