@@ -194,6 +194,7 @@ func (g *Instance) cacheFlood(m *wire.Flood, from acp.Origin) {
 			Link: from.Link, From: from.Addr.Addr(), Expire: expiry(life), Life: life,
 		})
 	}
+	g.forgetLater()
 	for _, old := range g.floods.put(all) {
 		g.drop(Event{
 			Reason: ReasonCacheFull, Message: m.Type().String(), Objective: old.Objective.Name,

@@ -90,6 +90,7 @@ type Instance struct {
 	slept      atomic.Int64 // the machine, in nanoseconds
 	ended      broadcaster  // a session
 	meter      asleep.Meter // watchPlane only
+	forgets    forgetter
 	observers  observers
 	print      *printer
 
@@ -256,6 +257,7 @@ func (g *Instance) Close() error {
 	g.mu.Unlock()
 
 	g.cancel()
+	g.forgets.close()
 	for _, a := range asas {
 		a.leave()
 	}

@@ -222,11 +222,13 @@ func (g *Instance) relay(m wire.Message, key session.Key, raw []byte, from asker
 	case d.Refusal != loop.None:
 		return refusalReasons[d.Refusal], false
 	case d.Waits:
+		g.forgetLater()
 		select {
 		case g.waits <- struct{}{}:
 		default:
 		}
 	default:
+		g.forgetLater()
 		g.sendRelayed(m, d, from.Addr)
 	}
 	return 0, true
@@ -295,6 +297,7 @@ func indexesOf(links []acp.Link) []int {
 // rememberOwn remembers a multicast that this instance sends, so that it is recognized
 // when it comes back.
 func (g *Instance) rememberOwn(m wire.Message) {
+	g.forgetLater()
 	g.relays.do(func(r *loop.Relay[asker]) { r.RememberOwn(keyOf(m), time.Now()) })
 }
 
@@ -310,6 +313,7 @@ func (g *Instance) isOwnMulticast(key session.Key) (own bool) {
 func (g *Instance) toldBefore(m *wire.Response, objective string, to asker) (before bool) {
 	key := session.Key{ID: m.SessionID, Initiator: m.Initiator}
 	life := time.Duration(m.TTL) * time.Millisecond
+	g.forgetLater()
 	g.relays.do(func(r *loop.Relay[asker]) {
 		before = r.Answered(key, to.Addr.Addr(), objective, life, time.Now())
 	})
@@ -433,6 +437,7 @@ func (g *Instance) rapidRequest(m *wire.Discovery, from asker) bool {
 		g.handleRequest(s, &wire.ReqNeg{SessionID: m.SessionID, Objective: *o})
 	}
 	first := false
+	g.forgetLater()
 	g.relays.do(func(r *loop.Relay[asker]) {
 		// Nothing will be passed back.
 		first = r.Remember(keyOf(m), loop.Asked[asker]{Objective: o.Name, Left: true}, time.Now())

@@ -49,6 +49,7 @@ func relay(ctx context.Context, p *cli.Program, j job) (*result, error) {
 	<-ctx.Done()
 	s := g.Snapshot()
 	r := newResult(j.verb)
+	r.Dropped = s.Dropped
 	for _, kind := range []string{"M_DISCOVERY", "M_FLOOD"} {
 		r.N += int(s.Received[kind])
 		r.OK += int(s.Relayed[kind])

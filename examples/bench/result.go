@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/go-grasp/grasp"
 )
 
 // result is the line that is printed.
@@ -31,6 +33,8 @@ type result struct {
 	FloorBy    string  `json:"floor_by,omitempty"` // what made the floor's exchanges
 	FloorP50   float64 `json:"floor_p50_ms,omitempty"`
 	Ratio      float64 `json:"ratio,omitempty"`
+
+	Dropped map[grasp.Reason]uint64 `json:"dropped,omitempty"` // by a relay
 }
 
 // series collects how long operations took.

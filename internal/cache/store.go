@@ -6,6 +6,7 @@ package cache
 
 import (
 	"container/list"
+	"maps"
 	"net/netip"
 	"time"
 
@@ -182,6 +183,32 @@ func (s *store[T]) remove(e *entry[T]) {
 	if len(o.byPlace) == 0 {
 		delete(s.byName, e.name)
 	}
+}
+
+// Forget removes what has expired, and gives back the memory that it took. It reports
+// whether something is left that will expire.
+func (s *store[T]) Forget(now time.Time) (left bool) {
+	most := len(s.byName)
+	for _, o := range s.byName {
+		for next := o.order.Front(); next != nil; {
+			e := next.Value.(*entry[T])
+			next = next.Next()
+			if s.lives(e, now) {
+				left = left || !s.expiry(&e.value).IsZero()
+			} else {
+				s.remove(e)
+			}
+		}
+	}
+	switch n := len(s.byName); {
+	case n == 0:
+		*s = newStore(s.limits, s.expiry)
+	case n < most/4:
+		byName := make(map[string]*objective[T], n)
+		maps.Copy(byName, s.byName)
+		s.byName = byName
+	}
+	return left
 }
 
 // Age makes all values expire earlier, because the machine slept for a time that the

@@ -1,0 +1,63 @@
+package grasp
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-grasp/grasp/internal/cache"
+	"github.com/go-grasp/grasp/internal/loop"
+)
+
+// forgetTime is how long what has expired takes memory, at most.
+const forgetTime = time.Minute
+
+// forgetter has an instance give back the memory of what has expired. It wakes up only
+// while there is something that will expire.
+type forgetter struct {
+	waits atomic.Bool // the timer runs
+
+	mu     sync.Mutex // guards all following fields
+	timer  *time.Timer
+	closed bool
+}
+
+// forgetLater sees to it that what came just now is forgotten some time after it has
+// expired.
+func (g *Instance) forgetLater() {
+	f := &g.forgets
+	if f.waits.Load() {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.closed || !f.waits.CompareAndSwap(false, true):
+	case f.timer == nil:
+		f.timer = time.AfterFunc(forgetTime, func() { g.spawn(g.forget) })
+	default:
+		f.timer.Reset(forgetTime)
+	}
+}
+
+// forget gives back the memory of what has expired.
+func (g *Instance) forget() {
+	g.forgets.waits.Store(false) // what comes from now on has to wait for the next time
+	var relayed, floods, locators bool
+	g.relays.do(func(r *loop.Relay[asker]) { relayed = r.Forget(time.Now()) })
+	g.floods.do(func(c *cache.Floods) { floods = c.Forget(time.Now()) })
+	g.locators.do(func(c *cache.Locators) { locators = c.Forget(time.Now()) })
+	if relayed || floods || locators {
+		g.forgetLater()
+	}
+}
+
+// close ends it.
+func (f *forgetter) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed = true
+	if f.timer != nil {
+		f.timer.Stop()
+	}
+}

@@ -1,0 +1,98 @@
+package grasp
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-grasp/grasp/acp/memory"
+	"github.com/go-grasp/grasp/internal/longtest"
+)
+
+// held returns the memory that this process holds on to.
+func held() int {
+	for range 3 { // what a finalizer or a pool kept goes with the next ones
+		runtime.GC()
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
+}
+
+// An instance that has nothing to do any more holds no more than before it had: neither of
+// what expired, nor of sessions that ended, nor of messages that were relayed.
+func TestMemoryGoesBack(t *testing.T) {
+	many := longtest.Scaled(10_000)
+	synctest.Test(t, func(t *testing.T) {
+		n := memory.NewNetwork(1)
+		near, far := n.NewLink(memory.LinkConfig{}), n.NewLink(memory.LinkConfig{})
+		unlimited := Limits{RelayRate: 1 << 20}
+		here, err := New(Config{Plane: n.NewNode("here", near, far), Limits: unlimited})
+		require.NoError(t, err)
+		defer here.Close()
+		there, err := New(Config{Plane: n.NewNode("there", near), Limits: unlimited})
+		require.NoError(t, err)
+		defer there.Close()
+		asa, other := newASA(t, here, "here"), newASA(t, there, "there")
+		o := Objective{Name: "EX1", Neg: true, LoopCount: DefaultLoopCount}
+		require.NoError(t, asa.RegisterObj(o, RegisterOptions{Discoverable: true}))
+		require.NoError(t, other.RegisterObj(o, RegisterOptions{}))
+		go func() {
+			for {
+				s, _, err := asa.ListenNegotiate(t.Context(), o)
+				if err != nil {
+					return
+				}
+				_ = s.EndNegotiate(true, "")
+			}
+		}()
+		peers, err := other.Discover(t.Context(), o, 0, DiscoverOptions{First: true})
+		require.NoError(t, err)
+		require.NotEmpty(t, peers)
+		peer := &peers[0]
+		negotiate := func(times int) {
+			var all sync.WaitGroup
+			for range min(times, 50) {
+				all.Go(func() {
+					for range (times + 49) / 50 {
+						_, _, err := other.ReqNegotiate(t.Context(), o, peer, 0)
+						assert.NoError(t, err)
+					}
+				})
+			}
+			all.Wait()
+		}
+		flood := func(times int, life time.Duration) {
+			for i := range times {
+				f := Objective{Name: fmt.Sprint("flooded", i), Synch: true, LoopCount: DefaultLoopCount, Value: i}
+				require.NoError(t, other.RegisterObj(f, RegisterOptions{}))
+				require.NoError(t, other.Flood(life, TaggedObjective{Objective: f}))
+				require.NoError(t, other.DeregisterObj(f))
+				synctest.Wait()
+			}
+		}
+		negotiate(50)
+		flood(10, time.Second)
+		time.Sleep(5 * time.Minute)
+		idle := held()
+
+		flood(1000, time.Minute)
+		t.Logf("%d KiB idle; at two instances %.1f KiB for 1,000 floods", idle>>10, float64(held()-idle)/1024)
+		time.Sleep(5 * time.Minute)
+		t.Logf("%.1f KiB are left of it", float64(held()-idle)/1024)
+
+		flood(many, time.Minute)
+		negotiate(many)
+		t.Logf("%.1f KiB with %d floods cached, after %d sessions", float64(held()-idle)/1024, many, many)
+		time.Sleep(10 * time.Minute)
+		left := held() - idle
+		t.Logf("%.1f KiB are left of it", float64(left)/1024)
+		require.Less(t, left, 1<<20)
+	})
+}
