@@ -33,7 +33,8 @@ const about = `Bench measures GRASP between two processes, each printing one JSO
                       they take at this end and the other
   flood N             N floods, at most --rate of them a second
   floodsink SECONDS   the other end of flood, until nothing has come for so long:
-                      ok is how many of the n floods came
+                      ok is how many of the n floods came; with --floor, the ratio
+                      is that of the rates at which they and the datagrams came
   relay               a relay between two links, until Ctrl-C, with its limit of
                       the rate out of the way
   relayflood N [C]    N floods through a relay, C under way at a time; of two

@@ -5,9 +5,12 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/go-grasp/grasp/examples/internal/cli"
 )
 
 func TestArguments(t *testing.T) {
@@ -38,4 +41,41 @@ func TestMessages(t *testing.T) {
 	}
 	_, _, err := messages("disc")
 	assert.ErrorContains(t, err, "-floor")
+}
+
+// The floor's datagrams in a domain of QUADS are as long as those of the plane, and come
+// out as they were.
+func TestSealer(t *testing.T) {
+	for plane, sizes := range map[string]map[int]int{
+		cli.PlaneLayer2: {1: 1, 15: 15, 16: 16, 127: 127},
+		cli.PlaneQUADS:  {1: 16, 15: 16, 16: 32, 127: 128},
+	} {
+		how, err := newSealer(&cli.Program{Options: cli.Options{PlaneName: plane}})
+		require.NoError(t, err)
+		for size, want := range sizes {
+			msg := bytes.Repeat([]byte{0xa5}, size)
+			sealed := how.seal(bytes.Clone(msg))
+			assert.Len(t, sealed, want, plane)
+			assert.Equal(t, plane == cli.PlaneLayer2, bytes.HasPrefix(sealed, msg), plane)
+			assert.Equal(t, msg, how.open(sealed), plane)
+		}
+	}
+	_, err := newSealer(&cli.Program{Options: cli.Options{PlaneName: cli.PlaneTLS}})
+	assert.Error(t, err)
+}
+
+// A pulse is the rate between looks that saw something come, so that pauses do not count,
+// nor the times at which they begin.
+func TestPulse(t *testing.T) {
+	var p pulse
+	start := time.Now()
+	at := func(ms int) time.Time { return start.Add(time.Duration(ms) * time.Millisecond) }
+	for _, look := range []struct{ n, last int }{
+		{0, 0}, {50, 20}, {100, 40}, {130, 52}, {130, 52}, {130, 52}, {140, 500}, {190, 520}, {190, 520},
+	} {
+		p.see(look.n, at(look.last))
+	}
+	assert.Equal(t, 190, p.n)
+	assert.Equal(t, 130, p.came)
+	assert.InDelta(t, 2500, p.perSecond(), 1e-6)
 }
