@@ -10,6 +10,7 @@ import (
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/internal/bed"
+	"github.com/go-grasp/grasp/internal/target"
 	"github.com/stretchr/testify/require"
 )
 
@@ -50,7 +51,9 @@ func TestUnreachableAskersDoNotStarveOthers(t *testing.T) {
 				drops := g.Snapshot().Dropped
 				room := min(maxResponders, dead*respondersPerNeighbour, strangers)
 				require.EqualValues(b, asked/dead*dead, drops[grasp.ReasonTooManyResponses]+drops[grasp.ReasonSendFailed])
-				require.InDelta(b, room, drops[grasp.ReasonSendFailed], 3, "but for those that gave way to the ones that were answered")
+				failed := drops[grasp.ReasonSendFailed]
+				require.GreaterOrEqual(b, int(failed), room-3, "but for those that gave way to the ones that were answered")
+				require.LessOrEqual(b, int(failed), room+target.Again, "those that ask again have a few more")
 			})
 		})
 	}
