@@ -88,8 +88,8 @@ func TestStrangersAskAgain(t *testing.T) {
 				}
 			}
 		}
-		flood(20 * time.Second)
-		served, asked := 0, 100
+		flood(3 * time.Second)
+		served, asked := 0, 20
 		for i := range asked {
 			honest := no(1<<23 + i)
 			for _, pause := range []time.Duration{0, 600 * time.Millisecond, 1200 * time.Millisecond} {
