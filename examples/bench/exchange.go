@@ -15,8 +15,9 @@ import (
 // listeners is how many requests are accepted at the same time.
 const listeners = 64
 
-// findTime is how long to look for the other end.
-const findTime = 5 * time.Second
+// findTime is how long to look for the other end, which may be a busy machine or one
+// that only starts to serve.
+const findTime = 30 * time.Second
 
 // The objectives of both ends.
 func negotiated() grasp.Objective {

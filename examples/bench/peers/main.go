@@ -123,7 +123,7 @@ func compare(ctx context.Context, link string) error {
 		return err
 	}
 	defer g.Close()
-	found, err := a.Discover(ctx, negotiated(), 5*time.Second, grasp.DiscoverOptions{First: true})
+	found, err := a.Discover(ctx, negotiated(), 30*time.Second, grasp.DiscoverOptions{First: true})
 	if err == nil && len(found) == 0 {
 		err = errors.New("nobody answers: does peers serve run at the other end?")
 	}
