@@ -3,6 +3,7 @@ package grasp
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -147,10 +148,24 @@ func BenchmarkMulticast(b *testing.B) {
 	})
 	b.Run("AnswerDiscovery", func(b *testing.B) {
 		next := renumbered(b, discovery("here"))
+		var askers [256]acp.Origin // one alone may not ask so often: see internal/target
+		for i := range askers {
+			addr := netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 14: 1, 15: byte(i)}).WithZone("1")
+			askers[i] = acp.Origin{Link: 1, Addr: netip.AddrPortFrom(addr, 5000)}
+		}
+		asked := 0
+		stuck := time.NewTimer(time.Minute)
+		defer stuck.Stop()
 		oneByOne(b, func() error {
-			g.handleDatagram(next(), from)
-			<-plane.closed // the answer was sent
-			return nil
+			g.handleDatagram(next(), askers[asked%len(askers)])
+			asked++
+			stuck.Reset(time.Minute)
+			select {
+			case <-plane.closed: // the answer was sent
+				return nil
+			case <-stuck.C:
+				return fmt.Errorf("discovery %d was not answered; dropped: %v", asked, g.Snapshot().Dropped)
+			}
 		})
 	})
 }

@@ -1,6 +1,7 @@
 package grasp_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/acp/quads"
 	"github.com/go-grasp/grasp/internal/bed"
+	"github.com/go-grasp/grasp/internal/target"
 )
 
 // benchPair measures what two ASAs do with each other. heard receives a value
@@ -50,7 +52,14 @@ func benchPair(b *testing.B, server, client *grasp.ASA, heard <-chan struct{}) {
 	b.Run("Synchronization/1", func(b *testing.B) { bed.OneByOne(b, synchronize) })
 	b.Run("Synchronization/64", func(b *testing.B) { bed.InParallel(b, synchronize) })
 	b.Run("ColdDiscovery", func(b *testing.B) {
+		asked := 0
 		bed.OneByOne(b, func() error {
+			if asked++; asked%(target.Burst/2) == 0 {
+				// One that asks more often gets no answers.
+				b.StopTimer()
+				time.Sleep(time.Second / 2)
+				b.StartTimer()
+			}
 			found, err := client.Discover(ctx, bed.Stressed, 0, grasp.DiscoverOptions{First: true, Flush: true})
 			if err == nil && len(found) == 0 {
 				return grasp.ErrNoDiscReply
@@ -59,12 +68,19 @@ func benchPair(b *testing.B, server, client *grasp.ASA, heard <-chan struct{}) {
 		})
 	})
 	b.Run("Flood", func(b *testing.B) {
+		lost := time.NewTimer(time.Minute)
+		defer lost.Stop()
 		bed.OneByOne(b, func() error {
 			if err := server.Flood(time.Minute, grasp.TaggedObjective{Objective: weather}); err != nil {
 				return err
 			}
-			<-heard
-			return nil
+			lost.Reset(time.Minute)
+			select {
+			case <-heard:
+				return nil
+			case <-lost.C:
+				return errors.New("the client has not heard it")
+			}
 		})
 	})
 }
