@@ -47,8 +47,11 @@ func relay(ctx context.Context, p *cli.Program, j job) (*result, error) {
 		defer stop()
 	}
 	<-ctx.Done()
-	s := g.Snapshot()
 	r := newResult(j.verb)
+	if err := g.Close(); err != nil { // what was sent last is counted then
+		return nil, err
+	}
+	s := g.Snapshot()
 	r.Dropped = s.Dropped
 	for _, kind := range []string{"M_DISCOVERY", "M_FLOOD"} {
 		r.N += int(s.Received[kind])
@@ -113,7 +116,7 @@ func listenOn(link string, group netip.AddrPort) (int, error) {
 		return errors.Join(
 			unix.SetsockoptInt(s, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
 			unix.BindToDevice(s, link), // or it would hear on all links what is joined on one
-			unix.SetsockoptTimeval(s, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 1}),
+			unix.SetsockoptTimeval(s, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 5}),
 			unix.Bind(s, &unix.SockaddrInet6{Port: int(group.Port())}),
 			unix.SetsockoptIPv6Mreq(s, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP,
 				&unix.IPv6Mreq{Multiaddr: group.Addr().As16(), Interface: uint32(ifi.Index)}),
@@ -184,9 +187,12 @@ func relayed(ctx context.Context, p *cli.Program, j job) (*result, error) {
 }
 
 // relayedMessage returns what is relayed: a message of which the session ID takes four
-// bytes. Its initiator is nobody.
+// bytes. Its initiator is nobody, and another one each time: a relay does not pass on what
+// it remembers, and session IDs may be the same as those of an earlier measurement.
 func relayedMessage(verb string) ([]byte, error) {
-	initiator := netip.MustParseAddr("2001:db8::1")
+	addr := netip.MustParseAddr("2001:db8::").As16()
+	binary.BigEndian.PutUint64(addr[8:], rand.Uint64())
+	initiator := netip.AddrFrom16(addr)
 	if verb == "relayflood" {
 		return datagram(initiator, 0)
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/internal/netbed"
 )
@@ -38,4 +39,16 @@ func TestRelayed(t *testing.T) {
 	stop()
 	relaying.Wait()
 	assert.Equal(t, []int{n, n}, []int{passed.N, passed.OK})
+}
+
+// What one measurement sends is never what another one sent: a relay that remembers it would
+// not pass it on.
+func TestRelayedMessage(t *testing.T) {
+	for _, verb := range []string{"relayflood", "relaydisc"} {
+		one, err := relayedMessage(verb)
+		require.NoError(t, err)
+		other, err := relayedMessage(verb)
+		require.NoError(t, err)
+		assert.NotEqual(t, one, other)
+	}
 }
