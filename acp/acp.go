@@ -114,7 +114,7 @@ type Endpoint interface {
 	// Send multicasts a message, one CBOR item, on one link. It does not wait
 	// for anybody.
 	Send(link int, msg []byte) error
-	// Receive waits for a multicast, this endpoint's own included, or a datagram
+	// Receive waits for a multicast, perhaps one of this endpoint's own, or a datagram
 	// sent to this node alone, and copies it to buf; what does not fit is lost.
 	// Errors other than net.ErrClosed are passing. One that wraps ErrForeign is
 	// of a message dropped, and comes with its origin.

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"syscall"
 
+	"golang.org/x/net/bpf"
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
 )
@@ -100,6 +101,7 @@ func (r *receiver) prepare(f *family) (err error) {
 	// Every socket on the port queues what any socket joined, by any link. The
 	// system may grant less.
 	_ = r.conn.SetReadBuffer(readBuffer)
+	r.ignoreOwn(f.send)
 	switch g := r.groups.(type) {
 	case *ipv4.PacketConn:
 		err = g.SetControlMessage(ipv4.FlagDst|ipv4.FlagInterface, true)
@@ -110,6 +112,28 @@ func (r *receiver) prepare(f *family) (err error) {
 		return fmt.Errorf("%s: the system tells no interface with a packet: %w", f.network, err)
 	}
 	return nil
+}
+
+// ignoreOwn has the system keep back the copies of this endpoint's own multicasts, which
+// it makes for other programs on this host. That spares an instance waking up for each
+// message that it sends or relays. Only Linux can tell such copies; elsewhere they come,
+// and the instance knows its own.
+func (r *receiver) ignoreOwn(send *net.UDPConn) {
+	const copied, everything = 5, 1 << 16 // PACKET_LOOPBACK; more than a datagram is long
+	port := uint32(send.LocalAddr().(*net.UDPAddr).Port)
+	filter, err := bpf.Assemble([]bpf.Instruction{
+		bpf.LoadExtension{Num: bpf.ExtType},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: copied, SkipTrue: 3},
+		bpf.LoadAbsolute{Off: 0, Size: 2}, // the source port
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: port, SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+		bpf.RetConstant{Val: everything},
+	})
+	if c, ok := r.groups.(interface {
+		SetBPF([]bpf.RawInstruction) error
+	}); ok && err == nil {
+		_ = c.SetBPF(filter)
+	}
 }
 
 // join joins a group on an interface. That it is joined already is success.

@@ -20,7 +20,7 @@ func TestLayer2Loopback(t *testing.T) {
 		return
 	}
 	netbed.VethPair(t, "va0", "va1")
-	all := open(t, on())
+	all := join(t, on())
 	use(t, all, "va0", "va1")
 
 	e := join(t, on("lo", "va0"))
@@ -34,10 +34,10 @@ func TestLayer2Loopback(t *testing.T) {
 	assert.ErrorContains(t, err, "lo (link "+strconv.Itoa(lo.Index)+")")
 	msg := nonce()
 	require.NoError(t, e.Send(must(t, e, "va0").Index, []byte(msg)))
-	hear(t, e.Heard, msg)
+	hear(t, all.Heard, msg)
 
 	netbed.IP(t, "-6", "route", "add", "local", "ff02::13/128", "dev", "lo") // as documented
-	reach(t, e, "va0", e, patience)
+	reach(t, e, "va0", all, patience)
 	from := reach(t, e, "lo", e, patience)
 	assert.Equal(t, acp.Origin{Link: lo.Index, Addr: netip.AddrPortFrom(netip.IPv6Loopback(), e.Port())}, from)
 	s, err := e.Dial(t.Context(), from.Addr)

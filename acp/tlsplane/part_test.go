@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"testing"
@@ -293,7 +294,7 @@ func TestPartsThatAreNone(t *testing.T) {
 	for what, change := range map[string]func(*part){
 		"another number":     func(p *part) { p.Number = 0 },
 		"too large a number": func(p *part) { p.Number = 2 },
-		"a huge number":      func(p *part) { p.Number = 1 << 63 },
+		"a huge number":      func(p *part) { p.Number = math.MaxUint },
 		"half a digest":      func(p *part) { p.Digests = p.Digests[:digestSize+1] },
 		"no digests":         func(p *part) { p.Digests = nil },
 		"too many digests": func(p *part) {
