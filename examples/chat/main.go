@@ -27,7 +27,7 @@ func main() { command().Main() }
 const patience = 10 * time.Minute
 
 // discoveryTime is how long to look for a peer.
-const discoveryTime = 5 * time.Second
+const discoveryTime = 30 * time.Second
 
 func command() cli.Command {
 	var listen bool

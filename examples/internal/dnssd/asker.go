@@ -11,7 +11,7 @@ import (
 
 const (
 	// discoveryTime is how long an asker looks for somebody who answers.
-	discoveryTime = 2 * time.Second
+	discoveryTime = 10 * time.Second
 	// lookupTime is how long the answerer has to look a service up.
 	lookupTime = time.Minute
 	// maxServices bounds what an asker takes.

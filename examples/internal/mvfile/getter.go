@@ -16,7 +16,7 @@ import (
 )
 
 // discoveryTime is how long a getter looks for a pusher.
-const discoveryTime = 2 * time.Second
+const discoveryTime = 10 * time.Second
 
 // Errors of Get, beside those of the library and the operating system.
 var (
