@@ -227,7 +227,7 @@ func (s siege) lay(t *testing.T) {
 	defer cancel()
 	old := h.settle("old", "old", edits...)
 	background.Go(func() { old.serve(ctx) })
-	netbed.Eventually(t, patience, "the links are in use", func() bool { return len(old.g.Snapshot().Links) == s.links })
+	netbed.Eventually(t, soon, "the links are in use", func() bool { return len(old.g.Snapshot().Links) == s.links })
 	f := newForger(t, h.node, h.all("bad")...)
 	stranger := issue(t, newDomain(t, "strangers"), "stranger")
 	var err error
@@ -240,7 +240,7 @@ func (s siege) lay(t *testing.T) {
 	if *full {
 		seconds = 10
 	}
-	netbed.Eventually(t, 2*patience, "the attack is under way", func() bool { return f.sent.Load() >= uint64(seconds*s.rate) })
+	netbed.Eventually(t, soon, "the attack is under way", func() bool { return f.sent.Load() >= uint64(seconds*s.rate) })
 
 	start := time.Now()
 	joins := h.settle("new", "new", edits...)
@@ -259,7 +259,7 @@ func (s siege) lay(t *testing.T) {
 	for i := range s.links {
 		netbed.Down(t, h.link("new", i))
 	}
-	netbed.Eventually(t, patience, "the links are gone", func() bool { return joins.neighbours("old") == 0 })
+	netbed.Eventually(t, soon, "the links are gone", func() bool { return joins.neighbours("old") == 0 })
 	for i := range s.links {
 		netbed.Up(t, h.link("new", i))
 	}
