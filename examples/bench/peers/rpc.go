@@ -2,8 +2,9 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"net"
+	"net/url"
+	"strconv"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -33,15 +34,8 @@ type rpc struct {
 }
 
 func newRPC(peer *grasp.Locator, port int) (*rpc, error) {
-	host := peer.IP.String()
-	if peer.IP.IsLinkLocalUnicast() {
-		link, err := net.InterfaceByIndex(peer.IfIndex)
-		if err != nil {
-			return nil, err
-		}
-		host += "%" + link.Name
-	}
-	r := &rpc{target: fmt.Sprintf("passthrough:///[%s]:%d", host, port)}
+	at := net.JoinHostPort(peer.IP.String(), strconv.Itoa(port))
+	r := &rpc{target: "passthrough:///" + url.PathEscape(at)}
 	var err error
 	r.conn, err = r.dial()
 	return r, err
