@@ -63,6 +63,7 @@ func run(ctx context.Context, p *cli.Program, listen bool) error {
 	if listen {
 		return t.serve(ctx)
 	}
+	a.Tprint("Looking for somebody who listens, for", discoveryTime, "at most")
 	s, err := a.OpenSession(ctx, objective(), nil, discoveryTime)
 	if err != nil {
 		return err
