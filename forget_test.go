@@ -52,6 +52,7 @@ func TestMemoryGoesBack(t *testing.T) {
 				_ = s.EndNegotiate(true, "")
 			}
 		}()
+		synctest.Wait() // it listens
 		peers, err := other.Discover(t.Context(), o, 0, DiscoverOptions{First: true})
 		require.NoError(t, err)
 		require.NotEmpty(t, peers)

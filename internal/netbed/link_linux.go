@@ -52,9 +52,16 @@ func (n *Node) AddAddr(t testing.TB, name, prefix string) {
 	addr, _, _ := strings.Cut(prefix, "/")
 	if strings.Contains(addr, ":") && strings.Contains(n.IP(t, "link", "show", "dev", name), "LOWER_UP") {
 		Eventually(t, 30*time.Second, "there is a route to "+addr, func() bool {
-			return n.IP(t, "-6", "route", "show", "table", "local", addr) != ""
+			return n.hasRoute(addr)
 		})
 	}
+}
+
+// hasRoute reports whether the node can be reached at an IPv6 address of its own. The
+// kernel sees to that last, when it has got an address.
+func (n *Node) hasRoute(addr string) bool {
+	out, err := n.ip("-6", "route", "show", "table", "local", addr)
+	return err == nil && out != ""
 }
 
 // Up is [Node.Up] for the test's namespace.
@@ -160,6 +167,7 @@ func LinkLocal(t testing.TB, name string) netip.Addr {
 		t.Fatalf("netbed: %v", err)
 	}
 	tentative := strings.TrimSpace(string(dad)) != "0"
+	var here *Node
 	var found netip.Addr
 	Eventually(t, 30*time.Second, name+" has a link-local address", func() bool {
 		link, err := netlink.LinkByName(name)
@@ -172,7 +180,7 @@ func LinkLocal(t testing.TB, name string) netip.Addr {
 		}
 		for _, a := range addrs {
 			addr, _ := netip.AddrFromSlice(a.IP)
-			if addr.IsLinkLocalUnicast() && (tentative || a.Flags&unix.IFA_F_TENTATIVE == 0) {
+			if addr.IsLinkLocalUnicast() && (tentative || a.Flags&unix.IFA_F_TENTATIVE == 0 && here.hasRoute(addr.String())) {
 				found = addr.WithZone(strconv.Itoa(link.Attrs().Index))
 				return true
 			}
