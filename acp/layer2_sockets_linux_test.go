@@ -442,7 +442,6 @@ func TestLayer2IgnoresOwn(t *testing.T) {
 	far := netbed.NewNode(t, "far")
 	netbed.VethPair(t, "va0", "va1")
 	far.MoveLink(t, "va1")
-	far.Up(t, "va1")
 	netbed.AddAddr(t, "va0", "192.0.2.1/24")
 	far.AddAddr(t, "va1", "192.0.2.2/24")
 	for _, network := range []string{"udp6", "udp4"} {
