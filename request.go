@@ -276,7 +276,7 @@ func (x *candidates) add(l Locator, targets []netip.AddrPort, err error) {
 	name := x.objective.Name
 	if err != nil {
 		x.unusable, x.useless = err, l
-		x.g.locators.forget(name, l)
+		x.g.lose(name, l)
 		return
 	}
 	c := &candidate{locator: l}
@@ -301,7 +301,7 @@ func (x *candidates) giveUp(to netip.AddrPort, _ error) {
 	x.g.doubts.add(name, to)
 	c := x.of[to]
 	if c.left--; c.left == 0 {
-		x.g.locators.forget(name, c.locator)
+		x.g.lose(name, c.locator)
 	}
 }
 
@@ -379,7 +379,7 @@ func (c *outgoing) doubt(err error) {
 	switch Code(err) {
 	case ErrNoPeer, ErrNoNegReply, ErrNoListener, ErrNoSynchReply:
 		c.asa.g.doubts.add(c.objective.Name, c.reachedAt)
-		c.asa.g.locators.forget(c.objective.Name, *c.reached)
+		c.asa.g.lose(c.objective.Name, *c.reached)
 	}
 }
 

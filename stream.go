@@ -451,39 +451,3 @@ func (r *reach) unanswered() error {
 	}
 	return err
 }
-
-// doubts are the addresses that were of no use for an objective lately.
-type doubts struct {
-	mu  sync.Mutex // guards all
-	all *race.Doubts[doubt]
-}
-
-type doubt struct {
-	objective string
-	at        netip.AddrPort
-}
-
-const (
-	maxDoubts = 4096
-	doubtTime = 30 * time.Second
-)
-
-func newDoubts() *doubts { return &doubts{all: race.NewDoubts[doubt](maxDoubts, doubtTime)} }
-
-func (d *doubts) add(objective string, at netip.AddrPort) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.all.Add(doubt{objective, at}, time.Now())
-}
-
-func (d *doubts) remove(objective string, at netip.AddrPort) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.all.Remove(doubt{objective, at})
-}
-
-func (d *doubts) has(objective string, at netip.AddrPort) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.all.Has(doubt{objective, at}, time.Now())
-}

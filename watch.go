@@ -102,23 +102,23 @@ func (a *ASA) WatchFloods(ctx context.Context, o Objective) iter.Seq[FloodEvent]
 		var asking sync.WaitGroup
 		defer asking.Wait()
 		defer cancel()
-		for {
+		for ctx.Err() == nil {
 			if err := a.checkSynch("watch floods of", o); err != nil {
 				yield(FloodEvent{Err: err})
 				return
 			}
 			awoken := a.g.awoken.wait()
 			changes, next := floodChanges(known, a.g.floods.get(o.Name), time.Now())
-			for len(changes) > 0 && len(wake) == 0 { // else they may be out of date
-				changes[0].apply(known)
-				if !yield(changes[0].event()) {
+			for _, c := range changes {
+				c.apply(known)
+				if !yield(c.event()) {
 					return
 				}
-				changes = changes[1:]
+				if len(wake) > 0 || ctx.Err() != nil {
+					break // the others may be out of date
+				}
 			}
-			if !a.awaitChange(ctx, wake, awoken, next) {
-				return
-			}
+			a.awaitChange(ctx, wake, awoken, next)
 			if by := a.g.slept.Load() - slept; by > 0 {
 				slept += by
 				missed := slices.Concat(slices.Collect(maps.Values(known))...)
@@ -144,8 +144,8 @@ func ageFloods(known map[cache.Place][]cache.Flood, by time.Duration) {
 }
 
 // awaitChange waits until what is watched changes, the machine wakes up, the ASA is
-// gone, or until a time, which may be zero. It returns false if the context has ended.
-func (a *ASA) awaitChange(ctx context.Context, wake chan struct{}, awoken <-chan struct{}, until time.Time) bool {
+// gone, the context ends, or until a time, which may be zero.
+func (a *ASA) awaitChange(ctx context.Context, wake chan struct{}, awoken <-chan struct{}, until time.Time) {
 	var expired <-chan time.Time
 	if !until.IsZero() {
 		timer := time.NewTimer(time.Until(until))
@@ -159,7 +159,6 @@ func (a *ASA) awaitChange(ctx context.Context, wake chan struct{}, awoken <-chan
 	case <-a.gone:
 	case <-ctx.Done():
 	}
-	return ctx.Err() == nil
 }
 
 // floodChange is a change of a flooded value.

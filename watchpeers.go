@@ -73,25 +73,24 @@ func (a *ASA) WatchPeers(ctx context.Context, o Objective, opt WatchPeersOptions
 		wake, leave := a.g.locators.watched.add(o.Name)
 		defer leave()
 		slept := a.g.slept.Load()
-		for {
+		for ctx.Err() == nil {
 			awoken := a.g.awoken.wait()
 			if err := w.check(op); err != nil {
 				yield(PeerEvent{Err: err})
 				return
 			}
 			changed := a.g.changed.wait()
-			changes := w.changes(a.g.knownLocators(o.Name, a), time.Now())
-			for len(changes) > 0 && len(wake) == 0 {
-				w.apply(changes[0])
-				if !yield(changes[0]) {
+			for _, e := range w.changes(a.g.knownLocators(o.Name, a), time.Now()) {
+				w.apply(e, time.Now())
+				if !yield(e) {
 					return
 				}
-				changes = changes[1:]
+				if len(wake) > 0 || ctx.Err() != nil {
+					break // the others may be out of date
+				}
 			}
 			w.askIfDue(ctx, time.Now())
-			if !w.await(ctx, wake, awoken, changed) {
-				return
-			}
+			w.await(ctx, wake, awoken, changed)
 			if by := a.g.slept.Load() - slept; by > 0 {
 				slept += by
 				w.age(time.Duration(by))
@@ -150,7 +149,7 @@ func (w *peerWatch) changes(all []Locator, now time.Time) (events []PeerEvent) {
 			reason = GoneExpired
 		case l.IP.IsValid() && addrs[l.IP]:
 			reason = GoneReplaced
-		case w.asa.g.doubts.has(w.objective.Name, netip.AddrPortFrom(l.IP, uint16(l.Port))):
+		case w.asa.g.doubts.hasPeer(w.objective.Name, l):
 			reason = GoneUnreachable
 		}
 		events = append(events, PeerEvent{Change: Gone, Peer: l, Reason: reason})
@@ -181,12 +180,17 @@ func (w *peerWatch) age(by time.Duration) {
 	w.gap, w.next, w.awoke = 0, time.Time{}, true
 }
 
-func (w *peerWatch) apply(e PeerEvent) {
-	if e.Change == Gone {
-		delete(w.known, e.Peer.place())
+// apply enters the event into what is known. When the last peer is gone, the watch asks
+// soon, and not when that peer would have expired.
+func (w *peerWatch) apply(e PeerEvent, now time.Time) {
+	if e.Change != Gone {
+		w.known[e.Peer.place()] = e.Peer
 		return
 	}
-	w.known[e.Peer.place()] = e.Peer
+	delete(w.known, e.Peer.place())
+	if len(w.known) == 0 && !w.asking && !w.awoke {
+		w.plan(now)
+	}
 }
 
 // askIfDue asks the network in the background when it is time to. If another call
@@ -235,9 +239,8 @@ func (w *peerWatch) plan(now time.Time) {
 // vary returns a random part of a time, up to a quarter.
 func vary(d time.Duration) time.Duration { return rand.N(max(d/4, 0) + 1) }
 
-// await waits until something may have changed. It returns false if the context
-// has ended.
-func (w *peerWatch) await(ctx context.Context, wake chan struct{}, awoken, changed <-chan struct{}) bool {
+// await waits until something may have changed, or the context ends.
+func (w *peerWatch) await(ctx context.Context, wake chan struct{}, awoken, changed <-chan struct{}) {
 	until := w.firstExpiry()
 	if !w.asking && (until.IsZero() || w.next.Before(until)) {
 		until = w.next
@@ -264,7 +267,6 @@ func (w *peerWatch) await(ctx context.Context, wake chan struct{}, awoken, chang
 	case <-w.asa.gone:
 	case <-ctx.Done():
 	}
-	return ctx.Err() == nil
 }
 
 // end waits for a question that is under way. The context has ended.

@@ -169,3 +169,73 @@ func TestWatchPeersCost(t *testing.T) {
 		assert.EqualValues(t, watchers, found.Load())
 	})
 }
+
+// When the only peer is gone before its time, the network is asked again within a
+// second or two, not when that peer would have expired.
+func TestWatchPeersLooksForAnother(t *testing.T) {
+	grasptest.Run(t, func(t *testing.T, n *grasptest.Network) {
+		link := n.Link(grasptest.LinkConfig{})
+		client := n.Node("client", link).ASA("client")
+		grasptest.Objective(t, client, service)
+		offer := func(name string) *grasptest.Node {
+			node := n.Node(name, link)
+			long := grasp.RegisterOptions{Discoverable: true, TTL: time.Hour}
+			require.NoError(t, node.ASA("server").RegisterObj(service, long))
+			return node
+		}
+		one := offer("one")
+		w := watch(n, client.WatchPeers(t.Context(), service, grasp.WatchPeersOptions{}), met)
+		assert.Equal(t, []string{"added " + peerOf(one)}, w.next())
+		n.Advance(time.Minute)
+		one.Host.Kill()
+		_, _, err := client.ReqNegotiate(t.Context(), service, nil, time.Second)
+		require.Error(t, err)
+		assert.Equal(t, []string{"gone " + peerOf(one) + " unreachable"}, w.next())
+		two := offer("two")
+		n.Advance(3 * time.Second)
+		assert.Equal(t, []string{"added " + peerOf(two)}, w.next())
+	})
+}
+
+// The loop ends with the context, without an event: when the context ends before the
+// loop, and when it ends within the loop, whatever there is to tell.
+func TestWatchEndsWithTheContext(t *testing.T) {
+	grasptest.Run(t, func(t *testing.T, n *grasptest.Network) {
+		nodes := n.LAN("a", "b", "c")
+		a, c := nodes[0].ASA("a"), nodes[2].ASA("c")
+		grasptest.Objective(t, a, news)
+		for i := range 3 {
+			flooding(t, a, 0, i, &grasp.Locator{FQDN: fmt.Sprint(i, ".example"), Port: 1})
+		}
+		for _, node := range nodes[:2] {
+			offering(t, node)
+		}
+		_, err := c.Discover(t.Context(), service, 0, grasp.DiscoverOptions{})
+		require.NoError(t, err)
+
+		for _, first := range []bool{true, false} {
+			ctx, stop := context.WithCancel(t.Context())
+			want := 1
+			if first {
+				stop()
+				want = 0
+			}
+			told, met := 0, 0
+			for range c.WatchFloods(ctx, news) {
+				told++
+				stop()
+			}
+			assert.Equal(t, want, told, "floods")
+			ctx, stop = context.WithCancel(t.Context())
+			if first {
+				stop()
+			}
+			for range c.WatchPeers(ctx, service, grasp.WatchPeersOptions{}) {
+				met++
+				stop()
+			}
+			assert.Equal(t, want, met, "peers")
+			stop()
+		}
+	})
+}
