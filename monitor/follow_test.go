@@ -1,7 +1,9 @@
 package monitor
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -121,6 +123,31 @@ func TestToken(t *testing.T) {
 	require.Equal(t, http.SameSiteStrictMode, cookies[0].SameSite)
 	assert.Equal(t, http.StatusOK, status("/app.js", func(r *http.Request) { r.AddCookie(cookies[0]) }))
 	assert.Equal(t, http.StatusForbidden, status("/", header("secret"), func(r *http.Request) { r.Host = "evil.example" }))
+}
+
+// What a host was sent to be asked with does not let it read another one, whatever host
+// its request says that it is for.
+func TestDerivedTokenElsewhere(t *testing.T) {
+	m := New(Config{Token: "secret", Hosts: []string{"router.example"}})
+	status := func(host, at string) int {
+		return get(m, "/snapshot", func(r *http.Request) {
+			r.Host = host
+			r.Header.Set("Authorization", "Bearer "+derivedToken("secret", host))
+			*r = *r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, net.TCPAddrFromAddrPort(netip.MustParseAddrPort(at))))
+		}).Code
+	}
+	for host, at := range map[string]string{
+		"[fd00::1]:8990": "[fd00::1]:8990", "[fe80::1]:8990": "[fe80::1%eth0]:8990", "10.0.0.1:8990": "[::ffff:10.0.0.1]:8990",
+		"localhost:8990": "127.0.0.1:8990", "[fd00::1]": "[fd00::1]:80", "router.example": "127.0.0.1:8990",
+	} {
+		assert.Equal(t, http.StatusOK, status(host, at), host)
+	}
+	for host, at := range map[string]string{
+		"[fd00::bad]:8990": "[fd00::1]:8990", "[fd00::1]:8991": "[fd00::1]:8990", "[fd00::1]": "[fd00::1]:8990",
+		"localhost:8990": "[fd00::1]:8990", "localhost:1": "127.0.0.1:8990", "10.0.0.2:8990": "10.0.0.1:8990",
+	} {
+		assert.Equal(t, http.StatusUnauthorized, status(host, at), host)
+	}
 }
 
 // Only addresses that the user allows are asked.

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"net"
 	"net/http"
@@ -68,6 +69,7 @@ func (w *watching) flood(t testing.TB, name string, value any) {
 // get asks the monitor as a program on this host does.
 func get(m *Monitor, path string, change ...func(*http.Request)) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(http.MethodGet, "http://localhost:8990"+path, nil)
+	r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.IPv6loopback, Port: 8990}))
 	for _, f := range change {
 		f(r)
 	}

@@ -5,13 +5,16 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
 // derivedToken returns what is sent to one host instead of the token. No other host
-// accepts it, so the host that is asked learns nothing of use elsewhere.
+// accepts it, so the host that is asked learns nothing of use elsewhere: see isAskedHere.
 func derivedToken(token, host string) string {
 	mac := hmac.New(sha256.New, []byte(token))
 	mac.Write([]byte("grasp monitor " + strings.ToLower(withoutZoneText(host))))
@@ -22,13 +25,35 @@ func derivedToken(token, host string) string {
 // requests do not have.
 func withoutZoneText(host string) string { return zone.ReplaceAllString(host, "") }
 
+// isAskedHere reports whether a request came to the address and port that it names.
+// Otherwise a host that was sent its derived token could use it at another host, in a
+// request that names itself. A name that is not localhost is one of Config.Hosts, and may
+// be served at the address of a proxy.
+func isAskedHere(r *http.Request) bool {
+	host, port, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		host, port = strings.Trim(r.Host, "[]"), "80"
+	}
+	host = strings.TrimSuffix(strings.ToLower(host), ".")
+	addr, err := netip.ParseAddr(host)
+	if err != nil && host != "localhost" {
+		return true
+	}
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	if !ok || strconv.Itoa(local.Port) != port {
+		return false
+	}
+	at := local.AddrPort().Addr().Unmap().WithZone("")
+	return addr.Unmap().WithZone("") == at || host == "localhost" && at.IsLoopback()
+}
+
 // guarded has a handler serve only who has a token. A browser that comes with it in the
 // URL gets a cookie, and the URL without it.
 func (m *Monitor) guarded(token string, next http.Handler) http.Handler {
 	cookie := "grasp-monitor-" + m.run[:8] // monitors on other ports of the host have others
 	accepts := func(r *http.Request, given string) bool {
 		same := func(want string) bool { return subtle.ConstantTimeCompare([]byte(given), []byte(want)) == 1 }
-		return same(token) || same(derivedToken(token, r.Host))
+		return same(token) || isAskedHere(r) && same(derivedToken(token, r.Host))
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		given, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
