@@ -42,13 +42,29 @@ type period struct {
 type past struct {
 	mu      sync.Mutex // guards all following fields
 	begun   int64      // the first step of which all is known
+	last    time.Time  // of what came, or was asked
 	periods []period   // step n is at index n % historySteps; nil before the first event
 }
 
-func newPast(now time.Time) *past { return &past{begun: stepOf(now) + 1} }
+func newPast(now time.Time) *past { return &past{begun: stepOf(now) + 1, last: now} }
 
 // stepOf returns the number of the step that a time is in.
 func stepOf(t time.Time) int64 { return t.Unix() / int64(historyStep/time.Second) }
+
+// mostSetBack is how far the clock can be set back without the history beginning anew.
+const mostSetBack = time.Minute
+
+// heedLocked notes the time. If the clock was set back, the history begins anew: its steps
+// seem to be in the future, and it would be empty until then.
+func (p *past) heedLocked(now time.Time) {
+	if now.Before(p.last) { // by the clock that nobody sets
+		return
+	}
+	if p.last.Round(0).Sub(now.Round(0)) > mostSetBack {
+		p.begun, p.periods = stepOf(now)+1, nil
+	}
+	p.last = now
+}
 
 // count counts an event.
 func (p *past) count(e *grasp.Event) {
@@ -58,6 +74,7 @@ func (p *past) count(e *grasp.Event) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.heedLocked(e.Time)
 	at := int(n % historySteps)
 	if p.periods == nil {
 		p.periods = make([]period, historySteps)
@@ -92,6 +109,7 @@ func (p *past) count(e *grasp.Event) {
 func (p *past) history(name string, now time.Time) History {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.heedLocked(now)
 	end := stepOf(now)
 	first := max(p.begun, end-historySteps+1) // the step under way takes one of the places
 	h := History{Instance: name, End: time.Unix(end*int64(historyStep/time.Second), 0), Step: historyStep}
@@ -127,11 +145,12 @@ func (p *past) history(name string, now time.Time) History {
 func (p *past) dropped(now time.Time, within time.Duration) map[grasp.Reason]uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.heedLocked(now)
 	counts := make(map[grasp.Reason]uint64)
 	if p.periods == nil {
 		return counts
 	}
-	for n := stepOf(now.Add(-within)); n <= stepOf(now); n++ {
+	for n := max(stepOf(now.Add(-within)), 1); n <= stepOf(now); n++ {
 		if was := &p.periods[n%historySteps]; was.n == n {
 			for reason, count := range was.reasons {
 				counts[reason] += count
