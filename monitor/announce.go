@@ -171,13 +171,9 @@ func hostOf(l *grasp.Locator, allow []netip.Prefix) (string, bool) {
 	if addr.IsUnspecified() || addr.IsMulticast() || !slices.ContainsFunc(allow, func(p netip.Prefix) bool { return p.Contains(addr.WithZone("")) }) {
 		return "", false
 	}
-	host := addr.String()
-	if addr.IsLinkLocalUnicast() && addr.Is6() {
-		z := addr.Zone()
-		if z == "" && l.IfIndex > 0 {
-			z = strconv.Itoa(l.IfIndex)
-		}
-		host = addr.WithZone("").String() + "%25" + z
+	zone := addr.Zone()
+	if zone == "" && l.IfIndex > 0 && addr.IsLinkLocalUnicast() && addr.Is6() {
+		zone = strconv.Itoa(l.IfIndex)
 	}
-	return net.JoinHostPort(host, strconv.Itoa(l.Port)), true
+	return urlHostPort(addr, l.Port, zone), true
 }

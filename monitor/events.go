@@ -176,7 +176,7 @@ func (p *page) mayHistory() {
 		return
 	}
 	now := time.Now()
-	if now.Sub(p.told) < historyStep {
+	if d := now.Sub(p.told); d >= 0 && d < historyStep { // below 0: the clock was set back
 		return
 	}
 	p.told = now.Truncate(historyStep)
@@ -237,13 +237,17 @@ func (r *wordReader) read() (out []Words, more bool, missed uint64) {
 	return out, len(out) == chunk, missed
 }
 
-// readAll reads everything and returns the last few, as many as asked for.
+// readAll reads everything that a ring had at the beginning, at least, and returns the
+// last few, as many as asked for. It does not go on for as long as more comes than it can
+// read.
 func readAll[T any](read func() ([]T, bool, uint64), most int) (out []T) {
-	for more := true; more; {
-		var some []T
-		some, more, _ = read()
+	for range 1 + max(keptWords, keptMessages)/chunk {
+		some, more, _ := read()
 		out = append(out, some...)
 		out = out[max(0, len(out)-most):]
+		if !more {
+			break
+		}
 	}
 	return out
 }

@@ -3,6 +3,7 @@ package monitor
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -56,6 +57,7 @@ func TestEventsResume(t *testing.T) {
 
 		w.a.Tprint("meanwhile")
 		w.flood(t, "EX1", "meanwhile")
+		synctest.Wait() // both are there, so the words come first
 		again, _ := ask(t, dial(), query, "Last-Event-ID: "+c.id+"\r\n")
 		words := nextOf[[]Words](t, again, "words")
 		require.Len(t, words, 1)
@@ -163,6 +165,37 @@ func TestEventsVanishingClients(t *testing.T) {
 		require.Equal(t, ": still here", c.lines.Text())
 		require.GreaterOrEqual(t, time.Since(start), quietTime)
 	})
+}
+
+// A client that does not read the end of its answer, or does not send the body that it
+// announced, is given up.
+func TestStuckClients(t *testing.T) {
+	for name, request := range map[string]string{
+		"answer": "GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"body":   "GET /snapshot HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n",
+		"stream": "GET /events HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				conn := serve(t, New(Config{}))()
+				defer conn.Close()
+				_, err := conn.Write([]byte(request))
+				require.NoError(t, err)
+				time.Sleep(2*writeTime + time.Second)
+				n, err := conn.Read(make([]byte, 1))
+				require.Equal(t, io.EOF, err)
+				require.Zero(t, n)
+			})
+		})
+	}
+}
+
+// More may come than can be read.
+func TestReadAllEnds(t *testing.T) {
+	n := 0
+	out := readAll(func() ([]int, bool, uint64) { n++; return []int{n}, true, 0 }, 2)
+	require.Equal(t, []int{n - 1, n}, out)
+	require.GreaterOrEqual(t, n, keptMessages/chunk, "all that is kept")
 }
 
 // The state comes each second, and says when an instance was closed.

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -81,7 +82,8 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // ServeHTTP serves the page and what programs read: see the package's
-// documentation. It gives up a client that does not read its answer within 10 s.
+// documentation. It gives up a client that does not send its request, or does not read
+// its answer, within 10 s.
 func (m *Monitor) ServeHTTP(w http.ResponseWriter, r *http.Request) { m.serve(w, r, m.handler) }
 
 // serve has a handler serve a request, if the request may be served at all.
@@ -100,9 +102,13 @@ func (m *Monitor) serve(w http.ResponseWriter, r *http.Request, next http.Handle
 		http.Error(w, "not for pages from elsewhere", http.StatusForbidden)
 		return
 	}
+	// Where the server cannot set deadlines, it has its own. It takes back that for writing
+	// when it has sent the rest of the answer.
 	control := http.NewResponseController(w)
-	_ = control.SetWriteDeadline(time.Now().Add(writeTime)) // where the server cannot, it has its own
-	defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
+	_ = control.SetWriteDeadline(time.Now().Add(writeTime))
+	if r.ContentLength != 0 { // the server waits for the body, which nobody wants
+		_ = control.SetReadDeadline(time.Now().Add(writeTime))
+	}
 	next.ServeHTTP(w, r)
 }
 
@@ -181,7 +187,16 @@ func urlHost(at netip.AddrPort) string {
 	if at.Addr().IsUnspecified() {
 		return fmt.Sprintf("localhost:%d", at.Port())
 	}
-	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port()).String()
+	return urlHostPort(at.Addr(), int(at.Port()), at.Addr().Zone())
+}
+
+// urlHostPort returns a host and port as a URL has them (RFC 6874).
+func urlHostPort(addr netip.Addr, port int, zone string) string {
+	host := addr.Unmap().WithZone("").String()
+	if zone != "" {
+		host += "%25" + zone
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port))
 }
 
 // close ends the server. Requests that are being served have a second to end.

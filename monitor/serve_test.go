@@ -134,7 +134,11 @@ func TestListen(t *testing.T) {
 		require.NoError(t, r.Body.Close())
 		require.Equal(t, "here", s.Caption)
 	}
-	require.Equal(t, "localhost:8990", urlHost(netip.MustParseAddrPort("[::]:8990")))
+	for at, want := range map[string]string{
+		"[::]:8990": "localhost:8990", "[::ffff:10.0.0.1]:80": "10.0.0.1:80", "[fe80::1%eth0]:8990": "[fe80::1%25eth0]:8990",
+	} {
+		require.Equal(t, want, urlHost(netip.MustParseAddrPort(at)), "as a URL has it")
+	}
 	for _, bad := range []string{"localhost", "8990", "localhost:x", "[::1", "1.2.3.4.5:0", "localhost:65536"} {
 		_, err := m.Listen(bad)
 		require.ErrorContains(t, err, "monitor: ", bad)
