@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -29,7 +30,8 @@ type batchReader struct {
 	buffer int             // what Receive was called with
 	batch  *batch          // what was read
 	err    error           // why not
-	single bool            // the system has no recvmmsg
+	rush   rush
+	single bool // the system has no recvmmsg
 	try    func(fd uintptr) bool
 }
 
@@ -61,8 +63,13 @@ func (r *receiver) tryBatch(fd uintptr) bool {
 	r.batch, r.err = nil, nil
 	b := batchPool.Get().(*batch)
 	errno := b.fill(fd, r.buffer)
+	if errno == unix.EAGAIN && r.rush.ends() {
+		yield()
+		errno = b.fill(fd, r.buffer)
+	}
 	if errno == 0 {
 		r.batch = b
+		r.rush.came(b.n, time.Now())
 		return true
 	}
 	batchPool.Put(b)

@@ -1,0 +1,40 @@
+package acp
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// rush tells whether datagrams come to a receiver in a rush: one every rushTime, or faster.
+//
+// To sleep and to be woken takes several times as long as to read a datagram, and waking
+// takes time of the sender, too. Where all processors are busy, as when many instances on a
+// host hear the same floods, more is done if each lets the others run, among them the one
+// that sends, before it sleeps: then it finds several datagrams to read at once.
+type rush struct {
+	on   bool
+	last time.Time // when datagrams came
+}
+
+// rushTime is much longer than waking up takes, and shorter than a discovery with its
+// answer: where one datagram follows from the one before, nobody gains by waiting.
+const rushTime = 200 * time.Microsecond
+
+// came notes that a number of datagrams came.
+func (r *rush) came(n int, now time.Time) {
+	r.on = now.Sub(r.last) < time.Duration(n)*rushTime
+	r.last = now
+}
+
+// ends reports whether there was a rush, which is over now unless more comes.
+func (r *rush) ends() bool {
+	on := r.on
+	r.on = false
+	return on
+}
+
+// yield lets others run that are ready to run and have no processor, threads of this and
+// of other programs. If there are none, it returns at once. Go's scheduler is not told, for
+// the reason that batch.fill gives.
+func yield() { _, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }

@@ -1,0 +1,29 @@
+package acp
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// TestRush: datagrams that come fast are a rush, until the receiver has waited in vain once.
+func TestRush(t *testing.T) {
+	var r rush
+	now := time.Now()
+	came := func(n int, after time.Duration) bool {
+		now = now.Add(after)
+		r.came(n, now)
+		return r.ends()
+	}
+	assert.False(t, r.ends(), "before the first one")
+	assert.False(t, came(1, 0), "the first one")
+	assert.True(t, came(1, rushTime-1))
+	assert.False(t, r.ends(), "nothing more has come")
+	assert.True(t, came(1, rushTime-1), "it goes on")
+	assert.False(t, came(1, rushTime))
+	assert.False(t, came(1, time.Hour))
+	assert.True(t, came(16, 16*rushTime-1), "several at once")
+	assert.False(t, came(16, 16*rushTime))
+	assert.False(t, came(16, time.Second))
+}
