@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
+	"time"
 
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/acp/memory"
+	"github.com/go-grasp/grasp/internal/race"
 )
 
 // dialer connects to a peer; to this instance itself without the network.
@@ -20,9 +23,9 @@ func (g *Instance) dial(ctx context.Context, to netip.AddrPort) (*stream, error)
 	return g.dialBy(ctx, to, g.ep.Dial)
 }
 
-// dialWith returns the dialer for a request. The request goes with the opening of the
-// stream if the plane can do that.
-func (g *Instance) dialWith(request []byte) dialer {
+// dialWith returns the dialer for a first message. The message goes with the opening of
+// the stream if the plane can do that.
+func (g *Instance) dialWith(msg []byte) dialer {
 	if g.fast == nil {
 		return g.dial
 	}
@@ -31,7 +34,7 @@ func (g *Instance) dialWith(request []byte) dialer {
 			return g.dialSelf(to)
 		}
 		s, err := g.dialBy(ctx, to, func(ctx context.Context, to netip.AddrPort) (*acp.Stream, error) {
-			return g.fast.DialWith(ctx, to, request)
+			return g.fast.DialWith(ctx, to, msg)
 		})
 		if err == nil {
 			s.sent = true
@@ -46,6 +49,7 @@ func (g *Instance) dialBy(ctx context.Context, to netip.AddrPort, dial func(cont
 	if isOutOfDescriptors(err) && g.giveWay() {
 		c, err = dial(ctx, to)
 	}
+	g.recent.note(to, err == nil)
 	if err != nil {
 		if ctx.Err() != nil && !errors.Is(err, context.Cause(ctx)) {
 			err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
@@ -84,4 +88,46 @@ func (g *Instance) dialSelf(to netip.AddrPort) (*stream, error) {
 		return nil, errClosed
 	}
 	return s, nil
+}
+
+// recentPeers are the addresses that were connected to lately, so that a request may go
+// with the opening of the next stream to them: they have given a cookie if they ever do
+// (RFC 7413), and are likely to answer. It is nil for a plane that opens streams without
+// messages.
+type recentPeers struct {
+	mu  sync.Mutex // guards all
+	all *race.Doubts[netip.AddrPort]
+}
+
+const (
+	mostRecent = 4096
+	recentTime = time.Minute
+)
+
+func newRecentPeers() *recentPeers {
+	return &recentPeers{all: race.NewDoubts[netip.AddrPort](mostRecent, recentTime)}
+}
+
+// note notes whether an address could be connected to.
+func (p *recentPeers) note(to netip.AddrPort, connected bool) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if connected {
+		p.all.Add(to, time.Now())
+	} else {
+		p.all.Remove(to)
+	}
+}
+
+// has reports whether an address was connected to lately.
+func (p *recentPeers) has(to netip.AddrPort) bool {
+	if p == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.all.Has(to, time.Now())
 }

@@ -66,6 +66,7 @@ type Instance struct {
 	ep     acp.Endpoint
 	fast   acp.Requester   // nil: the plane opens streams without messages
 	came   *requestMemory  // nil: so that nothing comes twice
+	recent *recentPeers    // nil: so is fast
 	ctx    context.Context // ends with the instance
 
 	// Each of these has a lock of its own, as have a Session and an ASA. No lock is
@@ -158,7 +159,7 @@ func newWith(cfg Config, slept func() time.Duration) (*Instance, error) {
 		g.Observe(Observer{Trace: cfg.Trace})
 	}
 	if fast, ok := ep.(acp.Requester); ok {
-		g.fast, g.came = fast, newRequestMemory()
+		g.fast, g.came, g.recent = fast, newRequestMemory(), newRecentPeers()
 	}
 	g.searches = newSearchTable(g.sessions, cfg.MaxFound)
 	g.spawn(g.receiveDatagrams)

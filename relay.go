@@ -74,8 +74,22 @@ func (g *Instance) answerOnStream(s *stream, m *wire.Discovery) {
 // respond sends a response to where the discovery came from: by the same
 // connection, or else by one of its own (RFC 8990 section 2.8.5).
 func (g *Instance) respond(response *wire.Response, to asker) {
-	g.callBack(response, to, func(s *stream) {
-		g.reply(s, response)
+	dial := g.dial
+	var raw []byte
+	if g.fast != nil && to.stream == nil {
+		var err error
+		if raw, err = g.encode(response); err != nil {
+			g.drop(eventOf(response, Event{Reason: ReasonSendFailed, Peer: to.Addr, Link: to.Link, Err: err}))
+			return
+		}
+		dial = g.dialWith(raw)
+	}
+	g.callBack(response, to, dial, func(s *stream) {
+		if s.sent {
+			g.trace(Sent, response, raw, s.Peer, s.Link)
+		} else {
+			g.reply(s, response)
+		}
 		if s != to.stream {
 			s.close()
 		}
@@ -84,7 +98,7 @@ func (g *Instance) respond(response *wire.Response, to asker) {
 
 // callBack connects to where a discovery came from, unless there is a
 // connection, in a goroutine that then runs answer.
-func (g *Instance) callBack(m wire.Message, to asker, answer func(*stream)) {
+func (g *Instance) callBack(m wire.Message, to asker, dial dialer, answer func(*stream)) {
 	drop := func(reason Reason, err error) {
 		g.drop(eventOf(m, Event{Reason: reason, Peer: to.Addr, Link: to.Link, Err: err}))
 	}
@@ -102,7 +116,7 @@ func (g *Instance) callBack(m wire.Message, to asker, answer func(*stream)) {
 			stop()
 			return
 		}
-		s, err := g.dial(ctx, to.Addr)
+		s, err := dial(ctx, to.Addr)
 		switch {
 		case err == nil:
 			g.responders.connected(to.Addr.Addr())
@@ -452,7 +466,7 @@ func (g *Instance) rapidRequest(m *wire.Discovery, from asker) bool {
 	case from.stream != nil:
 		request(from.stream)
 	default:
-		g.callBack(m, from, request)
+		g.callBack(m, from, g.dial, request)
 	}
 	return true
 }

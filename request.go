@@ -103,6 +103,9 @@ func (c *outgoing) send(ctx context.Context) (*stream, error) {
 	r := g.newReach(trying)
 	defer r.stop()
 	r.race.Add(targets...)
+	if g.fast != nil {
+		r.request = raw
+	}
 	return c.sendToFirst(ctx, r, raw)
 }
 
@@ -185,8 +188,8 @@ type candidate struct {
 func (c *outgoing) sendToAny(ctx, trying context.Context, raw []byte) (*stream, error) {
 	x := &candidates{outgoing: *c, reach: c.asa.g.newReach(trying), of: make(map[netip.AddrPort]*candidate)}
 	x.more, x.lost = x.findMore, x.giveUp
-	if c.asa.g.fast != nil {
-		x.by = func(to netip.AddrPort) dialer { return x.dialer(to, raw) }
+	if x.g.fast != nil {
+		x.request, x.early = raw, x.mayGoEarly
 	}
 	defer func() {
 		x.end()
@@ -214,16 +217,15 @@ func (c *outgoing) sendToAny(ctx, trying context.Context, raw []byte) (*stream, 
 	}
 }
 
-// dialer returns how a peer is connected to. The message goes with the opening to one
-// that has just answered the search, if it has one address and nobody else is known or
-// being tried: of all that get the request, the first that connects must be the only
-// one. So nobody else is tried until this attempt is over.
-func (x *candidates) dialer(to netip.AddrPort, raw []byte) dialer {
-	if to != x.fresh || len(x.of) > 1 || len(x.begun) > 1 {
-		return x.g.dial
+// mayGoEarly reports whether the message may go with the opening of a stream to a peer:
+// one that was connected to lately, or has just answered the search and has one address,
+// if nobody else is known. While the search is one in rapid mode, those who hear it have
+// the request already, and one of them may be this peer.
+func (x *candidates) mayGoEarly(to netip.AddrPort) bool {
+	if x.rapid != nil && x.searched != nil {
+		return false
 	}
-	x.alone = true
-	return x.g.dialWith(raw)
+	return to == x.fresh && len(x.of) == 1 || x.g.recent.has(to)
 }
 
 // foundNow takes what the search has found so far.

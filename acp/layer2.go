@@ -95,6 +95,10 @@ type Layer2 struct {
 	// a first connection to it, in which it gives a cookie. Where the peer or one of
 	// the systems does not do this, connections are opened as usual.
 	//
+	// While a request is under way like that, no other address or peer is tried. If
+	// the peer refuses, the next one is; if it does not answer the call fails, because
+	// it may have the request.
+	//
 	// It works on Linux, and is ignored elsewhere. The sysctl net.ipv4.tcp_fastopen
 	// must be 3; while it is not, Interfaces of the endpoint says so. It is off by
 	// default: docs/SECURITY.md says what it lets others do.

@@ -34,7 +34,7 @@ type fastOpen struct {
 const (
 	mostDoubted  = 1024
 	doubtedFor   = 10 * time.Minute
-	suspectAfter = 500 * time.Millisecond // Linux repeats an opening after a second
+	suspectAfter = 500 * time.Millisecond // Linux repeats an opening after a second: nothing was before that
 )
 
 func newFastOpen() *fastOpen {
@@ -92,17 +92,20 @@ type fastEndpoint struct{ *layer2Endpoint }
 func (e *fastEndpoint) DialWith(ctx context.Context, to netip.AddrPort, msg []byte) (*Stream, error) {
 	early := !e.fast.inDoubt(to.Addr())
 	began := time.Now()
+	sent := 0 // of the message
 	s, err := e.dialBy(ctx, to, func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 		var c net.Conn
 		var err error
-		sent := 0
 		if early {
 			c, sent, err = connectWith(ctx, to, msg)
 		} else {
 			c, err = e.sys.connect(ctx, to)
 		}
-		if err != nil {
+		switch {
+		case err != nil:
 			return nil, err
+		case sent == len(msg):
+			return c, nil
 		}
 		if deadline, ok := ctx.Deadline(); ok {
 			_ = c.SetWriteDeadline(deadline)
@@ -113,14 +116,33 @@ func (e *fastEndpoint) DialWith(ctx context.Context, to netip.AddrPort, msg []by
 		}
 		return c, nil
 	})
-	if early && time.Since(began) > suspectAfter {
+	if early && time.Since(began) > suspectAfter && (err != nil || wasRepeated(s.Conn)) {
 		e.fast.doubt(to.Addr())
+	}
+	if err != nil && (sent < len(msg) || errors.Is(err, syscall.ECONNREFUSED)) {
+		err = fmt.Errorf("%w: %w", err, ErrUndelivered)
 	}
 	return s, err
 }
 
-// connectWith is connect with as much of a message as goes with the opening. The
-// system sends none of it to a peer whose cookie it does not have: it asks for one.
+// wasRepeated reports whether the system sent anything of a connection again. If it does
+// not tell, it may have.
+func wasRepeated(c net.Conn) bool {
+	raw, err := c.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return true
+	}
+	again := true
+	_ = raw.Control(func(fd uintptr) {
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		again = err != nil || info.Total_retrans > 0
+	})
+	return again
+}
+
+// connectWith is connect with as much of a message as goes with the opening, which it
+// returns also if it fails. The system sends none of it to a peer whose cookie it does
+// not have: it asks for one.
 func connectWith(ctx context.Context, to netip.AddrPort, msg []byte) (c *fileConn, sent int, err error) {
 	fd, sa, err := streamSocket(to)
 	if err != nil {
@@ -143,7 +165,7 @@ func connectWith(ctx context.Context, to netip.AddrPort, msg []byte) (c *fileCon
 		err = nil
 	}
 	if err := c.connected(ctx, sa, err); err != nil {
-		return nil, 0, err
+		return nil, sent, err
 	}
 	return c, sent, nil
 }

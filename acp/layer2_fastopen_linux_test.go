@@ -3,6 +3,7 @@ package acp_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/netip"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/longtest"
 	"github.com/go-grasp/grasp/internal/netbed"
 )
 
@@ -33,6 +35,28 @@ func fastPair(t *testing.T) (client acp.Requester, server acp.Endpoint, at netip
 	server = open("va1")
 	at = netip.AddrPortFrom(addr.WithZone(strconv.Itoa(netbed.Index(t, "va0"))), server.Port())
 	return open("va0").(acp.Requester), server, at
+}
+
+// farPair is fastPair with a wire between the two. It opens as many clients as it takes
+// on a busy machine, where an opening can come late and leave the peer in doubt.
+func farPair(t *testing.T) (open func() acp.Requester, server acp.Endpoint, at netip.AddrPort, w *netbed.Wire) {
+	t.Helper()
+	far := netbed.NewNode(t, "far")
+	far.Sysctl(t, "net/ipv4/tcp_fastopen", "3")
+	netbed.Sysctl(t, "net/ipv4/tcp_fastopen", "3")
+	w = netbed.NewWire(t, 1, nil, "va0", far, "va1", netbed.Trouble{})
+	netbed.AddAddr(t, "va0", "fd01::1/64")
+	far.AddAddr(t, "va1", "fd01::2/64")
+	server, err := acp.In(func(f func()) { far.Do(t, f) }, acp.Layer2{Links: []string{"va1"}, FastOpen: true}).Open()
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = server.Close() })
+	open = func() acp.Requester {
+		near, err := (&acp.Layer2{Links: []string{"va0"}, FastOpen: true}).Open()
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = near.Close() })
+		return near.(acp.Requester)
+	}
+	return open, server, netip.AddrPortFrom(netip.MustParseAddr("fd01::2"), server.Port()), w
 }
 
 // request sends a message with the opening of a stream, has it answered, and returns
@@ -89,6 +113,73 @@ func TestFastOpen(t *testing.T) {
 	nobody := netip.AddrPortFrom(at.Addr(), 9)
 	_, err = client.DialWith(t.Context(), nobody, []byte("known"))
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
+	require.ErrorIs(t, err, acp.ErrUndelivered)
+}
+
+// A peer that does not answer may have what went with the opening, if that was all of it.
+func TestFastOpenUnanswered(t *testing.T) {
+	if !netbed.Enter(t) {
+		return
+	}
+	netbed.Sysctl(t, "net/ipv4/tcp_fastopen", "3")
+	client, server, at := fastPair(t)
+	request(t, client, server, at, []byte("unknown"))
+	require.True(t, request(t, client, server, at, []byte("known")).Early)
+	netbed.IP(t, "addr", "del", at.Addr().WithZone("").String()+"/64", "dev", "va1")
+	for _, c := range []struct {
+		msg         []byte
+		undelivered bool
+	}{{[]byte("gone"), false}, {bytes.Repeat([]byte("gone"), 50_000), true}} {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		_, err := client.DialWith(ctx, at, c.msg)
+		cancel()
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Equal(t, c.undelivered, errors.Is(err, acp.ErrUndelivered), "%v", err)
+	}
+	_, err := client.DialWith(t.Context(), netip.AddrPortFrom(netip.MustParseAddr("2001:db8::1"), 9), []byte("no way"))
+	require.ErrorIs(t, err, syscall.ENETUNREACH)
+	require.ErrorIs(t, err, acp.ErrUndelivered)
+}
+
+// A path that loses what opens a connection with data costs a second once: the system
+// repeats the opening without, and then the peer is connected to as ever.
+func TestFastOpenIsLost(t *testing.T) {
+	if !netbed.Enter(t) {
+		return
+	}
+	open, server, at, w := farPair(t)
+	var client acp.Requester
+	netbed.Eventually(t, netbed.Patience, "an opening carries data", func() bool {
+		client = open()
+		return request(t, client, server, at, []byte("known")).Early
+	})
+	w.Set(netbed.Trouble{NoEarly: true})
+	before := w.Counts().Lost
+	require.False(t, request(t, client, server, at, []byte("lost")).Early)
+	require.Greater(t, w.Counts().Lost, before)
+	before = w.Counts().Lost
+	require.False(t, request(t, client, server, at, []byte("in doubt")).Early)
+	require.Equal(t, before, w.Counts().Lost)
+}
+
+// A long way is no such path.
+func TestFastOpenOverALongWay(t *testing.T) {
+	longtest.Need(t)
+	if !netbed.Enter(t) {
+		return
+	}
+	open, server, at, w := farPair(t)
+	request(t, open(), server, at, []byte("unknown"))
+	w.Set(netbed.Trouble{Delay: 300 * time.Millisecond})
+	netbed.Eventually(t, netbed.Patience, "three openings carry data, though each takes long", func() bool {
+		client := open()
+		for range 3 {
+			if !request(t, client, server, at, []byte("known")).Early {
+				return false // the machine was busy
+			}
+		}
+		return true
+	})
 }
 
 // Where a system has it off, connections are opened as ever, and the operator is told.

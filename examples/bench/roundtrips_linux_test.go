@@ -19,9 +19,10 @@ import (
 
 var roundTrips = flag.Bool("roundtrips", false, "measure calls in round trips, by as many as that takes")
 
-// Calls over links with delay, in round trips of one link: the median of 11, for
-// which -roundtrips asks, since it takes minutes. With FastOpen requests go with the opening of their connections. Behind a relay the peer
-// is two links away, and the relay knows it.
+// Calls over links with delay, in round trips of one link: the median of 11, for which
+// -roundtrips asks, since it takes minutes. With FastOpen requests and responses go with
+// the opening of their connections. Behind a relay the peer is two links away, and the
+// relay knows it.
 func TestRoundTrips(t *testing.T) {
 	if !*roundTrips {
 		longtest.Need(t)
@@ -48,10 +49,7 @@ func TestRoundTrips(t *testing.T) {
 	}
 	one.IP(t, "route", "add", "fd02::/64", "via", "fd01::1")
 	far.IP(t, "route", "add", "fd01::/64", "via", "fd02::1")
-	relay, err := grasp.New(grasp.Config{Plane: &acp.Layer2{Links: []string{"wb1", "wc0"}}})
-	require.NoError(t, err)
-	defer relay.Close()
-	bed.WaitForLink(t, relay)
+	netbed.Sysctl(t, "net/ipv4/tcp_fastopen", "3")
 
 	calls, delays := 1, []time.Duration{time.Millisecond}
 	if *roundTrips {
@@ -71,11 +69,16 @@ func TestRoundTrips(t *testing.T) {
 			{"cold, behind a relay", "cold", "wb0", "wc1", far},
 		} {
 			row := fmt.Sprintf("| %v | %s |", delay, c.call)
-			for _, fast := range []string{"false", "true"} {
-				serving := benchIn(t, c.peer, exe, "serve", "-link", c.peerLink, "-fastopen="+fast)
-				r := benchIn(t, one, exe, c.verb, "-link", c.link, "-fastopen="+fast, strconv.Itoa(calls))()
+			for _, fast := range []bool{false, true} {
+				relay, err := grasp.New(grasp.Config{Plane: &acp.Layer2{Links: []string{"wb1", "wc0"}, FastOpen: fast}})
+				require.NoError(t, err)
+				bed.WaitForLink(t, relay)
+				with := "-fastopen=" + strconv.FormatBool(fast)
+				serving := benchIn(t, c.peer, exe, "serve", "-link", c.peerLink, with)
+				r := benchIn(t, one, exe, c.verb, "-link", c.link, with, strconv.Itoa(calls))()
 				require.Equal(t, calls, r.OK)
 				serving()
+				require.NoError(t, relay.Close())
 				row += fmt.Sprintf(" %.2f (%.1f ms) |", r.P50/float64(2*delay.Milliseconds()), r.P50)
 			}
 			table = append(table, row)

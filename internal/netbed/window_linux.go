@@ -10,22 +10,39 @@ import (
 // options, after the virtio header.
 const (
 	ethernetHeader = 14
-	tcpWindow      = 14 // in the TCP header
+	tcpOffset      = 12 // in the TCP header
+	tcpFlags       = 13
+	tcpWindow      = 14
 	tcpSum         = 16
 )
 
-// clampWindow makes the window that a TCP segment tells no larger than most. The frame has
-// a virtio header.
-func clampWindow(frame []byte, most uint16) {
+// segmentIn returns the TCP segment of a frame with a virtio header, nil if it is cut.
+func segmentIn(frame []byte) []byte {
 	ip := frame[virtioHeader+ethernetHeader:]
 	header := 40
 	if binary.BigEndian.Uint16(frame[virtioHeader+ethernetHeader-2:]) == unix.ETH_P_IP {
 		header = int(ip[0]&0xf) * 4
 	}
 	if len(ip) < header+tcpSum+2 {
+		return nil
+	}
+	return ip[header:]
+}
+
+// isEarly reports whether a TCP segment opens a connection and carries data.
+func isEarly(frame []byte) bool {
+	const syn = 2
+	tcp := segmentIn(frame)
+	return tcp != nil && tcp[tcpFlags]&syn != 0 && len(tcp) > int(tcp[tcpOffset]>>4)*4
+}
+
+// clampWindow makes the window that a TCP segment tells no larger than most. The frame has
+// a virtio header.
+func clampWindow(frame []byte, most uint16) {
+	tcp := segmentIn(frame)
+	if tcp == nil {
 		return
 	}
-	tcp := ip[header:]
 	window := binary.BigEndian.Uint16(tcp[tcpWindow:])
 	if window <= most {
 		return

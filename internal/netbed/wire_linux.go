@@ -31,6 +31,9 @@ type Trouble struct {
 	// That holds where connections do without scaling: net/ipv4/tcp_window_scaling is 0.
 	// 0 leaves windows as they are.
 	Window uint16
+	// NoEarly has the wire lose the segments that open a connection and carry data
+	// (TCP Fast Open, RFC 7413).
+	NoEarly bool
 }
 
 // holdBack is how much longer a frame takes that is to be overtaken.
@@ -237,7 +240,7 @@ func (y *way) fates(frame []byte, no int) []flight {
 		f.due = f.due.Add(holdBack)
 	}
 	switch {
-	case lost:
+	case lost, k == kindTCP && trouble.NoEarly && isEarly(frame):
 		counts.Lost++
 		return nil
 	case twice:
