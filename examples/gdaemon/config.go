@@ -101,7 +101,9 @@ func load(file string) (config, error) {
 		if err != nil {
 			return config{}, fmt.Errorf("%s:%d: password-file: %w", file, lineOf(text, "password-file"), err)
 		}
-		c.password = strings.TrimRight(string(secret), "\r\n")
+		if c.password = strings.TrimRight(string(secret), "\r\n"); c.password == "" {
+			return config{}, fmt.Errorf("%s:%d: password-file: %s: its first line is the password, and there is none", file, lineOf(text, "password-file"), c.PasswordFile)
+		}
 	}
 	return c, nil
 }
@@ -143,6 +145,8 @@ func (c *config) check() (key string, err error) {
 		return "plane", errors.New(`plane "quads": it needs password-file, or the password in the environment as ` + cli.PasswordEnv)
 	case c.Plane != cli.PlaneQUADS && c.PasswordFile != "":
 		return "password-file", errors.New(`password-file is for plane = "quads"`)
+	case c.Announce != "" && c.Monitor == "":
+		return "announce", errors.New("announce goes with monitor, which it announces")
 	case c.Rate < 0:
 		return "rate", errors.New("rate must not be negative; 0 is the default, 200")
 	case c.Log != logText && c.Log != logJSON:

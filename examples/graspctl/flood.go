@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/fxamacker/cbor/v2"
@@ -52,15 +53,20 @@ func floodCommand() cli.Command {
 	}
 }
 
-// flood floods once, or until the context ends.
+// flood floods once, or until the context ends. Then only the first flood must not fail:
+// a link that breaks may come back.
 func flood(ctx context.Context, p *cli.Program, a *grasp.ASA, t grasp.TaggedObjective, ttl, every time.Duration) error {
-	for {
+	for first := true; ; first = false {
 		links := a.Instance().Snapshot().Links
 		if len(links) == 0 && every == 0 {
 			return errors.New("there is no link to flood on")
 		}
-		if err := a.Flood(ttl, t); err != nil {
+		switch err := a.Flood(ttl, t); {
+		case err != nil && (first || errors.Is(err, net.ErrClosed)):
 			return err
+		case err != nil:
+			fmt.Fprintln(p.Stderr, err)
+			links = nil
 		}
 		for _, l := range links {
 			if err := printFlooded(p, t.Objective, l.Name); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -19,7 +20,10 @@ func linksCommand() cli.Command {
 		Arguments: "[url]",
 		Results:   true,
 		Daemon:    true, // it lists what is missing
-		Check: checks(arguments(0, 1), func(o cli.Options) error {
+		Check: checks(arguments(0, 1), noMonitor, func(o cli.Options) error {
+			if len(o.Args) > 0 && (len(o.Links) > 0 || o.PlaneName != cli.PlaneLayer2) {
+				return errors.New("--link and --plane: the program at the URL has its own")
+			}
 			_, err := snapshotURL(o.Args)
 			return err
 		}),

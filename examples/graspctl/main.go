@@ -103,6 +103,14 @@ func arguments(least, most int) func(cli.Options) error {
 	}
 }
 
+// noMonitor refuses a monitor for a command without an instance.
+func noMonitor(o cli.Options) error {
+	if o.Monitor != "" || o.Announce != "" {
+		return errors.New("--monitor and --announce: this command runs no instance that a monitor could show")
+	}
+	return nil
+}
+
 // printJSON prints a line with an object.
 func printJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)

@@ -51,6 +51,13 @@ func TestUsage(t *testing.T) {
 		"watch -n -1":                      "--number must not be negative",
 		"decode -max 0":                    "-max 0",
 		"decode -link a":                   "unknown flag: --link; `graspctl decode --help` lists the flags",
+		"watch --monitor localhost:0":      "no instance that a monitor could show",
+		"links --monitor localhost:0":      "no instance that a monitor could show",
+		"links --link lo localhost:1":      "the program at the URL has its own",
+		"monitor --link lo localhost:1":    "go with --find",
+		"discover a --announce r1":         "--announce goes with --monitor",
+		"version x":                        `unexpected argument "x"; usage: graspctl version`,
+		"help discover x":                  `unexpected argument "x"; usage: graspctl help [command]`,
 		"completion csh":                   "Usage: graspctl completion bash|fish|zsh",
 	} {
 		status, out, errOut := ctl(nil, strings.Fields(args)...)

@@ -41,7 +41,7 @@ func watchCommand() cli.Command {
 			f.StringVar(&messages, "type", "", "only messages of these types, such as M_FLOOD: `type[,type]`")
 			f.BoolVarP(&w.details, "verbose", "v", false, "print each message in diagnostic notation as well")
 		},
-		Check: checks(arguments(0, 0), func(cli.Options) error {
+		Check: checks(arguments(0, 0), noMonitor, func(cli.Options) error {
 			w.objectives, w.messages = list(objectives), list(messages)
 			if w.count < 0 {
 				return errors.New("--number must not be negative")
@@ -106,7 +106,7 @@ func (w *watcher) run(ctx context.Context, p *cli.Program, plane acp.Plane) erro
 			return not("no message came")
 		case errors.Is(err, net.ErrClosed):
 			return nil
-		case err != nil:
+		case err != nil && !errors.Is(err, acp.ErrForeign):
 			if failures++; failures == maxFailures {
 				return err
 			}
@@ -115,7 +115,11 @@ func (w *watcher) run(ctx context.Context, p *cli.Program, plane acp.Plane) erro
 		failures = 0
 		now := time.Now()
 		s := seen{Time: &now, Link: linkOf(ep, from.Link), Source: addrText(from.Addr)}
-		s.look(buf[:n], wire.Limits{Bytes: len(buf)})
+		if err != nil { // of another domain, perhaps
+			s.Error = err.Error()
+		} else {
+			s.look(buf[:n], wire.Limits{Bytes: len(buf)})
+		}
 		if !w.wants(&s) {
 			continue
 		}

@@ -33,18 +33,27 @@ func (c Commands) Execute(ctx context.Context, args []string, stdin io.Reader, s
 			c.help(stdout)
 			return 0
 		}
+		if len(rest) > 1 {
+			return c.unexpected(stderr, "help", rest[1], "[command]")
+		}
 		name, rest = rest[0], []string{"--help"}
 		switch name {
 		case completionCommand:
 			c.completionHelp(stdout)
 			return 0
 		case versionFlag:
-			return printed(stdout, fmt.Sprintf("%s.\n\nUsage: %s %s\n", versionAbout, c.Name, versionFlag))
+			return c.versionHelp(stdout)
 		case sharedTopic:
 			c.sharedFlags(stdout)
 			return 0
 		}
 	case versionFlag, "-" + versionFlag, "--" + versionFlag:
+		switch {
+		case len(rest) > 0 && (rest[0] == "-h" || rest[0] == "--help"):
+			return c.versionHelp(stdout)
+		case len(rest) > 0:
+			return c.unexpected(stderr, versionFlag, rest[0], "")
+		}
 		return printed(stdout, Version(c.Name)+"\n")
 	case completionCommand:
 		return c.completion(rest, stdout, stderr)
@@ -59,6 +68,17 @@ func (c Commands) Execute(ctx context.Context, args []string, stdin io.Reader, s
 		return statusUsage
 	}
 	return command.Execute(ctx, rest, stdin, stdout, stderr)
+}
+
+// versionHelp prints how the command for the version is used.
+func (c Commands) versionHelp(w io.Writer) int {
+	return printed(w, fmt.Sprintf("%s.\n\nUsage: %s %s\n", versionAbout, c.Name, versionFlag))
+}
+
+// unexpected tells of an argument that a command does not take.
+func (c Commands) unexpected(stderr io.Writer, command, argument, takes string) int {
+	fmt.Fprintf(stderr, "%s %s: unexpected argument %q; usage: %s\n", c.Name, command, argument, strings.TrimSpace(c.Name+" "+command+" "+takes))
+	return statusUsage
 }
 
 // find returns the command of a name.

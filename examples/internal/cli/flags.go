@@ -205,6 +205,8 @@ func (c Command) check(o Options) error {
 		return fmt.Errorf("--link %s: only programs with both sides in one process can do that", Memory)
 	case slices.Contains(o.Links, Memory) && len(o.Links) > 1:
 		return fmt.Errorf("--link %s goes with no other link", Memory)
+	case o.Announce != "" && o.Monitor == "":
+		return errors.New("--announce goes with --monitor")
 	}
 	if c.Check != nil {
 		return c.Check(o)

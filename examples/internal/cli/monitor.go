@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"os"
 
 	"github.com/go-grasp/grasp"
@@ -34,9 +33,6 @@ func (p *Program) startMonitor() error {
 func (p *Program) announce(g *grasp.Instance) error {
 	if p.Announce == "" || p.announced {
 		return nil
-	}
-	if p.monitor == nil {
-		return errors.New("--announce goes with --monitor")
 	}
 	p.announced = true
 	_, err := p.monitor.Announce(g, p.Announce)

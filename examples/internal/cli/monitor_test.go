@@ -77,7 +77,7 @@ func TestAnnounce(t *testing.T) {
 		return err
 	}}
 	status, _, stderr := run(c, "", "--announce", "r1")
-	assert.Equal(t, 1, status)
+	assert.Equal(t, 2, status, "a command line that makes no sense")
 	assert.Equal(t, "watched: --announce goes with --monitor\n", stderr)
 	status, _, stderr = run(c, "", "--announce", "r1", "--monitor", "localhost:0")
 	assert.Equal(t, 1, status)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -41,4 +42,14 @@ func TestVersion(t *testing.T) {
 	assert.Zero(t, all.Execute(t.Context(), []string{"help", "version"}, nil, &out, &out))
 	assert.Contains(t, out.String(), "Usage: x version\n")
 	assert.Equal(t, 2, all.Execute(t.Context(), []string{"do", "--version"}, nil, &out, &out))
+	assert.Zero(t, all.Execute(t.Context(), []string{"version", "--help"}, nil, &out, &out))
+	for _, c := range []struct{ args, usage string }{
+		{"version x", "x version"}, {"--version do", "x version"}, {"help do x", "x help [command]"}, {"-h do x", "x help [command]"},
+	} {
+		var out, errOut bytes.Buffer
+		assert.Equal(t, 2, all.Execute(t.Context(), strings.Fields(c.args), nil, &out, &errOut), c.args)
+		assert.Empty(t, out.String(), c.args)
+		assert.Contains(t, errOut.String(), "unexpected argument ", c.args)
+		assert.True(t, strings.HasSuffix(errOut.String(), "; usage: "+c.usage+"\n"), errOut.String())
+	}
 }
