@@ -19,9 +19,16 @@ import (
 // netlink itself: package net does not tell which addresses cannot be used yet,
 // nor what is a port of a bridge, and binds its socket, which Android forbids.
 // What netlink does not tell is found by other means, those named at least; then
-// there are both interfaces and an error, which says what is amiss.
-func interfaces(names []string) ([]netif, error) {
-	ifs, err := netlinkLinks()
+// there are both interfaces and an error, which says what is amiss. If the system is
+// short of something, such as file descriptors, there are no interfaces: other means
+// would find some of them at best.
+func interfaces(names []string) ([]netif, error) { return snapshot(names, netlinkDump) }
+
+func snapshot(names []string, dump func(typ uint16) ([]byte, error)) ([]netif, error) {
+	ifs, err := netlinkLinks(dump)
+	if isShortage(err) {
+		return nil, fmt.Errorf("acp: list interfaces: %w", err)
+	}
 	if err != nil {
 		other, err2 := ioctlLinks(names)
 		if err2 != nil {
@@ -33,7 +40,10 @@ func interfaces(names []string) ([]netif, error) {
 	for i := range ifs {
 		at[ifs[i].index] = &ifs[i]
 	}
-	rib, err2 := netlinkDump(unix.RTM_GETADDR)
+	rib, err2 := dump(unix.RTM_GETADDR)
+	if isShortage(err2) {
+		return nil, fmt.Errorf("acp: list addresses: %w", err2)
+	}
 	if err2 == nil {
 		err2 = parseAddrs(rib, at)
 	}
@@ -49,9 +59,15 @@ func interfaces(names []string) ([]netif, error) {
 	return ifs, err
 }
 
+// isShortage reports whether a call failed for lack of something that there may soon be
+// enough of.
+func isShortage(err error) bool {
+	return slices.ContainsFunc([]error{unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM}, func(short error) bool { return errors.Is(err, short) })
+}
+
 // netlinkLinks lists the interfaces, without their addresses.
-func netlinkLinks() ([]netif, error) {
-	rib, err := netlinkDump(unix.RTM_GETLINK)
+func netlinkLinks(dump func(typ uint16) ([]byte, error)) ([]netif, error) {
+	rib, err := dump(unix.RTM_GETLINK)
 	if err != nil {
 		return nil, err
 	}

@@ -137,6 +137,22 @@ func (c *fileConn) Close() error {
 	return c.explain("close", syscall.Close(fd))
 }
 
+// CloseWrite ends what is sent, as that of [net.TCPConn] does. What was sent still arrives,
+// also if something that came is not read.
+func (c *fileConn) CloseWrite() error {
+	_, f, err := c.attempt(func(fd int) (int, error) { return 0, syscall.Shutdown(fd, syscall.SHUT_WR) })
+	if f == nil {
+		return c.explain("close", err)
+	}
+	raw, err := f.SyscallConn()
+	if err == nil {
+		if raw.Control(func(fd uintptr) { err = syscall.Shutdown(int(fd), syscall.SHUT_WR) }) != nil {
+			err = net.ErrClosed // it can fail for no other reason
+		}
+	}
+	return c.explain("close", err)
+}
+
 // explain turns an error of a file or a system call into one of a connection.
 func (c *fileConn) explain(op string, err error) error {
 	if err == nil || err == io.EOF {

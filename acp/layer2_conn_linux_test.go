@@ -140,6 +140,36 @@ func TestConnWritesAll(t *testing.T) {
 	require.Less(t, n, size)
 }
 
+// One direction can be ended: the last words arrive, although not all was read, and what
+// the peer says goes on.
+func TestConnCloseWrite(t *testing.T) {
+	for _, registered := range []bool{false, true} {
+		near, far := ends(t)
+		if registered {
+			_, err := near.waiter()
+			require.NoError(t, err)
+		}
+		_, err := far.Write([]byte("first"))
+		require.NoError(t, err)
+		_, err = near.Write([]byte("last"))
+		require.NoError(t, err)
+		require.NoError(t, near.CloseWrite())
+		said, err := io.ReadAll(far)
+		require.NoError(t, err)
+		require.Equal(t, "last", string(said))
+		_, err = near.Write([]byte("more"))
+		require.ErrorIs(t, err, syscall.EPIPE)
+		_, err = far.Write([]byte(" second"))
+		require.NoError(t, err)
+		require.NoError(t, far.Close())
+		heard, err := io.ReadAll(near)
+		require.NoError(t, err)
+		require.Equal(t, "first second", string(heard))
+		require.NoError(t, near.Close())
+		require.ErrorIs(t, near.CloseWrite(), net.ErrClosed)
+	}
+}
+
 // The system tells of a reset once. Read returns it, though ReadNow met it.
 func TestConnReset(t *testing.T) {
 	near, far := ends(t)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"syscall"
 	"testing"
 	"time"
 	"unsafe"
@@ -43,6 +44,26 @@ func TestLayer2ParseAddrs(t *testing.T) {
 		_ = parseAddrs(newAddr[:n], map[int]*netif{7: ifi})
 		assert.Empty(t, ifi.addrs, "cut at %d", n)
 	}
+}
+
+// When descriptors run out, as when peers open many connections, there is no snapshot, and
+// the last one stands: one without the addresses would end all links.
+func TestLayer2SnapshotWithoutDescriptors(t *testing.T) {
+	for _, short := range []syscall.Errno{unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM} {
+		for _, lacking := range []uint16{unix.RTM_GETLINK, unix.RTM_GETADDR} {
+			ifs, err := snapshot([]string{"lo"}, func(typ uint16) ([]byte, error) {
+				if typ == lacking {
+					return nil, os.NewSyscallError("socket", short)
+				}
+				return netlinkDump(typ)
+			})
+			require.ErrorIs(t, err, short)
+			require.Nil(t, ifs)
+		}
+	}
+	ifs, err := snapshot([]string{"lo"}, func(uint16) ([]byte, error) { return nil, os.NewSyscallError("socket", unix.EPERM) })
+	require.ErrorIs(t, err, unix.EPERM)
+	require.NotEmpty(t, ifs, "what is forbidden for good is done without")
 }
 
 func FuzzLayer2ParseAddrs(f *testing.F) {
