@@ -85,23 +85,20 @@ func (a *ASA) Discover(ctx context.Context, o Objective, timeout time.Duration, 
 	if err := o.check(); err != nil {
 		return nil, wrap(op, o.Name, err)
 	}
-	may := a.g.mayMulticast(o.Name)
-	if opt.Peer != nil {
-		may = a.g.secure()
-	}
-	if may != nil {
-		return nil, fail(op, o.Name, ErrNoSecurity, may)
+	q := &query{asa: a, objective: o, timeout: timeout, opt: opt}
+	if err := a.g.mayAsk(q); err != nil {
+		return nil, fail(op, o.Name, ErrNoSecurity, err)
 	}
 	if opt.Peer != nil && opt.CacheOnly {
 		return nil, fail(op, o.Name, ErrUnspec, errors.New("a Peer with CacheOnly"))
 	}
 	if a.g.cfg.DULL {
-		o.LoopCount = 1 // RFC 8990 section 2.5.2
+		q.objective.LoopCount = 1 // RFC 8990 section 2.5.2
 	}
 	if timeout == 0 {
-		timeout = discoveryTime(o)
+		q.timeout = discoveryTime(q.objective)
 	}
-	found, err := a.g.discover(ctx, &query{asa: a, objective: o, timeout: timeout, opt: opt})
+	found, err := a.g.discover(ctx, q)
 	if err != nil {
 		return nil, wrap(op, o.Name, err)
 	}
@@ -119,6 +116,14 @@ type query struct {
 	// found, if not nil, is called with locators as they come. Then the query is
 	// repeated until the timeout, whatever comes.
 	found func([]Locator)
+}
+
+// mayAsk returns why the instance must not ask others for what a query is to find, or nil.
+func (g *Instance) mayAsk(q *query) error {
+	if q.opt.Peer != nil {
+		return g.secure()
+	}
+	return g.mayMulticast(q.objective.Name)
 }
 
 func (q *query) mode() search.Mode {
@@ -195,7 +200,11 @@ func united(known, found []Locator) []Locator {
 func (g *Instance) search(ctx context.Context, q *query) (results, error) {
 	s := g.searches.begin(q)
 	defer g.searches.close(s)
-	var err error
+	// If the plane ceases to be secure from now on, lockDown ends the search.
+	err := g.mayAsk(q)
+	if err != nil {
+		return results{}, &withCode{ErrNoSecurity, err}
+	}
 	if q.opt.Peer == nil {
 		err = g.askAll(ctx, q, s)
 	} else {

@@ -245,3 +245,28 @@ func TestX06WithoutACP(t *testing.T) {
 		b.Listen(bed.Neg("EX3", nil)).Blocks()
 	})
 }
+
+// Section 3: a call that comes to search the network after the plane has ceased to be
+// secure sends nothing there: here the known peer does not answer.
+func TestX03SearchAfterwards(t *testing.T) {
+	for name, call := range map[string]func(b *bed.Bed) bed.Pending{
+		"ReqNegotiate": func(b *bed.Bed) bed.Pending { return b.Request(bed.Neg("EX3", 1), nil, time.Minute) },
+		"Synchronize":  func(b *bed.Bed) bed.Pending { return b.Synchronize(bed.Syn("EX3", nil), nil, time.Minute) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inSwallowingBed(t, func(b *bed.Bed, _ *swallowing) {
+				if name == "ReqNegotiate" {
+					b.Register(bed.Neg("EX3", 1))
+				}
+				b.Learn(b.Peer, "EX3", 3_600_000, swallowed(1))
+				asked := call(b)
+				time.Sleep(100 * time.Millisecond)
+				b.Peer.None()
+				b.Node.SetStatus(acp.Status{Reason: "no keys"})
+				bed.IsCode(b, asked.Within(dialTimeout).Err, grasp.ErrNoSecurity)
+				time.Sleep(time.Minute)
+				b.Peer.None()
+			})
+		})
+	}
+}
