@@ -108,11 +108,6 @@ func (g *Instance) mayHave(s *stream, m wire.Message, want Want, o *wire.Objecti
 	return true
 }
 
-// mayHaveRapidly is mayHave for a negotiation that a discovery asks for.
-func (g *Instance) mayHaveRapidly(s *stream, m *wire.Discovery, o *wire.Objective) bool {
-	return g.cfg.Authorize == nil || s.local || !g.isRefused(s, m, wantOf(o), o)
-}
-
 // isRefused reports whether the peer of a stream must not have what it asks for. The
 // stream is closed then.
 func (g *Instance) isRefused(s *stream, m wire.Message, want Want, o *wire.Objective) bool {

@@ -44,8 +44,9 @@ type Config struct {
 	// multicast discoveries, for floods, or for requests between ASAs of this instance.
 	// It is called concurrently, and may block: the context ends after a minute, with the
 	// instance, or when the connection has to give way to others (MaxIdle). It must not
-	// call Instance.Close, which waits for it. If Authorize is nil, members may have
-	// everything.
+	// call Instance.Close, which waits for it. Responses to discoveries carry no value in
+	// rapid mode (RegisterOptions.Rapid), so that each value has to be asked for. If
+	// Authorize is nil, members may have everything.
 	Authorize func(ctx context.Context, r Request) error
 	// Resolver finds the addresses of locators that give a name; nil means
 	// that of the system.

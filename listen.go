@@ -154,13 +154,8 @@ func (g *Instance) servesAtOnce(m wire.Message) bool {
 // waits for it, for a bounded time. After an M_REQ_NEG or M_REQ_SYN it waits only for
 // Config.Authorize.
 func (g *Instance) serve(s *stream, m wire.Message) {
-	evicted, ok := g.streams.add(s, true)
-	if !ok {
-		_ = s.Close()
+	if !g.await(s) {
 		return
-	}
-	for _, s := range evicted {
-		g.evict(s)
 	}
 	if m == nil {
 		if m = g.awaitFirst(s); m == nil {
@@ -202,6 +197,20 @@ func (g *Instance) serve(s *stream, m wire.Message) {
 	default:
 		g.refuse(s, &wire.Error{Type: m.Type(), HasType: true, Err: errUnexpected})
 	}
+}
+
+// await makes a stream pending: it has to say what it wants, or waits for something. It
+// returns false if the instance is closed, and so is the stream then.
+func (g *Instance) await(s *stream) bool {
+	evicted, ok := g.streams.add(s, true)
+	if !ok {
+		s.close()
+		return false
+	}
+	for _, s := range evicted {
+		g.evict(s)
+	}
+	return true
 }
 
 // awaitFirst waits for the first message of a stream. If none comes the stream

@@ -163,7 +163,7 @@ func (g *Instance) response(m *wire.Discovery, link int) *wire.Response {
 			// section 2.9.5.1).
 			r.Locators = slices.DeleteFunc(r.Locators, isLinkLocal)
 		}
-		if o.rapid {
+		if o.rapid && g.cfg.Authorize == nil { // else it has to be asked for
 			r.Objective = &o.objective
 			if _, err := g.encode(r); err != nil {
 				r.Objective = nil // no room for the value: let it be asked for
@@ -445,10 +445,9 @@ func (g *Instance) rapidRequest(m *wire.Discovery, from asker) bool {
 		return false
 	}
 	request := func(s *stream) {
-		if !g.mayHaveRapidly(s, m, o) {
-			return
+		if g.mayHave(s, m, wantOf(o), o) {
+			g.handleRequest(s, &wire.ReqNeg{SessionID: m.SessionID, Objective: *o})
 		}
-		g.handleRequest(s, &wire.ReqNeg{SessionID: m.SessionID, Objective: *o})
 	}
 	first := false
 	g.forgetLater()
@@ -466,7 +465,11 @@ func (g *Instance) rapidRequest(m *wire.Discovery, from asker) bool {
 	case from.stream != nil:
 		request(from.stream)
 	default:
-		g.callBack(m, from, g.dial, request)
+		g.callBack(m, from, g.dial, func(s *stream) {
+			if g.await(s) { // like one that the peer opened
+				request(s)
+			}
+		})
 	}
 	return true
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/go-grasp/grasp/acp/tlsplane"
 	"github.com/go-grasp/grasp/internal/bed"
 	"github.com/go-grasp/grasp/internal/domain"
+	"github.com/go-grasp/grasp/internal/wire"
 )
 
 // authority notes what it is asked, and refuses some of it.
@@ -236,4 +237,31 @@ func TestAuthorizeByIdentity(t *testing.T) {
 			assert.Equal(t, want, err == nil, "%s: %v", name, err)
 		}
 	})
+}
+
+// What a peer may not ask for it does not get with a response to its discovery either.
+func TestAuthorizeRapidSynchronization(t *testing.T) {
+	no := func(_ context.Context, r grasp.Request) error {
+		if r.Want == grasp.WantSynchronize {
+			return errors.New("no")
+		}
+		return nil
+	}
+	for name, authorize := range map[string]func(context.Context, grasp.Request) error{"anybody": nil, "nobody": no} {
+		t.Run(name, func(t *testing.T) {
+			bed.InLinks(t, 1, grasp.Config{Authorize: authorize}, func(b *bed.Bed) {
+				require.NoError(b, b.ASA.RegisterObj(bed.Syn("EX1", nil), grasp.RegisterOptions{Rapid: true}))
+				require.NoError(b, b.ASA.ListenSynchronize(bed.Syn("EX1", "secret")))
+				p, ok := b.Peer.Discover(1, "EX1")
+				require.True(b, ok)
+				s := b.Peer.Dial(b.At())
+				s.Send(bed.Arr{1, 2, b.Peer.Addr(), bed.Arr{"EX1", 5, 6, nil}})
+				for _, p := range []bed.Packet{p, s.Next()} {
+					m := bed.Message[*wire.Response](b, p)
+					require.Len(b, m.Locators, 1)
+					require.Equal(b, authorize == nil, m.Objective != nil, "%v", p)
+				}
+			})
+		})
+	}
 }

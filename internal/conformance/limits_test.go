@@ -411,3 +411,46 @@ func TestLimitMaxIdleBoundsFunctions(t *testing.T) {
 		})
 	}
 }
+
+// In rapid mode the connection is this node's, and the peer makes it wait all the same.
+func TestLimitMaxIdleBoundsRapidRequests(t *testing.T) {
+	const limit = 3
+	for _, name := range []string{"Authorize", "ID clash"} {
+		t.Run(name, func(t *testing.T) {
+			var waiting atomic.Int64
+			cfg := grasp.Config{Limits: grasp.Limits{MaxIdle: limit}}
+			if name == "Authorize" {
+				cfg.Authorize = func(ctx context.Context, _ grasp.Request) error {
+					waiting.Add(1)
+					defer waiting.Add(-1)
+					<-ctx.Done()
+					return ctx.Err()
+				}
+			}
+			bed.InLinks(t, 1, cfg, func(b *bed.Bed) {
+				o := bed.Neg("EX3", 1)
+				require.NoError(b, b.ASA.RegisterObj(o, grasp.RegisterOptions{Rapid: true}))
+				b.Listen(o)
+				sessions := 0
+				if name == "ID clash" {
+					sessions = 1 // the first request, which the others clash with
+				}
+				for i := range 10 {
+					id, initiator := 1000+i, b.Peer.Addr()
+					if name == "ID clash" {
+						id, initiator[15] = 1000, byte(i+100)
+					}
+					b.Peer.Multicast(arr{1, id, initiator, arr{"EX3", 3, 6, 1}})
+					b.Peer.Dialed()
+				}
+				require.LessOrEqual(b, waiting.Load(), int64(limit))
+				require.LessOrEqual(b, b.G.Snapshot().Streams, limit+sessions)
+				b.WantDrop(grasp.ReasonTooManyIdle, 10-sessions-limit)
+				time.Sleep(grasp.DefaultTimeout)
+				synctest.Wait()
+				require.Zero(b, waiting.Load())
+				require.Equal(b, sessions, b.G.Snapshot().Streams)
+			})
+		})
+	}
+}
