@@ -163,8 +163,8 @@ func (a *ASA) ListenNegotiate(ctx context.Context, o Objective) (*Session, Objec
 	if err := a.checkNegotiation(op, o); err != nil {
 		return nil, Objective{}, err
 	}
-	if a.draining.Load() {
-		return nil, Objective{}, fail(op, o.Name, ErrStopped, errDraining)
+	if ctx.Err() != nil { // even if a request waits
+		return nil, Objective{}, fail(op, o.Name, ErrCancelled, context.Cause(ctx))
 	}
 	var queue *backlog
 	err := a.g.objectives.owned(a, o.Name, func(r *registration) error {
@@ -177,6 +177,15 @@ func (a *ASA) ListenNegotiate(ctx context.Context, o Objective) (*Session, Objec
 	})
 	if err != nil {
 		return nil, Objective{}, wrap(op, o.Name, err)
+	}
+	// Drain and lockDown either see that the ASA listens, or are seen here.
+	if a.draining.Load() {
+		stopListening(queue, a)
+		return nil, Objective{}, fail(op, o.Name, ErrStopped, errDraining)
+	}
+	if err := a.g.secure(); err != nil {
+		stopListening(queue, a)
+		return nil, Objective{}, fail(op, o.Name, ErrNoSecurity, err)
 	}
 	a.g.dropStale(queue, 0)
 	r, err := queue.Get(ctx, a, a.gone)

@@ -169,8 +169,8 @@ type RegisterOptions struct {
 	// Rapid turns on rapid mode; so does Config.Rapid for all objectives.
 	//
 	// For synchronization, responses to discovery carry the value given to
-	// ListenSynchronize, so that the initiator need not ask for it: the form
-	// that the Python prototype understands.
+	// ListenSynchronize, so that the initiator need not ask for it: the form that
+	// the Python prototype understands. They do not if there is a Config.Authorize.
 	//
 	// For negotiation (RFC 8990 section 2.5.5.1), ReqNegotiate without a peer
 	// discovers with the value it asks for, and a listener takes such a
@@ -193,7 +193,7 @@ type registration struct {
 	opt     RegisterOptions
 	backlog *backlog        // requests for negotiation; nil before the first listener
 	answers []synchListener // to M_REQ_SYN; the last one counts
-	flooded flooded         // last; answers M_REQ_SYN when nobody listens
+	flooded []flooded       // of each ASA the last; the last one answers M_REQ_SYN when nobody listens
 	replies []ownLocator    // opt.Locators as they are sent
 }
 
@@ -256,7 +256,7 @@ func (t objectiveTable) remove(asa *ASA, name string) error {
 		return registryError(err)
 	}
 	stopListening(r.backlog, asa)
-	t.Look(name, func(r *registration, _ map[*ASA]bool) { r.stopSynch(asa) })
+	t.Look(name, func(r *registration, _ map[*ASA]bool) { r.stopAnswers(asa) })
 	return nil
 }
 

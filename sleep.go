@@ -74,8 +74,10 @@ func (s *Session) age(by time.Duration) {
 // age makes what was flooded expire earlier. (It answers requests: see flooded.)
 func (t objectiveTable) age(by time.Duration) {
 	t.Each(func(_ string, r *registration, _ map[*ASA]bool) {
-		if expire := &r.flooded.expire; !expire.IsZero() {
-			*expire = expire.Add(-by)
+		for i := range r.flooded {
+			if expire := &r.flooded[i].expire; !expire.IsZero() {
+				*expire = expire.Add(-by)
+			}
 		}
 	})
 }

@@ -205,9 +205,15 @@ func (r *registration) listenSynch(l synchListener, loops uint8) {
 	r.loops = loops
 }
 
-// stopSynch ends the answers of an ASA.
+// stopSynch ends what an ASA answers when it is asked.
 func (r *registration) stopSynch(asa *ASA) {
 	r.answers = slices.DeleteFunc(r.answers, func(l synchListener) bool { return l.asa == asa })
+}
+
+// stopAnswers ends the answers of an ASA, with what it flooded, too.
+func (r *registration) stopAnswers(asa *ASA) {
+	r.stopSynch(asa)
+	r.stopFlooded(asa)
 }
 
 // SynchRequest is a request for synchronization, as [ASA.AnswerSynchronize]
@@ -265,24 +271,32 @@ func (a *ASA) StopSynchronize(o Objective) error {
 		return err
 	}
 	return wrap(op, o.Name, a.g.objectives.owned(a, o.Name, func(r *registration) error {
-		r.stopSynch(a)
-		if r.flooded.asa == a {
-			r.flooded = flooded{}
-		}
+		r.stopAnswers(a)
 		return nil
 	}))
 }
 
-// flooded is what an ASA flooded of an objective.
+// flooded is what an ASA flooded of an objective last.
 type flooded struct {
 	asa       *ASA
 	objective wire.Objective
 	expire    time.Time // zero: never
 }
 
-// lives reports whether there is a value that has not expired.
-func (f *flooded) lives(now time.Time) bool {
-	return f.objective.Value != nil && (f.expire.IsZero() || f.expire.After(now))
+// livingFlooded returns what was flooded last, of what has not expired, by an ASA that
+// does not drain.
+func (r *registration) livingFlooded(now time.Time) (o wire.Objective, ok bool) {
+	for _, f := range slices.Backward(r.flooded) {
+		if (f.expire.IsZero() || f.expire.After(now)) && !f.asa.draining.Load() {
+			return f.objective, true
+		}
+	}
+	return wire.Objective{}, false
+}
+
+// stopFlooded ends the answers with what an ASA flooded.
+func (r *registration) stopFlooded(asa *ASA) {
+	r.flooded = slices.DeleteFunc(r.flooded, func(f flooded) bool { return f.asa == asa })
 }
 
 // rememberFlooded remembers what an ASA has flooded. RFC 8990 section 2.5.6.2:
@@ -292,7 +306,8 @@ func (a *ASA) rememberFlooded(m *wire.Flood) {
 	for _, f := range m.Objectives {
 		// An error says that it was deregistered meanwhile.
 		_ = a.g.objectives.owned(a, f.Objective.Name, func(r *registration) error {
-			r.flooded = flooded{a, f.Objective, expire}
+			r.stopFlooded(a)
+			r.flooded = append(r.flooded, flooded{a, f.Objective, expire})
 			return nil
 		})
 	}
@@ -306,8 +321,8 @@ func (t objectiveTable) answer(name string) (o wire.Objective, f SynchAnswer, ok
 		case drained(owners):
 		case l.asa != nil:
 			o, f, ok = wire.Objective{Name: name, Flags: r.flags, LoopCount: r.loops, Value: l.value}, l.answer, true
-		case r.flooded.lives(time.Now()):
-			o, ok = r.flooded.objective, true
+		default:
+			o, ok = r.livingFlooded(time.Now())
 		}
 	})
 	return o, f, ok

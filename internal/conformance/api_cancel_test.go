@@ -207,3 +207,25 @@ func TestCancelledBefore(t *testing.T) {
 		b.NothingLeft()
 	})
 }
+
+// A call of ListenNegotiate whose context has ended takes no request, and does not have
+// the objective be found.
+func TestListenCancelledBefore(t *testing.T) {
+	bed.In(t, func(b *bed.Bed) {
+		o := bed.Neg("EX1", nil)
+		b.Register(o)
+		ended, cancel := context.WithCancel(context.Background())
+		cancel()
+		bed.IsCode(b, bed.Third(b.ASA.ListenNegotiate(ended, o)), grasp.ErrCancelled)
+		_, found := b.Peer.Discover(1, "EX1")
+		require.False(b, found)
+
+		b.ServedBy(b.Listen(o), 2)
+		s := b.Peer.Dial(b.At())
+		s.Send(bed.Arr{3, 3, bed.Arr{"EX1", 3, 6, nil}}) // waits in the queue
+		for range 10 {
+			bed.IsCode(b, bed.Third(b.ASA.ListenNegotiate(ended, o)), grasp.ErrCancelled)
+		}
+		require.NoError(b, b.Listen(o).Ok().S.EndNegotiate(true, ""))
+	})
+}

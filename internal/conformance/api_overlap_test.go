@@ -149,3 +149,43 @@ func TestA15OverlapOfFloods(t *testing.T) {
 		bed.IsCode(b, bed.Second(reader.Synchronize(bed.Forever, s, bed.At(b.G), 0)), grasp.ErrNoListener)
 	})
 }
+
+// Section 2.5.6.2: who floods should also answer. So each ASA's last flood is answered with
+// until it expires, whatever comes of those of others: the youngest that lives.
+func TestA15OverlapOfFloodsThatEnd(t *testing.T) {
+	for name, end := range map[string]func(b *bed.Bed, second *grasp.ASA) error{
+		"it expires":       func(*bed.Bed, *grasp.ASA) error { time.Sleep(time.Minute); return nil },
+		"StopSynchronize":  func(_ *bed.Bed, second *grasp.ASA) error { return second.StopSynchronize(bed.Syn("EX1", nil)) },
+		"DeregisterObj":    func(_ *bed.Bed, second *grasp.ASA) error { return second.DeregisterObj(bed.Syn("EX1", nil)) },
+		"Deregister":       func(_ *bed.Bed, second *grasp.ASA) error { return second.Deregister() },
+		"Drain":            func(_ *bed.Bed, second *grasp.ASA) error { return second.Drain(bed.Forever) },
+		"the first leaves": func(b *bed.Bed, _ *grasp.ASA) error { return b.ASA.Deregister() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bed.In(t, func(b *bed.Bed) {
+				s, yes := bed.Syn("EX1", nil), grasp.RegisterOptions{Overlap: true}
+				second, reader := bed.NewASA(b, b.G, "second"), b.Other("reader")
+				gets := func(value any) {
+					b.Helper()
+					o, err := reader.Synchronize(bed.Forever, s, bed.At(b.G), 0)
+					require.NoError(b, err)
+					require.EqualValues(b, value, o.Value)
+				}
+				require.NoError(b, b.ASA.RegisterObj(s, yes))
+				require.NoError(b, second.RegisterObj(s, yes))
+				b.Flood(time.Hour, bed.Syn("EX1", 1))
+				gets(1)
+				require.NoError(b, second.Flood(time.Minute, grasp.TaggedObjective{Objective: bed.Syn("EX1", 2)}))
+				gets(2)
+				require.NoError(b, end(b, second))
+				if name == "the first leaves" {
+					gets(2)
+					time.Sleep(time.Minute)
+					bed.IsCode(b, bed.Second(reader.Synchronize(bed.Forever, s, bed.At(b.G), 0)), grasp.ErrNoListener)
+					return
+				}
+				gets(1)
+			})
+		})
+	}
+}
