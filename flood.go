@@ -194,13 +194,13 @@ func (g *Instance) cacheFlood(m *wire.Flood, from acp.Origin) {
 			Link: from.Link, From: from.Addr.Addr(), Expire: expiry(life), Life: life,
 		})
 	}
-	g.forgetLater()
 	for _, old := range g.floods.put(all) {
 		g.drop(Event{
 			Reason: ReasonCacheFull, Message: m.Type().String(), Objective: old.Objective.Name,
 			Peer: netip.AddrPortFrom(old.From, 0), Link: old.Link,
 		})
 	}
+	g.forgetLater()
 }
 
 // floodLife returns after what time a flood expires, 0 for never.

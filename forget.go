@@ -22,8 +22,8 @@ type forgetter struct {
 	closed bool
 }
 
-// forgetLater sees to it that what came just now is forgotten some time after it has
-// expired.
+// forgetLater sees to it that what was remembered just now is forgotten some time after it
+// has expired. Before it is there, a call could be too early: forget would not see it.
 func (g *Instance) forgetLater() {
 	f := &g.forgets
 	if f.waits.Load() {

@@ -311,8 +311,8 @@ func indexesOf(links []acp.Link) []int {
 // rememberOwn remembers a multicast that this instance sends, so that it is recognized
 // when it comes back.
 func (g *Instance) rememberOwn(m wire.Message) {
-	g.forgetLater()
 	g.relays.do(func(r *loop.Relay[asker]) { r.RememberOwn(keyOf(m), time.Now()) })
+	g.forgetLater()
 }
 
 // isOwnMulticast reports whether a multicast was sent by this instance.
@@ -327,10 +327,10 @@ func (g *Instance) isOwnMulticast(key session.Key) (own bool) {
 func (g *Instance) toldBefore(m *wire.Response, objective string, to asker) (before bool) {
 	key := session.Key{ID: m.SessionID, Initiator: m.Initiator}
 	life := time.Duration(m.TTL) * time.Millisecond
-	g.forgetLater()
 	g.relays.do(func(r *loop.Relay[asker]) {
 		before = r.Answered(key, to.Addr.Addr(), objective, life, time.Now())
 	})
+	g.forgetLater()
 	return before
 }
 
@@ -445,16 +445,16 @@ func (g *Instance) rapidRequest(m *wire.Discovery, from asker) bool {
 		return false
 	}
 	request := func(s *stream) {
-		if g.mayHave(s, m, wantOf(o), o) {
+		// A connection of this node's own waits like those that peers open.
+		if (s == from.stream || g.await(s)) && g.mayHave(s, m, wantOf(o), o) {
 			g.handleRequest(s, &wire.ReqNeg{SessionID: m.SessionID, Objective: *o})
 		}
 	}
 	first := false
-	g.forgetLater()
-	g.relays.do(func(r *loop.Relay[asker]) {
-		// Nothing will be passed back.
+	g.relays.do(func(r *loop.Relay[asker]) { // nothing will be passed back
 		first = r.Remember(keyOf(m), loop.Asked[asker]{Objective: o.Name, Left: true}, time.Now())
 	})
+	g.forgetLater()
 	switch {
 	case !first:
 		// Another copy of it came by another link.
@@ -465,11 +465,7 @@ func (g *Instance) rapidRequest(m *wire.Discovery, from asker) bool {
 	case from.stream != nil:
 		request(from.stream)
 	default:
-		g.callBack(m, from, g.dial, func(s *stream) {
-			if g.await(s) { // like one that the peer opened
-				request(s)
-			}
-		})
+		g.callBack(m, from, g.dial, request)
 	}
 	return true
 }

@@ -210,10 +210,10 @@ func (g *Instance) handleResponse(m *wire.Response, from *stream) {
 
 // cacheLocators puts what a response brought into the cache.
 func (g *Instance) cacheLocators(name string, all []cache.Locator) {
-	g.forgetLater()
 	for range g.locators.put(name, all) {
 		g.drop(Event{Reason: ReasonCacheFull, Message: wire.TypeResponse.String(), Objective: name})
 	}
+	g.forgetLater()
 }
 
 // locatorsIn returns the locators of a response about an objective.

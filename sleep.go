@@ -119,6 +119,7 @@ func (a *ASA) askAgain(ctx context.Context, o Objective, known []cache.Flood) {
 		}
 		if answer, err := got.encode(); err == nil {
 			a.g.floods.renew(answer, known)
+			a.g.forgetLater()
 		}
 	}
 }
