@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/wire"
 )
 
 // endpoint is what one instance has of a [Plane]. Nothing of the
@@ -73,17 +74,27 @@ func (e *endpoint) fits(msg []byte) error {
 // datagrams are buffers with room for any datagram.
 var datagrams = sync.Pool{New: func() any { return new([1 << 16]byte) }}
 
+// roomFor returns how many bytes of a datagram are read for one who takes n of the message:
+// one more than are looked at, to see what is longer. They are not always as many as a
+// datagram can have, because [acp.Layer2] reads the more of them at once, the shorter they
+// are: up to 4 KiB, as many as it can.
+func roomFor(n int) int { return min(max(paddedSize(n)+1, 4<<10), 1<<16) }
+
 // Receive implements [acp.Endpoint].
 func (e *endpoint) Receive(buf []byte) (int, acp.Origin, error) {
 	sealed := datagrams.Get().(*[1 << 16]byte)
 	defer datagrams.Put(sealed)
-	n, from, err := e.under.Receive(sealed[:])
+	room := roomFor(len(buf))
+	n, from, err := e.under.Receive(sealed[:room])
 	if err != nil {
 		return 0, from, err
 	}
 	by := e.sender(&e.datagrams, from.Addr, from.Link)
 	if !by.listens() {
 		return 0, from, errMuted
+	}
+	if n == room && n < len(sealed) {
+		return 0, from, foreign(fmt.Errorf("longer than %d bytes: %w", room-1, wire.ErrTooLong))
 	}
 	msg, err := e.key.open(sealed[:n]) // in place
 	by.judge(sealed[:n], err)

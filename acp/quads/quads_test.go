@@ -23,6 +23,7 @@ import (
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/acp/quads"
+	"github.com/go-grasp/grasp/internal/wire"
 )
 
 // quadsVectors are messages of the Python prototype.
@@ -238,6 +239,64 @@ func TestQUADSForeignDatagrams(t *testing.T) {
 		n, _, err = e.Receive(buf)
 		require.NoError(t, err, name)
 		assert.Equal(t, msg, buf[:n], name)
+	}
+}
+
+// hears is a plane whose endpoints hear these datagrams.
+type hears struct {
+	acp.Plane
+	datagrams []string
+}
+
+type hearingEndpoint struct {
+	acp.Endpoint
+	plane *hears
+}
+
+func (h *hears) Open() (acp.Endpoint, error) {
+	e, err := h.Plane.Open()
+	return hearingEndpoint{e, h}, err
+}
+
+func (e hearingEndpoint) Receive(buf []byte) (int, acp.Origin, error) {
+	n := copy(buf, e.plane.datagrams[0])
+	e.plane.datagrams = e.plane.datagrams[1:]
+	return n, acp.Origin{Link: 1, Addr: netip.MustParseAddrPort("[fe80::1%1]:7017")}, nil
+}
+
+// TestQUADSLongDatagrams: a datagram comes whole as long as it fits the buffer, or 4 KiB. A
+// longer one, which may be a member's, comes with an error, and nobody is suspected.
+func TestQUADSLongDatagrams(t *testing.T) {
+	of := func(size int) string { return item(strings.Repeat("x", size-3)) }
+	under := &hears{}
+	_, under.Plane, _ = pair(memory.LinkConfig{})
+	e := endpointOf(t, plane(under))
+	for _, test := range []struct {
+		buffer, size int
+		long         bool
+	}{
+		{10, 1000, false},
+		{10, 4079, false},
+		{10, 4080, true},
+		{2049, 4079, false},
+		{2049, 60_000, true},
+		{6001, 6001, false},
+		{6001, 6015, false},
+		{6001, 6016, true},
+		{65_537, 65_500, false},
+	} {
+		msg := of(test.size)
+		under.datagrams = []string{sealed(t, msg)}
+		buf := make([]byte, test.buffer)
+		n, from, err := e.Receive(buf)
+		assert.Equal(t, 1, from.Link)
+		if test.long {
+			require.ErrorIs(t, err, acp.ErrForeign, "%+v", test)
+			require.ErrorIs(t, err, wire.ErrTooLong, "%+v", test)
+			continue
+		}
+		require.NoError(t, err, "%+v", test)
+		assert.Equal(t, msg[:min(test.size, test.buffer)], string(buf[:n]), "%+v", test)
 	}
 }
 
