@@ -82,6 +82,7 @@ type Instance struct {
 	floods     *floodCache
 	datagrams  datagram.Rules
 	relays     guarded[*loop.Relay[asker]]
+	outbox     outbox
 	waits      chan struct{} // one slot: a message waits to be relayed; nil: none ever does
 	streams    *streamTable
 	responders *responderTable

@@ -26,7 +26,13 @@ const maxDatagram = 1 << 16
 func (g *Instance) receiveDatagrams() {
 	buf := make([]byte, min(g.limits.Bytes, maxDatagram)+1) // one more, to see what is too long
 	var pause pace.Backoff
+	defer g.sendHeld()
+	holds := false // the outbox, what is relayed because of datagrams that came together
 	for {
+		if holds && !acp.Waiting(g.ep) {
+			g.sendHeld()
+			holds = false
+		}
 		n, from, err := g.ep.Receive(buf)
 		if errors.Is(err, acp.ErrForeign) {
 			// Without a pause, or outsiders could hold up the members.
@@ -41,6 +47,10 @@ func (g *Instance) receiveDatagrams() {
 			continue
 		}
 		pause.Reset()
+		if !holds && acp.Waiting(g.ep) {
+			g.outbox.hold()
+			holds = true
+		}
 		g.handleDatagram(buf[:n], from)
 	}
 }

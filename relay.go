@@ -243,23 +243,9 @@ func (g *Instance) relay(m wire.Message, key session.Key, raw []byte, from asker
 		}
 	default:
 		g.forgetLater()
-		g.sendRelayed(m, d, from.Addr)
+		g.sendRelayed(m, &d, from.Addr)
 	}
 	return 0, true
-}
-
-// sendRelayed does what the relay decided.
-func (g *Instance) sendRelayed(m wire.Message, d loop.Decision, from netip.AddrPort) {
-	for _, l := range d.Full {
-		g.drop(eventOf(m, Event{Reason: ReasonRate, Peer: from, Link: l, Raw: d.Raw}))
-	}
-	for _, l := range d.Links {
-		if err := g.ep.Send(l, d.Raw); err != nil {
-			g.drop(eventOf(m, Event{Reason: ReasonSendFailed, Link: l, Raw: d.Raw, Err: err}))
-			continue
-		}
-		g.trace(Relayed, m, d.Raw, from, l)
-	}
 }
 
 // relayLater sends the messages that waited to be relayed (Config.RelayWait) until the
@@ -282,7 +268,7 @@ func (g *Instance) relayLater() {
 				g.drop(eventOf(l.Message, Event{Reason: ReasonNoSecurity, Peer: l.Asker.Addr, Link: l.Asker.Link, Raw: l.Raw}))
 				continue
 			}
-			g.sendRelayed(l.Message, l.Decision, l.Asker.Addr)
+			g.sendRelayed(l.Message, &l.Decision, l.Asker.Addr)
 		}
 		if !next.IsZero() {
 			timer.Reset(time.Until(next))

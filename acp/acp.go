@@ -91,10 +91,11 @@ type Plane interface {
 // that wraps [net.ErrClosed].
 //
 // These methods are all that a plane needs, and there will be no others. An endpoint
-// that can do more implements the interfaces [DatagramSender], [Addresser],
-// [InterfaceLister] and [Requester], or one that a later release adds. To use an endpoint, call the
-// functions [SendTo], [Addrs] and [Interfaces], which also work without these. An
-// endpoint on top of another is an [Overlay].
+// that can do more implements the interfaces [DatagramSender], [BatchSender], [Addresser],
+// [InterfaceLister] and [Requester], or one that a later release adds. To use an
+// endpoint, call the functions [SendTo], [SendBatch], [Waiting], [Addrs] and
+// [Interfaces], which also work without these. An endpoint on top of another is an
+// [Overlay].
 type Endpoint interface {
 	// Port is the port that multicasts come from and streams are accepted on.
 	Port() uint16

@@ -9,7 +9,8 @@ import (
 // batch holds the datagrams that a receiver read at once.
 type batch struct {
 	family    *family // that they came by
-	n, next   int     // how many there are, and the next one to be looked at
+	n, next   int     // how many there are, and the next one to be returned
+	from      Origin  // of that
 	datagrams [maxBatch]datagram
 	oobs      [maxBatch][oobSize]byte
 	buf       [1 << 16]byte // for any datagram, or for several shorter ones

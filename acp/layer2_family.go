@@ -3,6 +3,7 @@ package acp
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"syscall"
@@ -21,7 +22,14 @@ type family struct {
 	more       []*receiver // for links on which those before may not join; refresh only
 	packetInfo bool        // datagrams come with their destination and interface
 	send       *net.UDPConn
-	rawSend    syscall.RawConn
+	out        outSocket // send, as multicasts are sent by it; prepare sets it
+	rawOut     syscall.RawConn
+}
+
+// outSocket is what is needed of a socket that sends.
+type outSocket interface {
+	io.Closer
+	syscall.Conn
 }
 
 // receiver is a socket on the port of GRASP.
@@ -57,6 +65,17 @@ func newReceiver(network string, conn *net.UDPConn) *receiver {
 	return &receiver{conn: conn, groups: ipv6.NewPacketConn(conn)}
 }
 
+// closeSender closes the socket that multicasts are sent by, if there is one.
+func (f *family) closeSender() error {
+	switch {
+	case f.out != nil:
+		return f.out.Close()
+	case f.send != nil:
+		return f.send.Close()
+	}
+	return nil
+}
+
 // minMTU is what a link needs to carry every multicast whole. IPv6 has it by
 // definition.
 const minMTU = 1280
@@ -66,9 +85,6 @@ const minMTU = 1280
 // the link already; the hop limit keeps them there if a router ignores the scope. It
 // returns what the system refuses, or an error if the sockets are of no use.
 func (f *family) prepare() (refused []error, err error) {
-	if f.rawSend, err = f.send.SyscallConn(); err != nil {
-		return nil, fmt.Errorf("sender: %w", err)
-	}
 	var loop, hops error
 	if f.group.Is4() {
 		p := ipv4.NewPacketConn(f.send)
@@ -85,6 +101,10 @@ func (f *family) prepare() (refused []error, err error) {
 	}
 	if errors.Is(loop, net.ErrClosed) {
 		return nil, fmt.Errorf("sender: %w", loop)
+	}
+	f.out = unpolled(f.send)
+	if f.rawOut, err = f.out.SyscallConn(); err != nil {
+		return nil, fmt.Errorf("sender: %w", err)
 	}
 	if err := f.receiver.prepare(f); err != nil {
 		refused = append(refused, err)

@@ -23,6 +23,7 @@ type hearing struct {
 	buffer  atomic.Int64           // the largest that Receive was called with
 	turn    chan struct{}          // holds one, for who is in Receive
 	batch   *batch                 // what is left of the last one, for who has the turn
+	waiting atomic.Bool            // there is one
 	batches chan heard             // from the pumps
 }
 
@@ -133,27 +134,38 @@ func (e *layer2Endpoint) Receive(buf []byte) (int, Origin, error) {
 // endAlone waits for the turn.
 func (e *layer2Endpoint) receive(buf []byte) (int, Origin, error) {
 	h := &e.hearing
-	for {
-		if h.batch == nil {
-			b, err := e.hear(len(buf))
-			if err != nil {
-				return 0, Origin{}, err
-			}
-			h.batch = b
+	for h.batch == nil {
+		b, err := e.hear(len(buf))
+		if err != nil {
+			return 0, Origin{}, err
 		}
-		b := h.batch
+		h.batch = b
+		e.toNext()
+	}
+	b := h.batch
+	n, from := copy(buf, b.datagrams[b.next].msg), b.from
+	b.next++
+	e.toNext()
+	return n, from, e.checkPeer(from.Addr.Addr())
+}
+
+// toNext goes on to the next datagram of the batch that is for us, for one who has the
+// turn. If there is none, it gives the batch back.
+func (e *layer2Endpoint) toNext() {
+	h := &e.hearing
+	b := h.batch
+	for ; b.next < b.n; b.next++ {
 		d := &b.datagrams[b.next]
-		from, ok := e.origin(b.family, d.source(b.family), d.oob)
-		n := copy(buf, d.msg)
-		if b.next++; b.next == b.n {
-			h.batch = nil
-			batchPool.Put(b)
-		}
-		if ok {
-			return n, from, e.checkPeer(from.Addr.Addr())
+		ours := false
+		if b.from, ours = e.origin(b.family, d.source(b.family), d.oob); ours {
+			h.waiting.Store(true)
+			return
 		}
 		e.drops.Add(1)
 	}
+	h.waiting.Store(false)
+	h.batch = nil
+	batchPool.Put(b)
 }
 
 var errReceiveClosed = fmt.Errorf("acp: receive multicast: %w", net.ErrClosed)

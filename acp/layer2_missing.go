@@ -53,7 +53,7 @@ func (e *layer2Endpoint) openFamily(network string) (*family, error) {
 	f.send = send
 	refused, err := f.prepare()
 	if err != nil {
-		_, _ = recv.Close(), send.Close()
+		_, _ = recv.Close(), f.closeSender()
 		return nil, err
 	}
 	e.refused = append(e.refused, refused...)
@@ -73,7 +73,7 @@ func (e *layer2Endpoint) addFamily(f *family) {
 	e.done.Go(func() { e.pump(f, &f.receiver) })
 	e.done.Go(func() { // Close does not know of these sockets
 		<-e.ctx.Done()
-		_, _ = f.conn.Close(), f.send.Close()
+		_, _ = f.conn.Close(), f.closeSender()
 	})
 }
 

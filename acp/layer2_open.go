@@ -166,10 +166,7 @@ func (e *layer2Endpoint) giveUp(f *family, err error) {
 func (e *layer2Endpoint) closeSockets(opened []*family) error {
 	var errs []error
 	for _, f := range opened {
-		errs = append(errs, f.receiver.conn.Close())
-		if f.send != nil {
-			errs = append(errs, f.send.Close())
-		}
+		errs = append(errs, f.receiver.conn.Close(), f.closeSender())
 	}
 	if e.streams != nil {
 		errs = append(errs, e.streams.Close())

@@ -32,3 +32,6 @@ func sendUnicast(*linkState, netip.AddrPort, []byte) error { return errors.ErrUn
 func isInUse(error) bool { return false }
 
 func isTruncated(error) bool { return false }
+
+// unpolled returns the socket that multicasts are sent by.
+func unpolled(c *net.UDPConn) outSocket { return c }

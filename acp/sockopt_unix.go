@@ -5,6 +5,7 @@ package acp
 import (
 	"encoding/binary"
 	"errors"
+	"net"
 	"net/netip"
 	"os"
 	"sync"
@@ -58,7 +59,7 @@ type sendOp struct {
 	to       unix.Sockaddr
 	msg, oob []byte
 	err      error
-	run      func(fd uintptr) bool
+	run      func(fd uintptr)
 }
 
 // There is a pool for each family, since addresses hold buffers.
@@ -77,13 +78,33 @@ func newSendOp(to unix.Sockaddr) *sendOp {
 	return op
 }
 
-func (op *sendOp) send(fd uintptr) bool {
+func (op *sendOp) send(fd uintptr) {
 	for {
-		_, op.err = unix.SendmsgN(int(fd), op.msg, op.oob, op.to, 0)
+		_, op.err = unix.SendmsgN(int(fd), op.msg, op.oob, op.to, unix.MSG_DONTWAIT)
 		if op.err != unix.EINTR {
-			return true
+			return
 		}
 	}
+}
+
+// unpolled returns the socket of c, which it closes, without the poller of package net. The
+// poller would be woken for each datagram that has left, since there is room for another
+// one then, and nobody here waits for that. If the system refuses, it returns c.
+func unpolled(c *net.UDPConn) outSocket {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return c
+	}
+	again := -1
+	if err := raw.Control(func(fd uintptr) { again, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) }); err != nil || again < 0 {
+		return c
+	}
+	if unix.SetNonblock(again, false) != nil { // what does not block, os.File has polled
+		_ = unix.Close(again)
+		return c
+	}
+	_ = c.Close()
+	return os.NewFile(uintptr(again), "udp")
 }
 
 // sendOn multicasts on one link, without waiting.
@@ -95,7 +116,7 @@ func sendOn(l *linkState, msg []byte) error {
 	op := pool.Get().(*sendOp)
 	defer pool.Put(op)
 	op.msg, op.oob = msg, l.oob
-	err := l.family.rawSend.Write(op.run)
+	err := l.family.rawOut.Control(op.run)
 	op.msg, op.oob = nil, nil
 	if err != nil {
 		return err
@@ -114,7 +135,7 @@ func sendUnicast(l *linkState, to netip.AddrPort, msg []byte) error {
 		op.oob = l.oob
 	}
 	op.msg = msg
-	if err := l.family.rawSend.Write(op.run); err != nil {
+	if err := l.family.rawOut.Control(op.run); err != nil {
 		return err
 	}
 	return os.NewSyscallError("sendmsg", op.err)

@@ -73,3 +73,6 @@ func isInUse(err error) bool {
 // isTruncated: a datagram longer than the buffer is an error here, though the
 // buffer is full.
 func isTruncated(err error) bool { return errors.Is(err, wsaeMsgSize) }
+
+// unpolled returns the socket that multicasts are sent by.
+func unpolled(c *net.UDPConn) outSocket { return c }

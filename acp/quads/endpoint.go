@@ -56,6 +56,29 @@ func (e *endpoint) Send(link int, msg []byte) error {
 	return e.under.Send(link, e.key.seal(msg))
 }
 
+// SendBatch implements [acp.BatchSender].
+func (e *endpoint) SendBatch(all []acp.Multicast) {
+	sealed := make([]acp.Multicast, 0, len(all))
+	for i := range all {
+		m := &all[i]
+		if m.Err = e.fits(m.Msg); m.Err == nil {
+			sealed = append(sealed, acp.Multicast{Link: m.Link, Msg: e.key.seal(m.Msg)})
+		} else {
+			m.Err = fmt.Errorf("acp: QUADS: send on link %d: %w", m.Link, m.Err)
+		}
+	}
+	acp.SendBatch(e.under, sealed)
+	for i := range all {
+		if m := &all[i]; m.Err == nil {
+			m.Err = sealed[0].Err
+			sealed = sealed[1:]
+		}
+	}
+}
+
+// Waiting implements [acp.BatchSender].
+func (e *endpoint) Waiting() bool { return acp.Waiting(e.under) }
+
 // SendTo implements [acp.DatagramSender].
 func (e *endpoint) SendTo(to netip.AddrPort, msg []byte) error {
 	if err := e.fits(msg); err != nil {

@@ -172,6 +172,28 @@ func TestQUADSLargestMulticast(t *testing.T) {
 	require.ErrorIs(t, e.Send(link, make([]byte, 1232)), syscall.EMSGSIZE)
 }
 
+// Of messages sent at once each is encrypted, and one that is too long fails alone.
+func TestQUADSSendBatch(t *testing.T) {
+	e, clear, _ := quadsPair(t, quads.Plane{Key: quadsKey})
+	link := e.Links()[0].Index
+	all := []acp.Multicast{
+		{Link: link, Msg: []byte(item("one"))}, {Link: link, Msg: make([]byte, 1232)},
+		{Link: 1 << 30, Msg: []byte(item("nowhere"))}, {Link: link, Msg: []byte(item("two"))},
+	}
+	acp.SendBatch(e, all)
+	require.NoError(t, all[0].Err)
+	require.ErrorIs(t, all[1].Err, syscall.EMSGSIZE)
+	require.Error(t, all[2].Err)
+	require.NoError(t, all[3].Err)
+	buf := make([]byte, 2*acp.MaxMulticast)
+	for _, want := range []string{"one", "two"} {
+		n, _, err := clear.Receive(buf)
+		require.NoError(t, err)
+		require.Equal(t, sealed(t, item(want)), string(buf[:n]))
+	}
+	require.False(t, acp.Waiting(e), "memory does not say")
+}
+
 // unicaster is a plane whose endpoints tell what they send to one node.
 type unicaster struct {
 	acp.Plane
