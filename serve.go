@@ -15,8 +15,9 @@ import (
 // handlers run.
 //
 // If the session is still open when the handler returns, it is declined. If the
-// handler returned a [*DeclinedError], the peer gets its reason. Any other error is
-// logged, and the peer learns only that there was one.
+// handler returned a [*DeclinedError], the peer gets its reason, unless that is too long
+// for a message or not UTF-8. Any other error is logged, and the peer learns only that
+// there was one.
 type Handler func(ctx context.Context, s *Session, asked Objective) error
 
 // ServeOptions are the settings of Serve. The zero value is the default.
@@ -117,25 +118,31 @@ func (a *ASA) serve(ctx context.Context, o Objective, most int, start func(s *Se
 func (a *ASA) handle(ctx context.Context, s *Session, asked Objective, handle Handler) {
 	var err error
 	defer func() {
-		if r := recover(); r != nil {
-			a.g.log.Error("a handler panicked", "asa", a.name, "objective", asked.Name,
-				"peer", s.Source(), "panic", r, "stack", string(debug.Stack()))
-			err = errors.New("panic") // which is logged
-		} else if err != nil && !errors.Is(err, ErrDeclined) {
-			a.g.log.Warn("a negotiation failed", "asa", a.name, "objective", asked.Name, "peer", s.Source(), "error", err)
-		}
 		reason := "no decision"
 		var declined *DeclinedError
-		switch {
+		switch r := recover(); {
+		case r != nil:
+			reason = "internal error"
+			a.g.log.Error("a handler panicked", "asa", a.name, "objective", asked.Name,
+				"peer", s.Source(), "panic", r, "stack", string(debug.Stack()))
 		case errors.As(err, &declined):
 			reason = declined.Reason
 		case err != nil:
 			reason = "internal error"
+			a.g.log.Warn("a negotiation failed", "asa", a.name, "objective", asked.Name, "peer", s.Source(), "error", err)
 		}
-		_ = s.EndNegotiate(false, reason) // most often it is over
-		_ = s.Close()
+		s.decline(reason)
 	}()
 	err = handle(ctx, s, asked)
+}
+
+// decline ends a session that is not over yet, with a reason, or without it if it cannot
+// be sent.
+func (s *Session) decline(reason string) {
+	if s.EndNegotiate(false, reason) != nil {
+		_ = s.EndNegotiate(false, "") // most often it is over
+	}
+	_ = s.Close()
 }
 
 // Decision is what a policy answers to an offer: [Accept], [Counter], [Wait] or
@@ -204,7 +211,7 @@ func (p Policy[T]) Handle(ctx context.Context, s *Session, asked Objective) erro
 	for {
 		var offer T
 		if err := asked.Decode(&offer); err != nil {
-			return &DeclinedError{Objective: asked.Name, Peer: s.Source(), Reason: fmt.Sprintf("the offer is no %T: %v", offer, err)}
+			return &DeclinedError{Objective: asked.Name, Peer: s.Source(), Reason: fmt.Sprintf("the offer is no %T: %s", offer, shortly(asked.Value))}
 		}
 		last, decided = offer, true
 		d, err := p.Decide(ctx, offer, dry)
@@ -224,8 +231,11 @@ func (p Policy[T]) Handle(ctx context.Context, s *Session, asked Objective) erro
 		case declined:
 			return s.EndNegotiate(false, d.reason)
 		}
-		last, asked.Value = d.offer, d.offer
+		asked.Value = d.offer
 		next, answer, err := s.NegotiateStep(ctx, asked, p.Timeout)
+		if err == nil || next == nil { // else it was not sent
+			last = d.offer
+		}
 		switch {
 		case err == nil && next == nil:
 			agreed = true

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -364,5 +366,70 @@ func TestAnswerSynchronize(t *testing.T) {
 		require.NoError(t, server.Deregister())
 		require.ErrorIs(t, <-slow, context.Canceled)
 		require.ErrorIs(t, client.AnswerSynchronize(news, nil), grasp.ErrUnspec)
+	})
+}
+
+// A session is declined whatever is wrong with the reason, or with the name of the
+// objective; an error that gives none is logged.
+func TestServeDeclinesAnyway(t *testing.T) {
+	for name, err := range map[string]error{
+		"too long":  &grasp.DeclinedError{Reason: strings.Repeat("no ", 1000)},
+		"not UTF-8": &grasp.DeclinedError{Reason: "\xff"},
+		"the code":  grasp.ErrDeclined,
+	} {
+		t.Run(name, func(t *testing.T) {
+			grasptest.Run(t, func(t *testing.T, n *grasptest.Network) {
+				s := serve(t, n, func(context.Context, *grasp.Session, grasp.Objective) error { return err }, grasp.ServeOptions{})
+				_, _, err := s.client.ReqNegotiate(t.Context(), asking(1, false), nil, 0)
+				var declined *grasp.DeclinedError
+				require.ErrorAs(t, err, &declined)
+				n.Settle()
+				if name == "the code" {
+					assert.Equal(t, "internal error", declined.Reason)
+					assert.Contains(t, s.log.String(), "a negotiation failed")
+				} else {
+					assert.Empty(t, declined.Reason)
+				}
+			})
+		})
+	}
+	grasptest.Run(t, func(t *testing.T, n *grasptest.Network) {
+		link := n.Link(grasptest.LinkConfig{})
+		server, client := n.Node("server", link), n.Node("client", link).ASA("client")
+		o := grasp.Objective{Name: strings.Repeat("x", 1990), Neg: true, Value: "a lot"}
+		asa := server.ASA("server")
+		grasptest.Objective(t, asa, o)
+		grasptest.Objective(t, client, o)
+		go func() { _ = asa.Serve(t.Context(), o, grasp.Policy[int]{Decide: halves}.Handle, grasp.ServeOptions{}) }()
+		n.Settle()
+		at := server.Locator()
+		_, _, err := client.ReqNegotiate(t.Context(), o, &at, 0)
+		var declined *grasp.DeclinedError
+		require.ErrorAs(t, err, &declined)
+		assert.Equal(t, `the offer is no int: "a lot"`, declined.Reason)
+	})
+}
+
+// Done is told the offer that was made last, not one that could not be sent.
+func TestPolicyDoneOfUnsentOffer(t *testing.T) {
+	grasptest.Run(t, func(t *testing.T, n *grasptest.Network) {
+		var last []string
+		s := serve(t, n, grasp.Policy[string]{
+			Decide: func(_ context.Context, asked string, _ bool) (grasp.Decision[string], error) {
+				if asked == "count" {
+					return grasp.Counter("one step too many"), nil
+				}
+				return grasp.Counter(strings.Repeat("x", 3000)), nil
+			},
+			Done: func(offer string, agreed bool) { last = append(last, fmt.Sprint(offer, " ", agreed)) },
+		}.Handle, grasp.ServeOptions{})
+		o := asking("count", false)
+		o.LoopCount = 1
+		_, _, err := s.client.ReqNegotiate(t.Context(), o, nil, 0)
+		require.ErrorIs(t, err, grasp.ErrDeclined)
+		_, _, err = s.client.ReqNegotiate(t.Context(), asking("length", false), nil, 0)
+		require.ErrorIs(t, err, grasp.ErrDeclined)
+		n.Settle()
+		assert.Equal(t, []string{"count false", "length false"}, last)
 	})
 }

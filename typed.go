@@ -167,7 +167,7 @@ func (t Typed[T]) answer(s *Session, o Objective, err error) (*TypedSession[T], 
 	var v T
 	if err == nil {
 		if v, err = t.Of(o); err != nil && s != nil {
-			_ = s.EndNegotiate(false, fmt.Sprintf("the offer is no %T", v))
+			s.decline(fmt.Sprintf("the offer is no %T", v))
 			s = nil
 		}
 	}
