@@ -35,6 +35,8 @@ type Dialogue struct {
 	// it. What Diagnosing prints waits in a queue of 8192 lines, so that it holds up
 	// nobody; further lines are lost and counted under ReasonSlowReceiver.
 	Output io.Writer
+
+	turn chan struct{} // see printer; nil: the printer makes its own
 }
 
 // AskDialogue asks the questions of the Python prototype on out and reads the answers,
@@ -78,7 +80,10 @@ func newPrinter(d Dialogue, o *observers, lost func()) *printer {
 	if d.Output == nil {
 		d.Output = os.Stdout
 	}
-	p := &printer{dialogue: d, observers: o, turn: make(chan struct{}, 1)}
+	if d.turn == nil {
+		d.turn = make(chan struct{}, 1)
+	}
+	p := &printer{dialogue: d, observers: o, turn: d.turn}
 	p.lines = outlet.New(p.write, lost)
 	return p
 }
@@ -215,7 +220,7 @@ type ObjectiveState struct {
 	Negotiating     bool   // an ASA listens for negotiation
 	Synchronizing   bool   // an ASA listens for synchronization
 	Waiting         int    // requests that wait for a listener
-	Value           string // answered to synchronization
+	Value           string // given to ListenSynchronize
 }
 
 // LocatorState is a cached locator.
@@ -439,6 +444,7 @@ func SkipDialogue(d Dialogue) {
 	standard.mu.Lock()
 	defer standard.mu.Unlock()
 	if standard.g == nil {
+		d.turn = make(chan struct{}, 1) // for all that print before there is an instance
 		standard.dialogue = d
 	}
 }

@@ -3,6 +3,7 @@ package grasp
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/go-grasp/grasp/acp/memory"
@@ -63,4 +64,22 @@ func TestDefaultIsOne(t *testing.T) {
 	_, err = RegisterASA("Briggs")
 	require.ErrorIs(t, err, ErrDupASA)
 	require.Equal(t, []string{"Briggs"}, g.Snapshot().ASAs, fmt.Sprint(g.Snapshot()))
+}
+
+// Lines that are printed before the default instance starts do not get in each other's
+// way either.
+func TestTprintEarlyConcurrently(t *testing.T) {
+	var out strings.Builder
+	standing(t, nil)
+	SkipDialogue(Dialogue{Output: &out})
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 100 {
+				Tprint("line")
+			}
+		})
+	}
+	all.Wait()
+	require.Equal(t, strings.Repeat("line\n", 800), out.String())
 }
