@@ -162,6 +162,39 @@ func (g *Instance) floodOn(l acp.Link, m *wire.Flood) *wire.Flood {
 	return &copied
 }
 
+// withdrawFloods makes other nodes forget what the ASA flooded, except for objectives
+// that it shares with others.
+func (a *ASA) withdrawFloods() {
+	for _, f := range a.g.floods.all() {
+		if f.From.IsValid() || !a.owns(f.Objective.Name) || !a.g.objectives.isDrained(f.Objective.Name) {
+			continue
+		}
+		m := &wire.Flood{
+			SessionID: a.g.sessions.Begin(), Initiator: a.g.initiator(), TTL: 1,
+			Objectives: []wire.Flooded{{Objective: f.Objective, Locator: f.Place.Locator}},
+		}
+		if err := a.g.floodAgain(m, f.Link); err != nil {
+			a.g.log.Warn("a flood could not be withdrawn", "objective", f.Objective.Name, "error", err)
+		}
+		a.g.sessions.End(session.Key{ID: m.SessionID})
+	}
+}
+
+// floodAgain floods what is in the cache, which has the link of a copy that was for one
+// link only, and else 0.
+func (g *Instance) floodAgain(m *wire.Flood, link int) error {
+	if link == 0 {
+		return g.flood(m)
+	}
+	g.cacheFlood(m, acp.Origin{Link: link})
+	return g.multicast(func(l acp.Link) wire.Message {
+		if l.Index != link {
+			return nil
+		}
+		return m
+	})
+}
+
 // handleFlood caches and relays a flood that came by a link.
 func (g *Instance) handleFlood(m *wire.Flood, raw []byte, from acp.Origin) {
 	g.cacheFlood(m, from)

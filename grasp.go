@@ -431,24 +431,6 @@ func (g *Instance) Drain(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// withdrawFloods makes other nodes forget what the ASA flooded, except for objectives
-// that it shares with others.
-func (a *ASA) withdrawFloods() {
-	for _, f := range a.g.floods.all() {
-		if f.From.IsValid() || !a.owns(f.Objective.Name) || !a.g.objectives.isDrained(f.Objective.Name) {
-			continue
-		}
-		m := &wire.Flood{
-			SessionID: a.g.sessions.Begin(), Initiator: a.g.initiator(), TTL: 1,
-			Objectives: []wire.Flooded{{Objective: f.Objective, Locator: f.Place.Locator}},
-		}
-		if err := a.g.flood(m); err != nil {
-			a.g.log.Warn("a flood could not be withdrawn", "objective", f.Objective.Name, "error", err)
-		}
-		a.g.sessions.End(session.Key{ID: m.SessionID})
-	}
-}
-
 // owned returns the names of the objectives that the ASA has registered.
 func (a *ASA) owned() []string {
 	a.mu.Lock()

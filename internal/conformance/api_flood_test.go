@@ -378,3 +378,28 @@ func TestFloodTwoInstancesOnANode(t *testing.T) {
 		require.Len(b, b.Floods("EX2"), 1)
 	})
 }
+
+// Drain withdraws a flood with the address of each link on that link alone (RFC 8990
+// section 2.9.5.1), and from the own cache.
+func TestDrainWithdrawsOnEachLink(t *testing.T) {
+	bed.InLinks(t, 2, grasp.Config{}, func(b *bed.Bed) {
+		o := bed.Syn("EX1", 7)
+		b.Register(o)
+		reader := bed.NewASA(b, b.G, "reader")
+		everywhere := grasp.Locator{IP: netip.IPv6Unspecified(), Protocol: grasp.TCP, Port: 4000}
+		require.NoError(b, b.ASA.Flood(0, grasp.TaggedObjective{Objective: o, Source: &everywhere}))
+		b.Peer.Only()
+		b.Far.Only()
+		require.NoError(b, b.ASA.Drain(bed.Forever))
+		for i, p := range []*bed.Peer{b.Peer, b.Far} {
+			m := bed.Message[*wire.Flood](b, p.Only())
+			require.EqualValues(b, 1, m.TTL)
+			require.Len(b, m.Objectives, 1)
+			require.Equal(b, bed.LinkOf(b.Node, b.Links[i]).Addr.WithZone(""), m.Objectives[0].Locator.Addr)
+		}
+		time.Sleep(time.Second)
+		left, err := reader.GetFlood(o)
+		require.NoError(b, err)
+		require.Empty(b, left)
+	})
+}
