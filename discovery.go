@@ -281,21 +281,25 @@ func (g *Instance) localLocators(name string, asking *ASA) []Locator {
 	if !ok {
 		return nil
 	}
-	link := 0 // a link-local address is of use with its link only
+	var first acp.Link
 	links := g.ep.Links()
 	if len(links) > 0 {
-		link = links[0].Index
+		first = links[0]
 	}
 	var out []Locator
-	for _, w := range g.registeredLocators(o, link) {
-		out = append(out, decodeLocator(w, link))
+	for _, l := range o.locators { // each with a link that it may be used on
+		if i := slices.IndexFunc(links, l.isFor); i >= 0 {
+			out = append(out, decodeLocator(l.Locator, links[i].Index))
+		} else if l.isFor(first) {
+			out = append(out, decodeLocator(l.Locator, 0))
+		}
 	}
 	if o.locators == nil {
 		own := g.Locator()
-		if o.local && len(links) > 0 {
-			own.IP = links[0].Addr
+		if o.local && first.Addr.IsValid() {
+			own.IP = first.Addr
 		}
-		own.IfIndex = link
+		own.IfIndex = first.Index
 		out = append(out, own)
 	}
 	return out

@@ -149,9 +149,10 @@ func (c *outgoing) failed(ctx context.Context, to netip.AddrPort, code ErrorCode
 	return failWith(c.op, c.objective.Name, to, code, err)
 }
 
-// addressOf returns the address of a locator, the zero AddrPort if it has none.
+// addressOf returns the address of a locator, the zero AddrPort if it has none that can
+// be.
 func addressOf(l Locator) netip.AddrPort {
-	if !l.IP.IsValid() {
+	if !l.IP.IsValid() || l.Port != int(uint16(l.Port)) {
 		return netip.AddrPort{}
 	}
 	return netip.AddrPortFrom(l.IP, uint16(l.Port))

@@ -305,7 +305,7 @@ func (c *locatorCache) mayDivert(l *cache.Locator, link int) (may bool) {
 
 // rapidValue returns the value that came with a locator, while it lives.
 func (c *locatorCache) rapidValue(name string, from Locator) (rapid *wire.Objective) {
-	w, err := from.encode()
+	w, err := from.encodeAsIs()
 	if err != nil {
 		return nil
 	}

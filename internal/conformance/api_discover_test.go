@@ -355,3 +355,24 @@ func TestDiscoverTwoInstancesOnANode(t *testing.T) {
 		b.WantDrop(grasp.ReasonOwn, 1) // its own multicast came back to it, and is known
 	})
 }
+
+// ASAs of one node find each other by a link-local locator, too, on whichever link it is.
+func TestLocalLocatorOfAnyLink(t *testing.T) {
+	for i := range 2 {
+		for _, zoned := range []bool{false, true} {
+			bed.InLinks(t, 2, grasp.Config{}, func(b *bed.Bed) {
+				link := bed.LinkOf(b.Node, b.Links[i])
+				l := grasp.Locator{IP: link.Addr.WithZone(""), Protocol: grasp.TCP, Port: 4000}
+				if zoned {
+					l.IP = link.Addr.WithZone(bed.Zone(link.Index))
+				}
+				opt := grasp.RegisterOptions{Discoverable: true, Locators: []grasp.Locator{l}}
+				require.NoError(b, bed.NewASA(b, b.G, "there").RegisterObj(bed.Neg("EX1", 1), opt))
+				found := b.Discover(bed.Neg("EX1", nil), 0, grasp.DiscoverOptions{CacheOnly: true}).Ok().Found
+				require.Len(b, found, 1)
+				require.Equal(b, link.Index, found[0].IfIndex)
+				require.Equal(b, link.Addr.WithZone(bed.Zone(link.Index)), found[0].IP)
+			})
+		}
+	}
+}

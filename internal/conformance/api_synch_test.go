@@ -303,3 +303,14 @@ func TestA17RapidValueThatDoesNotFit(t *testing.T) {
 		require.Equal(b, value, bed.Must1(other.Synchronize(bed.Forever, bed.Syn("EX1", nil), nil, 0)).Value)
 	})
 }
+
+// A value that came with a locator is used, also if the locator is an IPv4 address in the
+// form of an IPv6 one.
+func TestRapidValueOfMappedAddress(t *testing.T) {
+	bed.In(t, func(b *bed.Bed) {
+		asked := b.Synchronize(bed.Syn("EX1", nil), nil, 0)
+		p := b.Peer.Only()
+		b.Peer.Respond(p, bed.Arr{2, p.ID(b), p.Items(b)[2], 60_000, bed.Arr{103, bed.IP("::ffff:10.0.0.9"), 6, 4000}, bed.Arr{"EX1", 5, 6, 7}})
+		require.EqualValues(b, 7, asked.Ok().O.Value)
+	})
+}
