@@ -116,7 +116,12 @@ func (t *talk) with(ctx context.Context, s *grasp.Session, mine bool) (left bool
 			if !ok {
 				return false, nil
 			}
-			if err := s.Send(line); err != nil {
+			err := s.Send(line)
+			switch {
+			case errors.Is(err, grasp.ErrTooLong), errors.Is(err, grasp.ErrCBORFail): // nothing was sent
+				t.p.Say("Not sent, try another one:", err)
+				mine = false // so that it is our turn again
+			case err != nil:
 				return t.over(ctx, err)
 			}
 		case <-ctx.Done():
