@@ -39,6 +39,31 @@ func TestSnapshotURL(t *testing.T) {
 	}
 }
 
+// That a running program has no link shows in the status, as that this host has none does.
+func TestLinksOfProgram(t *testing.T) {
+	n := memory.NewNetwork(1)
+	link := n.NewLink(memory.LinkConfig{Name: "lan"})
+	m := monitor.New(monitor.Config{})
+	defer m.Close()
+	url, err := m.Listen("")
+	require.NoError(t, err)
+	status, _, errOut := ctl(nil, "links", url)
+	require.Equal(t, 1, status, "there is no instance")
+	require.Contains(t, errOut, "no link")
+	g, err := grasp.New(grasp.Config{Plane: n.NewNode("x", link)})
+	require.NoError(t, err)
+	defer g.Close()
+	m.Watch("x", g)
+	status, out, _ := ctl(nil, "links", url)
+	require.Zero(t, status)
+	require.Contains(t, out, "lan")
+	link.Down()
+	require.Eventually(t, func() bool {
+		status, _, _ := ctl(nil, "links", url)
+		return status == 1
+	}, 30*time.Second, 10*time.Millisecond)
+}
+
 func TestDump(t *testing.T) {
 	n := memory.NewNetwork(1)
 	g, err := grasp.New(grasp.Config{Plane: n.NewNode("x", n.NewLink(memory.LinkConfig{Name: "lan"}))})

@@ -105,7 +105,9 @@ func linksOf(ctx context.Context, p *cli.Program) error {
 	if err != nil {
 		return err
 	}
+	found := false
 	for _, i := range s.Instances {
+		found = found || len(i.Snapshot.Links) > 0
 		l := listed{Instance: i.Name, Interfaces: i.Snapshot.Interfaces, Trouble: i.Snapshot.LinkTrouble}
 		if i.Snapshot.Address.IsValid() {
 			l.Addresses = []string{fmt.Sprintf("beyond the links: [%v]", i.Snapshot.Address)}
@@ -113,6 +115,9 @@ func linksOf(ctx context.Context, p *cli.Program) error {
 		if err := l.print(p); err != nil {
 			return err
 		}
+	}
+	if !found {
+		return not("no link")
 	}
 	return nil
 }
