@@ -34,7 +34,8 @@ import (
 //     less and less often at what comes from where altered messages came from: to
 //     read a hundred bytes would take years. The price is that such an attacker
 //     keeps newcomers out, for up to four and a half hours after its last message.
-//     Members that were heard before are not affected.
+//     Members that were heard before are not affected, but the multicasts of those are
+//     whose addresses it forges.
 //   - The initialization vector is the same for every message, so that everybody
 //     sees which messages begin alike.
 //   - Whoever has recorded one message can try passwords on it. The salt is the
