@@ -139,6 +139,18 @@ func BenchmarkMulticast(b *testing.B) {
 			return nil
 		})
 	})
+	b.Run("FloodAgain", func(b *testing.B) { // of a value that is cached, for one link only
+		again := *flood
+		again.Initiator = netip.MustParseAddr("fe80::9")
+		again.Objectives = []wire.Flooded{{Objective: wire.Objective{
+			Name: "example.com:weather", Flags: wire.FlagSynch, LoopCount: 1, Value: null,
+		}}}
+		next := renumbered(b, &again)
+		oneByOne(b, func() error {
+			g.handleDatagram(next(), from)
+			return nil
+		})
+	})
 	b.Run("RelayDiscovery", func(b *testing.B) {
 		next := renumbered(b, discovery("elsewhere"))
 		oneByOne(b, func() error {

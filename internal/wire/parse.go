@@ -188,8 +188,8 @@ func LoopCounts(flood []byte) []uint8 {
 		pair := r.item()
 		items := pair.open("objective with locator")
 		if pair.toObjective(&items) {
-			o := pair.open("objective")
-			counts = append(counts, pair.objectiveHead(&o).LoopCount)
+			_, count := pair.loopCount()
+			counts = append(counts, uint8(count))
 		}
 	}
 	return counts

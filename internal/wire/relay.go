@@ -51,14 +51,20 @@ func findLoopCount(msg []byte) (at, end int, count uint64, err error) {
 		r.fail(0, "a message of this type is not relayed")
 	}
 	if r.err == nil && r.toObjective(&a) {
-		o := r.open("objective")
-		if r.need(&o, "name of the objective") {
-			r.str("name of the objective", majorText, "text")
-		}
-		r.uint(&o, "flags", math.MaxUint64)
-		at = r.i
-		count = r.uint(&o, "loop count", math.MaxUint8)
+		at, count = r.loopCount()
 		end = r.i
 	}
 	return at, end, count, r.err
+}
+
+// loopCount reads the objective that is the next item as far as its loop count, and
+// returns where that begins. Unlike objectiveHead, it allocates nothing.
+func (r *reader) loopCount() (at int, count uint64) {
+	o := r.open("objective")
+	if r.need(&o, "name of the objective") {
+		r.str("name of the objective", majorText, "text")
+	}
+	r.uint(&o, "flags", math.MaxUint64)
+	at = r.i
+	return at, r.uint(&o, "loop count", math.MaxUint8)
 }
