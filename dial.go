@@ -33,6 +33,9 @@ func (g *Instance) dialWith(msg []byte) dialer {
 		if g.isOwn(to) {
 			return g.dialSelf(to)
 		}
+		if err := g.secure(); err != nil { // a DULL instance never gets here
+			return nil, &withCode{ErrNoSecurity, err}
+		}
 		s, err := g.dialBy(ctx, to, func(ctx context.Context, to netip.AddrPort) (*acp.Stream, error) {
 			return g.fast.DialWith(ctx, to, msg)
 		})
@@ -49,7 +52,10 @@ func (g *Instance) dialBy(ctx context.Context, to netip.AddrPort, dial func(cont
 	if isOutOfDescriptors(err) && g.giveWay() {
 		c, err = dial(ctx, to)
 	}
-	g.recent.note(to, err == nil)
+	if g.recent != nil {
+		g.recent.note(to, err == nil)
+		g.forgetLater()
+	}
 	if err != nil {
 		if ctx.Err() != nil && !errors.Is(err, context.Cause(ctx)) {
 			err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
@@ -110,9 +116,6 @@ func newRecentPeers() *recentPeers {
 
 // note notes whether an address could be connected to.
 func (p *recentPeers) note(to netip.AddrPort, connected bool) {
-	if p == nil {
-		return
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if connected {
@@ -130,4 +133,14 @@ func (p *recentPeers) has(to netip.AddrPort) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.all.Has(to, time.Now())
+}
+
+// forget gives back the memory of what is too old. It reports whether anything is left.
+func (p *recentPeers) forget(now time.Time) bool {
+	if p == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.all.Forget(now)
 }

@@ -47,7 +47,8 @@ func (g *Instance) forget() {
 	g.relays.do(func(r *loop.Relay[asker]) { relayed = r.Forget(time.Now()) })
 	g.floods.do(func(c *cache.Floods) { floods = c.Forget(time.Now()) })
 	g.locators.do(func(c *cache.Locators) { locators = c.Forget(time.Now()) })
-	if relayed || floods || locators {
+	came, recent := g.came.forget(time.Now()), g.recent.forget(time.Now())
+	if relayed || floods || locators || came || recent {
 		g.forgetLater()
 	}
 }

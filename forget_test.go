@@ -1,7 +1,9 @@
 package grasp
 
 import (
+	"context"
 	"fmt"
+	"net/netip"
 	"runtime"
 	"sync"
 	"testing"
@@ -11,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/internal/longtest"
 )
@@ -95,5 +98,62 @@ func TestMemoryGoesBack(t *testing.T) {
 		left := held() - idle
 		t.Logf("%.1f KiB are left of it", float64(left)/1024)
 		require.Less(t, left, 1<<20)
+	})
+}
+
+// requester is a plane that opens streams with messages.
+type requester struct{ acp.Plane }
+
+type requesterEndpoint struct{ acp.Endpoint }
+
+func (p requester) Open() (acp.Endpoint, error) {
+	ep, err := p.Plane.Open()
+	return requesterEndpoint{ep}, err
+}
+
+// DialWith implements acp.Requester.
+func (e requesterEndpoint) DialWith(ctx context.Context, to netip.AddrPort, msg []byte) (*acp.Stream, error) {
+	s, err := e.Dial(ctx, to)
+	if err == nil {
+		_, err = s.Write(msg)
+	}
+	return s, err
+}
+
+// That holds for the requests that came, and the peers that were connected to, which an
+// instance remembers on a plane that opens streams with messages.
+func TestRequestsAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := memory.NewNetwork(1)
+		l := n.NewLink(memory.LinkConfig{})
+		here, err := New(Config{Plane: requester{n.NewNode("here", l)}})
+		require.NoError(t, err)
+		defer here.Close()
+		there, err := New(Config{Plane: requester{n.NewNode("there", l)}})
+		require.NoError(t, err)
+		defer there.Close()
+		o := Objective{Name: "EX1", Synch: true, LoopCount: DefaultLoopCount, Value: 1}
+		asa, other := newASA(t, here, "here"), newASA(t, there, "there")
+		require.NoError(t, asa.RegisterObj(o, RegisterOptions{}))
+		require.NoError(t, asa.ListenSynchronize(o))
+		_, err = other.Synchronize(t.Context(), o, nil, 0)
+		require.NoError(t, err)
+		remembered := func(g *Instance) int {
+			g.came.mu.Lock()
+			defer g.came.mu.Unlock()
+			g.recent.mu.Lock()
+			defer g.recent.mu.Unlock()
+			return g.came.all.Len() + g.recent.all.Len()
+		}
+		require.Equal(t, 2, remembered(here), "the request, and who looked for the objective")
+		require.Equal(t, 1, remembered(there), "who answered")
+		time.Sleep(repeatTime)
+		require.NotZero(t, remembered(here), "a copy may still come")
+		time.Sleep(repeatTime + 2*forgetTime)
+		synctest.Wait()
+		for _, g := range []*Instance{here, there} {
+			require.Zero(t, remembered(g))
+			require.False(t, g.forgets.waits.Load())
+		}
 	})
 }

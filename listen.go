@@ -181,7 +181,7 @@ func (g *Instance) serve(s *stream, m wire.Message) {
 		s.close()
 		return
 	}
-	if g.came.isCopy(s, m) {
+	if g.isCopy(s, m) {
 		g.dropFrom(s, m, ReasonIDClash, errRepeated)
 		s.close()
 		return

@@ -38,8 +38,8 @@ var errRepeated = errors.New("a copy of a request that came before")
 
 // isCopy reports whether a stream begins with a copy of a request that came before. It
 // remembers the request.
-func (r *requestMemory) isCopy(s *stream, m wire.Message) bool {
-	if r == nil {
+func (g *Instance) isCopy(s *stream, m wire.Message) bool {
+	if g.came == nil {
 		return false
 	}
 	switch m.(type) {
@@ -47,10 +47,27 @@ func (r *requestMemory) isCopy(s *stream, m wire.Message) bool {
 	default:
 		return false // to take it twice does no harm
 	}
-	key := session.Key{ID: wire.SessionID(m), Initiator: s.Peer.Addr()}
+	before := g.came.add(session.Key{ID: wire.SessionID(m), Initiator: s.Peer.Addr()})
+	g.forgetLater()
+	return before && s.Early
+}
+
+// add remembers a request. It reports whether it came before.
+func (r *requestMemory) add(key session.Key) (before bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	before := r.all.Has(key, time.Now())
-	r.all.Add(key, time.Now())
-	return before && s.Early
+	now := time.Now()
+	before = r.all.Has(key, now)
+	r.all.Add(key, now)
+	return before
+}
+
+// forget gives back the memory of what is too old. It reports whether anything is left.
+func (r *requestMemory) forget(now time.Time) bool {
+	if r == nil {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.all.Forget(now)
 }

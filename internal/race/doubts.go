@@ -44,6 +44,15 @@ func (d *Doubts[T]) Has(t T, now time.Time) bool {
 	return young || old
 }
 
+// Forget gives back the memory of what is too old. It reports whether anything is left.
+func (d *Doubts[T]) Forget(now time.Time) bool {
+	d.age(now)
+	return d.Len() > 0
+}
+
+// Len returns how many targets take memory.
+func (d *Doubts[T]) Len() int { return len(d.young) + len(d.old) }
+
 // age forgets what is too old.
 func (d *Doubts[T]) age(now time.Time) {
 	switch past := now.Sub(d.since); {

@@ -197,4 +197,9 @@ func TestDoubts(t *testing.T) {
 	}
 	require.False(t, d.Has(1, now), "forgotten for others")
 	require.False(t, d.Has(999, now.Add(time.Hour)))
+	now = now.Add(2 * time.Hour)
+	d.Add(1, now)
+	require.True(t, d.Forget(now.Add(time.Second)))
+	require.False(t, d.Forget(now.Add(2*time.Second)))
+	require.Zero(t, d.Len())
 }
