@@ -208,7 +208,31 @@ func (f *follow) fetch(ctx context.Context) (s State, err error) {
 	if err := json.Unmarshal(body, &s); err != nil || s.Time.IsZero() {
 		return State{}, errors.New("what it says is not the state of a monitor")
 	}
+	s.bound()
 	return s, nil
+}
+
+// What is taken of another monitor's state at most. Of the lists that are compared with
+// each other, no honest one says more.
+const (
+	maxStateLinks = 4096 // of all instances
+	maxRefused    = 16   // see acp.Neighbourhood
+)
+
+// bound cuts what is too long, so that a monitor that lies costs little to look at.
+func (s *State) bound() {
+	s.Instances = s.Instances[:min(len(s.Instances), maxNodes)]
+	room := maxStateLinks
+	for i := range s.Instances {
+		is := &s.Instances[i]
+		shot := &is.Snapshot
+		is.Name = firstLetters(is.Name)
+		is.Heard = is.Heard[:min(len(is.Heard), maxHeard)]
+		shot.Refusals = shot.Refusals[:min(len(shot.Refusals), maxRefused)]
+		shot.Neighbours = shot.Neighbours[:min(len(shot.Neighbours), maxNodeValues)]
+		shot.Links = shot.Links[:min(len(shot.Links), room)]
+		room -= len(shot.Links)
+	}
 }
 
 // plainError returns the cause of a failed request, without the method and the URL.

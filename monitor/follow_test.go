@@ -2,11 +2,13 @@ package monitor
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-grasp/grasp"
+	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/internal/netbed"
 )
 
@@ -95,6 +98,36 @@ func TestFollowBadAnswers(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A monitor that lies costs little: of what it says, no more is looked at than an honest
+// one may say.
+func TestFollowALiar(t *testing.T) {
+	const many = 3000
+	s := State{Time: time.Now(), Run: "liar"}
+	for range many {
+		s.Instances = append(s.Instances, InstanceState{Name: strings.Repeat("x", 2*pageValue)})
+	}
+	first := &s.Instances[0]
+	for i := range 2 * maxStateLinks {
+		addr := netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 13: byte(i >> 16), 14: byte(i >> 8), 15: byte(i)})
+		first.Snapshot.Links = append(first.Snapshot.Links, acp.Link{Index: i + 1, Addr: addr})
+		first.Snapshot.Neighbours = append(first.Snapshot.Neighbours, acp.Neighbour{Link: i + 1})
+		first.Snapshot.Refusals = append(first.Snapshot.Refusals, acp.Refusal{Time: s.Time})
+		first.Heard = append(first.Heard, Heard{Link: i + 1})
+	}
+	s.Instances[1].Snapshot.Links = slices.Clone(first.Snapshot.Links)
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(s) }))
+	defer other.Close()
+	got, err := (&follow{url: other.URL + "/"}).fetch(t.Context())
+	require.NoError(t, err)
+	require.Len(t, got.Instances, maxNodes)
+	require.LessOrEqual(t, len(got.Instances[0].Name), pageValue+len("…"))
+	require.Len(t, got.Instances[0].Heard, maxHeard)
+	require.Len(t, got.Instances[0].Snapshot.Neighbours, maxNodeValues)
+	require.Len(t, got.Instances[0].Snapshot.Refusals, maxRefused)
+	require.Len(t, got.Instances[0].Snapshot.Links, maxStateLinks)
+	require.Empty(t, got.Instances[1].Snapshot.Links)
 }
 
 // Who has the token reads, in each of the ways in which one can have it.

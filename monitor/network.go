@@ -89,6 +89,8 @@ const (
 	maxFaults     = 200
 	maxNetFloods  = 200
 	maxNodeValues = 100 // of each list of a node
+
+	maxPairs = 1 << 18 // of ends of a link, to be asked whether one hears the other
 )
 
 // source is the state of a monitor, and which monitor that is.
@@ -118,6 +120,7 @@ func network(caption string, now time.Time, sources []source) Network {
 		b.add(&sources[i])
 	}
 	slices.SortStableFunc(b.parts, func(x, y *part) int { return compareNames(x.Name, y.Name) })
+	b.findAddresses()
 	b.findLinks()
 	b.findNeighbours()
 	b.findFloods()
@@ -142,8 +145,9 @@ func compareNames(a, b string) int {
 // networkBuilder puts a network together.
 type networkBuilder struct {
 	Network
-	parts []*part
-	names map[string]bool
+	parts  []*part
+	names  map[string]bool
+	byAddr map[netip.Addr]*part // by addresses without zone; nil: more than one has it
 }
 
 // add adds the instances of a source.
@@ -270,23 +274,30 @@ func (b *networkBuilder) findLinks() {
 	}
 }
 
-// nodeAt returns the node that has an address, nil if there is none or more than one.
-func (b *networkBuilder) nodeAt(addr netip.Addr) *part {
-	var found *part
+// findAddresses notes who has which address.
+func (b *networkBuilder) findAddresses() {
+	b.byAddr = make(map[netip.Addr]*part)
 	for _, p := range b.parts {
 		if p.is == nil {
 			continue
 		}
-		has := p.Address == addr || slices.ContainsFunc(p.is.Snapshot.Links, func(l acp.Link) bool { return l.Addr.WithZone("") == addr.WithZone("") })
-		if has && found != nil {
-			return nil // several instances on a host, or nodes with the same link-local address
+		addrs := []netip.Addr{p.Address}
+		for _, l := range p.is.Snapshot.Links {
+			addrs = append(addrs, l.Addr)
 		}
-		if has {
-			found = p
+		for _, a := range addrs {
+			a = a.WithZone("")
+			if other, taken := b.byAddr[a]; taken && other != p {
+				b.byAddr[a] = nil // several instances on a host, or nodes with the same link-local address
+			} else {
+				b.byAddr[a] = p
+			}
 		}
 	}
-	return found
 }
+
+// nodeAt returns the node that has an address, nil if there is none or more than one.
+func (b *networkBuilder) nodeAt(addr netip.Addr) *part { return b.byAddr[addr.WithZone("")] }
 
 // findNeighbours finds the neighbours of each node.
 func (b *networkBuilder) findNeighbours() {
