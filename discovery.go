@@ -451,8 +451,8 @@ func (g *Instance) takeResponses(ctx context.Context, q *query, s *searching, co
 		response, ok := m.(*wire.Response)
 		if !ok {
 			g.trace(Received, m, conn.raw(), conn.Peer, conn.Link)
-			g.drop(eventOf(m, Event{Reason: ReasonUnexpected, Peer: conn.Peer, Link: conn.Link}))
-			return &withCode{ErrNoDiscReply, fmt.Errorf("the peer sent %v", m.Type())}
+			g.dropFrom(conn, m, ReasonUnexpected, nil)
+			return &withCode{ErrNoDiscReply, errSent(m)}
 		}
 		if n == g.cfg.MaxFound {
 			g.trace(Received, m, conn.raw(), conn.Peer, conn.Link)

@@ -3,7 +3,6 @@ package grasp
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -180,16 +179,14 @@ func (s *Session) failed(op string, m wire.Message, cause error) error {
 	case errors.Is(cause, negotiation.ErrWrongID), errors.Is(cause, negotiation.ErrTooManyWaits):
 		return s.broken(op, &wire.Error{Type: m.Type(), HasType: true, Err: cause})
 	}
-	code := ErrNoValidStep
-	switch m := m.(type) {
-	case *wire.Negotiate:
-		code = ErrInvalidNeg
-		s.g.dropFrom(s.stream, m, ReasonInvalid, cause)
-	case *wire.Invalid:
-		cause = fmt.Errorf("the peer sent %v: %s", m.Type(), diagnose(m.Info))
-	default:
-		cause = fmt.Errorf("the peer sent %v", m.Type())
-		s.g.dropFrom(s.stream, m, ReasonUnexpected, nil)
+	code, reason := ErrNoValidStep, ReasonUnexpected
+	if m.Type() == wire.TypeNegotiate {
+		code, reason = ErrInvalidNeg, ReasonInvalid
+	} else {
+		cause = errSent(m)
+	}
+	if m.Type() != wire.TypeInvalid { // which was heeded
+		s.g.dropFrom(s.stream, m, reason, cause)
 	}
 	s.finish()
 	return s.fail(op, code, cause)

@@ -100,17 +100,31 @@ func (a *ASA) readSynch(ctx context.Context, c *outgoing, s *stream, id uint32) 
 	}
 	a.g.trace(Received, m, s.raw(), s.Peer, s.Link)
 	answer, ok := m.(*wire.Synch)
+	reason := ReasonInvalid
 	switch {
 	case !ok:
-		return failed(ErrNoValidSynch, fmt.Errorf("the peer sent %v", m.Type()))
+		reason, err = ReasonUnexpected, errSent(m)
 	case answer.SessionID != id:
-		return failed(ErrNoValidSynch, negotiation.ErrWrongID)
+		err = negotiation.ErrWrongID
 	case answer.Objective.Name != c.objective.Name:
-		return failed(ErrNoValidSynch, fmt.Errorf("the peer sent %q", answer.Objective.Name))
+		err = fmt.Errorf("the peer sent %q", answer.Objective.Name)
 	case answer.Objective.Value == nil: // RFC 8990 section 2.10.3
-		return failed(ErrNoValidSynch, errNoValue)
+		err = errNoValue
+	default:
+		return decodeObjective(&answer.Objective), nil
 	}
-	return decodeObjective(&answer.Objective), nil
+	if m.Type() != wire.TypeInvalid { // which was heeded
+		a.g.dropFrom(s, m, reason, err)
+	}
+	return failed(ErrNoValidSynch, err)
+}
+
+// errSent returns an error that says what a peer sent where it has no place.
+func errSent(m wire.Message) error {
+	if invalid, ok := m.(*wire.Invalid); ok {
+		return fmt.Errorf("the peer sent %v: %s", m.Type(), diagnose(invalid.Info))
+	}
+	return fmt.Errorf("the peer sent %v", m.Type())
 }
 
 var errNoValue = errors.New("the peer sent no value")

@@ -314,3 +314,41 @@ func TestRapidValueOfMappedAddress(t *testing.T) {
 		require.EqualValues(b, 7, asked.Ok().O.Value)
 	})
 }
+
+// An answer that is none is dropped like every other message that makes no sense; and
+// M_INVALID tells the caller what the peer has to say (RFC 8990 section 2.8.12).
+func TestSynchronizeAnswerIsDropped(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer bed.Arr
+		reason grasp.Reason
+		says   string
+	}{
+		"another type":  {bed.Arr{6, 0, bed.Arr{101}}, grasp.ReasonUnexpected, "the peer sent M_END"},
+		"another ID":    {bed.Arr{8, 1, bed.Arr{"EX1", 5, 6, 7}}, grasp.ReasonInvalid, "session ID"},
+		"another name":  {bed.Arr{8, 0, bed.Arr{"EX2", 5, 6, 7}}, grasp.ReasonInvalid, `"EX2"`},
+		"without value": {bed.Arr{8, 0, bed.Arr{"EX1", 5, 6}}, grasp.ReasonInvalid, "no value"},
+		"M_INVALID":     {bed.Arr{99, 0, "no such thing"}, 0, `the peer sent M_INVALID: "no such thing"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bed.In(t, func(b *bed.Bed) {
+				asked := b.Synchronize(bed.Syn("EX1", nil), b.Peer.Locator(), 0)
+				s := b.Peer.Dialed()
+				id := s.Next().ID(b)
+				if c.answer[1] == 0 {
+					c.answer[1] = id
+				} else {
+					c.answer[1] = id + 1
+				}
+				s.Send(c.answer)
+				err := asked.Done().Err
+				bed.IsCode(b, err, grasp.ErrNoValidSynch)
+				require.ErrorContains(b, err, c.says)
+				if c.reason != 0 {
+					b.WantDrop(c.reason, 1)
+				} else {
+					require.Empty(b, b.G.Snapshot().Dropped)
+				}
+			})
+		})
+	}
+}
