@@ -388,7 +388,7 @@ func (a *ASA) Drain(ctx context.Context) error {
 	}
 	a.draining.Store(true)
 	for _, name := range a.owned() {
-		stopListening(a.g.objectives.backlogOf(name), a)
+		stopListening(a.g.objectives.backlogOf(name), a, ErrStopped)
 	}
 	a.withdrawFloods()
 	for {

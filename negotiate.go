@@ -180,11 +180,11 @@ func (a *ASA) ListenNegotiate(ctx context.Context, o Objective) (*Session, Objec
 	}
 	// Drain and lockDown either see that the ASA listens, or are seen here.
 	if a.draining.Load() {
-		stopListening(queue, a)
+		stopListening(queue, a, ErrStopped)
 		return nil, Objective{}, fail(op, o.Name, ErrStopped, errDraining)
 	}
 	if err := a.g.secure(); err != nil {
-		stopListening(queue, a)
+		stopListening(queue, a, ErrNoSecurity)
 		return nil, Objective{}, fail(op, o.Name, ErrNoSecurity, err)
 	}
 	a.g.dropStale(queue, 0)
@@ -213,7 +213,7 @@ func (a *ASA) StopNegotiate(o Objective) error {
 	if err := a.checkOwned(op, o); err != nil {
 		return err
 	}
-	stopListening(a.g.objectives.backlogOf(o.Name), a)
+	stopListening(a.g.objectives.backlogOf(o.Name), a, ErrStopped)
 	return nil
 }
 

@@ -255,7 +255,7 @@ func (t objectiveTable) remove(asa *ASA, name string) error {
 	if err != nil {
 		return registryError(err)
 	}
-	stopListening(r.backlog, asa)
+	stopListening(r.backlog, asa, ErrStopped)
 	t.Look(name, func(r *registration, _ map[*ASA]bool) { r.stopAnswers(asa) })
 	return nil
 }
@@ -266,10 +266,10 @@ func (t objectiveTable) owned(asa *ASA, name string, f func(*registration) error
 	return registryError(t.Owned(asa, name, f))
 }
 
-// stopListening makes an ASA take no more requests: its listeners wake up with
-// ErrStopped. If no other ASA takes requests, the queued ones are refused by closing.
-func stopListening(b *backlog, asa *ASA) {
-	refuseAll(b.Stop(ErrStopped, func(other *ASA) bool { return other == asa }))
+// stopListening makes an ASA take no more requests: its listeners wake up with an
+// error. If no other ASA takes requests, the queued ones are refused by closing.
+func stopListening(b *backlog, asa *ASA, err error) {
+	refuseAll(b.Stop(err, func(other *ASA) bool { return other == asa }))
 }
 
 func refuseAll(requests []request) {

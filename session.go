@@ -247,8 +247,8 @@ func readCode(err error) ErrorCode {
 //
 // Further errors: [ErrNotBoth], [ErrNoASA], [ErrNotYourObj], [ErrNotNeg],
 // [ErrNoSecurity], [ErrNoSession], [ErrInvalidNeg] (another objective than the
-// session's), [ErrCBORFail], [ErrTooLong], [ErrSockErrNegStep], and those of
-// ReqNegotiate's answers.
+// session's), [ErrUnspec] (another call waits for the peer), [ErrCBORFail],
+// [ErrTooLong], [ErrSockErrNegStep], and those of ReqNegotiate's answers.
 func (s *Session) NegotiateStep(ctx context.Context, o Objective, timeout time.Duration) (*Session, Objective, error) {
 	next, answer, err := s.step(ctx, o, timeout)
 	if err != nil && next == nil && s.lives() {
@@ -456,8 +456,9 @@ func (s *Session) Send(v any) error {
 // at most the timeout (0: 60 s) or until the context ends. A failure ends the
 // session.
 //
-// Errors: [ErrNoASA], [ErrNoSecurity], [ErrNoSession], [ErrNoReply] (timeout),
-// [ErrNoPeer] (the peer closed), [ErrCBORFail], [ErrCancelled].
+// Errors: [ErrNoASA], [ErrNoSecurity], [ErrNoSession], [ErrUnspec] (another call waits
+// for the peer), [ErrNoReply] (timeout), [ErrNoPeer] (the peer closed), [ErrCBORFail],
+// [ErrCancelled].
 func (s *Session) Recv(ctx context.Context, timeout time.Duration) (any, error) {
 	const op = "receive"
 	if err := s.check(op); err != nil {

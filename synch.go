@@ -239,9 +239,9 @@ type SynchRequest struct {
 }
 
 // SynchAnswer returns the value for one request. It may be called concurrently. The
-// context ends with the ASA, after 60 s, when the peer has given up, and when the
-// connection has to give way to others (Limits.MaxIdle). It must not call
-// Instance.Close, which waits for it.
+// context ends with the ASA, when the connection has to give way to others
+// (Limits.MaxIdle), and after 60 s, since no peer waits for longer by default. It must not
+// call Instance.Close, which waits for it.
 type SynchAnswer func(ctx context.Context, r SynchRequest) (any, error)
 
 // AnswerSynchronize is ListenSynchronize with a value that depends on who asks,
