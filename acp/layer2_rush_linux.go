@@ -6,7 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rush tells whether datagrams come to a receiver in a rush: one every rushTime, or faster.
+// rush tells whether datagrams come to a receiver in a rush, and so that it has to wake up
+// for each one or two of them.
 //
 // To sleep and to be woken takes several times as long as to read a datagram, and waking
 // takes time of the sender, too. Where all processors are busy, as when many instances on a
@@ -17,13 +18,17 @@ type rush struct {
 	last time.Time // when datagrams came
 }
 
-// rushTime is much longer than waking up takes, and shorter than a discovery with its
-// answer: where one datagram follows from the one before, nobody gains by waiting.
-const rushTime = 200 * time.Microsecond
+const (
+	// rushTime is much longer than waking up takes, and shorter than a discovery with its
+	// answer: where one datagram follows from the one before, nobody gains by waiting.
+	rushTime = 200 * time.Microsecond
+	// rushFew is how many datagrams are too few to wake up for.
+	rushFew = 2
+)
 
 // came notes that a number of datagrams came.
 func (r *rush) came(n int, now time.Time) {
-	r.on = now.Sub(r.last) < time.Duration(n)*rushTime
+	r.on = n <= rushFew && now.Sub(r.last) < rushTime
 	r.last = now
 }
 
