@@ -9,6 +9,7 @@ import "C"
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"time"
 	"unsafe"
@@ -105,7 +106,7 @@ func putLocator(to *C.grasp_locator, l *grasp.Locator) {
 		return
 	}
 	*to = C.grasp_locator{
-		protocol: C.uint16_t(l.Protocol), port: C.uint16_t(l.Port),
+		protocol: C.uint16_t(min(l.Protocol, math.MaxUint16)), port: C.uint16_t(l.Port),
 		if_index: C.uint32_t(l.IfIndex), diverted: truth(l.Diverted),
 	}
 	if !l.Expire.IsZero() {

@@ -137,7 +137,7 @@ enum grasp_locator_kind { GRASP_IPV6 = 103, GRASP_IPV4 = 104, GRASP_FQDN = 105, 
 typedef struct grasp_locator {
 	int kind;             /* one of the above; 0: none */
 	const char *text;     /* the address, name or URI; a link-local address may have a zone */
-	uint16_t protocol;    /* 6 TCP, 17 UDP; 0 for URIs */
+	uint16_t protocol;    /* 6 TCP, 17 UDP; 0 for URIs; 65,535 for all beyond it */
 	uint16_t port;        /* in the order of the machine */
 	uint32_t if_index;    /* of the link by which it was learned, 0 if not known */
 	int diverted;         /* it came in a Divert */
