@@ -1,6 +1,7 @@
 package tlsplane
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -180,8 +181,8 @@ func (n FileNames) load() (*loaded, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !l.roots.AppendCertsFromPEM(raw) {
-		return nil, fmt.Errorf("%s: %w", n.Roots, errNoRoots)
+	if err := l.addRoots(raw); err != nil {
+		return nil, fmt.Errorf("%s: %w", n.Roots, err)
 	}
 	if n.Revoked == "" {
 		return l, nil
@@ -195,6 +196,47 @@ func (n FileNames) load() (*loaded, error) {
 	return l, nil
 }
 
+// addRoots adds the trust anchors of a file.
+func (l *loaded) addRoots(raw []byte) error {
+	found := false
+	err := eachBlock(raw, func(b *pem.Block) error {
+		if b.Type != "CERTIFICATE" {
+			return nil
+		}
+		c, err := x509.ParseCertificate(b.Bytes)
+		if err != nil {
+			return err
+		}
+		l.roots.AddCert(c)
+		found = true
+		return nil
+	})
+	if err == nil && !found {
+		err = errNoRoots
+	}
+	return err
+}
+
+// eachBlock calls f for each PEM block of a file, which may have other text between
+// them. A block that is cut or damaged is an error, such as while a file is being
+// written: an anchor or a list would be missing otherwise, and nobody told.
+func eachBlock(raw []byte, f func(*pem.Block) error) error {
+	begun := bytes.Count(raw, []byte("-----BEGIN "))
+	for n := 0; ; n++ {
+		block, rest := pem.Decode(raw)
+		if block == nil && n < begun {
+			return fmt.Errorf("of %d PEM blocks %d are cut or damaged", begun, begun-n)
+		}
+		if block == nil {
+			return nil
+		}
+		if err := f(block); err != nil {
+			return err
+		}
+		raw = rest
+	}
+}
+
 // revocationList is a list of revoked certificates.
 type revocationList struct {
 	*x509.RevocationList
@@ -203,20 +245,20 @@ type revocationList struct {
 
 func parseLists(raw []byte) ([]revocationList, error) {
 	var lists []revocationList
-	for {
-		var block *pem.Block
-		if block, raw = pem.Decode(raw); block == nil {
-			break
-		}
-		list, err := x509.ParseRevocationList(block.Bytes)
+	err := eachBlock(raw, func(b *pem.Block) error {
+		list, err := x509.ParseRevocationList(b.Bytes)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		l := revocationList{list, make(map[string]x509.RevocationListEntry)}
 		for _, e := range list.RevokedCertificateEntries {
 			l.serials[e.SerialNumber.String()] = e
 		}
 		lists = append(lists, l)
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	if len(lists) == 0 {
 		return nil, errors.New("no list of revoked certificates")

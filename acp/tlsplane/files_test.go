@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -87,6 +88,35 @@ func TestFiles(t *testing.T) {
 		assert.GreaterOrEqual(t, ended, uint64(2), "the neighbour and the stream, by either side")
 		assert.Contains(t, b.Status().Reason, "revoked", "it reads the same list")
 	})
+}
+
+// Of several anchors or lists, none is left out because it is cut, such as while the file
+// is being written, or damaged.
+func TestFilesCut(t *testing.T) {
+	dir, dir2 := filepath.Join(t.TempDir(), "domain"), filepath.Join(t.TempDir(), "other")
+	d, err := domain.Create(dir, "testers")
+	require.NoError(t, err)
+	saveMember(t, d, dir, "one")
+	_, err = domain.Create(dir2, "others")
+	require.NoError(t, err)
+	names, other := tlsplane.InDir(dir, "one"), tlsplane.InDir(dir2, "one")
+	for file, second := range map[string]string{names.Roots: other.Roots, names.Revoked: other.Revoked} {
+		one, err := os.ReadFile(file)
+		require.NoError(t, err)
+		two, err := os.ReadFile(second)
+		require.NoError(t, err)
+		load := func(text []byte) error {
+			require.NoError(t, os.WriteFile(file, text, 0o600))
+			_, err := tlsplane.LoadFiles(names, nil)
+			return err
+		}
+		require.NoError(t, load(slices.Concat([]byte("# the first\n"), one, []byte("# the second\n"), two)))
+		for _, n := range []int{len(two) - 5, len(two) / 2, 20} {
+			require.ErrorContains(t, load(slices.Concat(one, two[:n])), filepath.Base(file)+": of 2 PEM blocks 1 are cut", "%d bytes", n)
+		}
+		require.ErrorContains(t, load(slices.Concat(two[:len(two)/2], []byte("\n"), one)), "of 2 PEM blocks 1 are cut")
+		require.NoError(t, load(one))
+	}
 }
 
 func TestLoadFiles(t *testing.T) {
