@@ -82,7 +82,7 @@ func (c *fileConn) Read(b []byte) (int, error) {
 		if c.failed != nil {
 			return 0, c.failed
 		}
-		return syscall.Read(fd, b)
+		return readNow(fd, b)
 	})
 	switch {
 	case f != nil:
@@ -101,7 +101,7 @@ func (c *fileConn) ReadNow(b []byte) int {
 	if c.fd < 0 {
 		return 0
 	}
-	n, err := syscall.Read(c.fd, b)
+	n, err := readNow(c.fd, b)
 	if err != nil && err != syscall.EAGAIN && err != syscall.EINTR {
 		c.failed = err // which the system tells of once
 	}
@@ -112,7 +112,7 @@ func (c *fileConn) ReadNow(b []byte) int {
 func (c *fileConn) Write(b []byte) (int, error) {
 	done := 0
 	for {
-		n, f, err := c.attempt(func(fd int) (int, error) { return syscall.Write(fd, b[done:]) })
+		n, f, err := c.attempt(func(fd int) (int, error) { return writeNow(fd, b[done:]) })
 		if f != nil {
 			n, err = f.Write(b[done:])
 		}
@@ -134,7 +134,7 @@ func (c *fileConn) Close() error {
 	case fd < 0:
 		return c.explain("close", net.ErrClosed)
 	}
-	return c.explain("close", syscall.Close(fd))
+	return c.explain("close", closeNow(fd))
 }
 
 // CloseWrite ends what is sent, as that of [net.TCPConn] does. What was sent still arrives,

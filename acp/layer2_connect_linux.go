@@ -148,7 +148,7 @@ func (l *listener) accept() (incoming, error) {
 	)
 	err := l.raw.Read(func(listening uintptr) bool {
 		for {
-			fd, sa, failed = syscall.Accept4(int(listening), syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
+			fd, sa, failed = acceptNow(int(listening))
 			if failed != syscall.EINTR && failed != syscall.ECONNABORTED {
 				return failed != syscall.EAGAIN
 			}
