@@ -31,8 +31,8 @@ func (e *layer2Endpoint) sendFirst(all []Multicast) int {
 	o := outgoingPool.Get().(*outgoing)
 	defer outgoingPool.Put(o)
 	f := o.take(e.state.Load(), all)
-	if o.n < 2 {
-		return 0 // as cheap by Send
+	if o.n == 0 {
+		return 0
 	}
 	defer clear(o.parts[:o.n])
 	if f.rawOut.Control(o.run) != nil || o.errno != 0 {
