@@ -364,7 +364,7 @@ func (g *Instance) watchPlane() {
 		switch now := err == nil; {
 		case was && !now:
 			g.log.Error("the plane is no longer secure: sessions and listening end", "reason", err)
-			g.lockDown()
+			g.lockDown(&withCode{ErrNoSecurity, err})
 		case !was && now:
 			g.log.Info("the plane is secure")
 		}
@@ -372,12 +372,11 @@ func (g *Instance) watchPlane() {
 	}
 }
 
-// lockDown ends sessions, listening and discoveries. Their calls return
-// ErrNoSecurity. Searches learn why before their streams are closed, which would
-// end them without an error.
-func (g *Instance) lockDown() {
-	g.objectives.stopAll(ErrNoSecurity)
-	g.searches.fail(ErrNoSecurity)
+// lockDown ends sessions, listening and discoveries. Their calls return why. Searches
+// learn that before their streams are closed, which would end them without an error.
+func (g *Instance) lockDown(why error) {
+	g.objectives.stopAll(why)
+	g.searches.fail(why)
 	for _, s := range g.sessions.All() {
 		s.finish()
 	}

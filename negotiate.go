@@ -184,7 +184,7 @@ func (a *ASA) ListenNegotiate(ctx context.Context, o Objective) (*Session, Objec
 		return nil, Objective{}, fail(op, o.Name, ErrStopped, errDraining)
 	}
 	if err := a.g.secure(); err != nil {
-		stopListening(queue, a, ErrNoSecurity)
+		stopListening(queue, a, &withCode{ErrNoSecurity, err})
 		return nil, Objective{}, fail(op, o.Name, ErrNoSecurity, err)
 	}
 	a.g.dropStale(queue, 0)

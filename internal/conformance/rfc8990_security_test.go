@@ -68,7 +68,9 @@ func TestX03InsecurePlane(t *testing.T) {
 			b.Node.SetStatus(acp.Status{Reason: "no keys"})
 			synctest.Wait()
 			if round == 0 {
-				bed.IsCode(b, listening.Done().Err, grasp.ErrNoSecurity)
+				err := listening.Done().Err
+				bed.IsCode(b, err, grasp.ErrNoSecurity)
+				require.ErrorContains(b, err, "no keys")
 			}
 			for call, err := range everything(b, session) {
 				require.ErrorIs(b, err, grasp.ErrNoSecurity, call)
@@ -124,7 +126,9 @@ func TestX03CallsUnderWay(t *testing.T) {
 		b.Peer.All()
 		b.Node.SetStatus(acp.Status{Reason: "no keys"})
 		for _, call := range []bed.Pending{discovering, requesting, asked, waiting} {
-			bed.IsCode(b, call.Within(time.Second).Err, grasp.ErrNoSecurity)
+			err := call.Within(time.Second).Err
+			bed.IsCode(b, err, grasp.ErrNoSecurity)
+			require.ErrorContains(b, err, "no keys")
 		}
 		s.Closed()
 		time.Sleep(time.Hour)
