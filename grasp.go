@@ -19,7 +19,7 @@
 //
 // Calls that block take a context, whose end cancels them, and a timeout, which
 // is the GRASP timer: 0 means the default, and an M_WAIT from the peer replaces
-// it. Times are time.Duration here and milliseconds on the wire. Every error
+// it. A negative timeout is over at once. Times are time.Duration here and milliseconds on the wire. Every error
 // is an [*Error] or wraps one: it has an [ErrorCode].
 //
 // All methods may be called from several goroutines at once. After the ASA was

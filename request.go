@@ -37,7 +37,7 @@ type outgoing struct {
 // patience is how long peers are searched for: three rounds, each twice as long,
 // if the call does not say.
 func (c *outgoing) patience() time.Duration {
-	if c.timeout > 0 {
+	if c.timeout != 0 {
 		return c.timeout
 	}
 	return 7 * discoveryTime(c.objective)
@@ -56,7 +56,7 @@ func (c *outgoing) suffices(l Locator) bool {
 // together.
 func (c *outgoing) limit() time.Duration {
 	switch {
-	case c.timeout > 0:
+	case c.timeout != 0:
 		return c.timeout
 	case c.peer != nil:
 		return dialTimeout
@@ -83,6 +83,13 @@ func (c *outgoing) send(ctx context.Context) (*stream, error) {
 	}
 	trying := lazyctx.New(ctx, c.asa.ctx, limit)
 	defer trying.Release()
+	if c.timeout < 0 { // the peer must not accept what nobody waits for
+		code := c.sockErr
+		if c.peer == nil {
+			code = c.noneFound
+		}
+		return nil, c.failed(ctx, netip.AddrPort{}, code, errTimeout)
+	}
 	if c.peer == nil {
 		return c.sendToAny(ctx, trying, raw)
 	}

@@ -291,9 +291,13 @@ func (s *Session) step(ctx context.Context, o Objective, timeout time.Duration) 
 	if err != nil {
 		return nil, Objective{}, s.fail(op, Code(err), err)
 	}
-	if ctx.Err() != nil { // the peer must not accept what nobody waits for
+	switch { // the peer must not accept what nobody waits for
+	case ctx.Err() != nil:
 		s.finish()
 		return nil, Objective{}, s.fail(op, ErrCancelled, context.Cause(ctx))
+	case timeout < 0:
+		s.finish()
+		return nil, Objective{}, s.fail(op, ErrNoNegReply, errTimeout)
 	}
 	m, err := s.say(op, ErrSockErrNegStep, func(n *negotiation.Session) (negotiation.Sending, error) { return n.Offer(sent) })
 	if err != nil {

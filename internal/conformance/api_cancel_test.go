@@ -3,6 +3,8 @@ package conformance
 import (
 	"context"
 	"errors"
+	"math"
+	"net"
 	"net/netip"
 	"testing"
 	"testing/synctest"
@@ -228,4 +230,62 @@ func TestListenCancelledBefore(t *testing.T) {
 		}
 		require.NoError(b, b.Listen(o).Ok().S.EndNegotiate(true, ""))
 	})
+}
+
+// A timeout below 0, such as what is left until a time that has passed, is over at once:
+// nothing goes to a peer, and every call returns.
+func TestNegativeTimeout(t *testing.T) {
+	o := bed.Neg("EX1", 1)
+	for name, c := range map[string]struct {
+		call func(b *bed.Bed, timeout time.Duration) error
+		code grasp.ErrorCode
+	}{
+		"ReqNegotiate": {func(b *bed.Bed, timeout time.Duration) error {
+			return bed.Third(b.ASA.ReqNegotiate(bed.Forever, o, nil, timeout))
+		}, grasp.ErrNoDiscReply},
+		"ReqNegotiate, to": {func(b *bed.Bed, timeout time.Duration) error {
+			return bed.Third(b.ASA.ReqNegotiate(bed.Forever, o, b.Peer.Locator(), timeout))
+		}, grasp.ErrSockErrNegRq},
+		"ReqNegotiate, to itself": {func(b *bed.Bed, timeout time.Duration) error {
+			return bed.Third(b.ASA.ReqNegotiate(bed.Forever, o, bed.At(b.G), timeout))
+		}, grasp.ErrSockErrNegRq},
+		"OpenSession": {func(b *bed.Bed, timeout time.Duration) error {
+			return bed.Second(b.ASA.OpenSession(bed.Forever, o, b.Peer.Locator(), timeout))
+		}, grasp.ErrSockErrNegRq},
+		"Synchronize": {func(b *bed.Bed, timeout time.Duration) error {
+			return bed.Second(b.ASA.Synchronize(bed.Forever, bed.Syn("EX2", nil), nil, timeout))
+		}, grasp.ErrNotFloodDisc},
+		"Synchronize, to": {func(b *bed.Bed, timeout time.Duration) error {
+			return bed.Second(b.ASA.Synchronize(bed.Forever, bed.Syn("EX2", nil), b.Peer.Locator(), timeout))
+		}, grasp.ErrSockErrSynRq},
+		"Discover, of one node": {func(b *bed.Bed, timeout time.Duration) error {
+			return bed.Second(b.ASA.Discover(bed.Forever, o, timeout, grasp.DiscoverOptions{Peer: b.Peer.Locator()}))
+		}, grasp.ErrSockErr},
+		"NegotiateStep": {func(b *bed.Bed, timeout time.Duration) error {
+			s, asked, stream := b.Served(o, 7, 1)
+			err := bed.Third(s.NegotiateStep(bed.Forever, asked, timeout))
+			stream.Closed()
+			return err
+		}, grasp.ErrNoNegReply},
+		"Recv": {func(b *bed.Bed, timeout time.Duration) error {
+			s, _, _ := b.Served(o, 7, 1)
+			return bed.Second(s.Recv(bed.Forever, timeout))
+		}, grasp.ErrNoReply},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bed.In(t, func(b *bed.Bed) {
+				b.Register(o)
+				for _, timeout := range []time.Duration{-1, math.MinInt64} {
+					var err error
+					require.Zero(b, bed.Took(func() { err = c.call(b, timeout) }))
+					bed.IsCode(b, err, c.code)
+					var timed net.Error
+					require.ErrorAs(b, err, &timed)
+					require.True(b, timed.Timeout())
+					b.Peer.NotDialed()
+				}
+				b.NothingLeft()
+			})
+		})
+	}
 }
