@@ -110,6 +110,8 @@ func (o *options) check(all cli.Options) error {
 		return errors.New("--count goes with --link memory: a device has one prefix manager")
 	case !memory && all.PlaneName == "tls" && all.Domain == "":
 		return errors.New("--plane tls needs --domain and --member, but for --link memory")
+	case !memory && len(o.pool) == 0 && o.params.String() != prefix.DefaultParams().String():
+		return errors.New("--params goes with --pool: it is the origin that floods them")
 	case len(o.interfaces) > 0 && (memory || len(o.pool) > 0 || o.hold > 0 || all.N > 0):
 		return errors.New("--interface goes with neither --pool, --hold, --number nor --link memory")
 	case len(o.hooks) > 0 && len(o.interfaces) == 0:

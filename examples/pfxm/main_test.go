@@ -26,7 +26,7 @@ func execute(t *testing.T, args string) (status int, out, errOut string) {
 func TestFlags(t *testing.T) {
 	for _, args := range []string{
 		"-subnet -1", "-subnet 129", "-subnet4 -1", "-subnet4 33", "-subnet 0 -subnet4 0", "-doubt -1s", "-hold -1",
-		"-c 0", "-c 2", "-c 1001 -link memory", "-link memory -state x", "-plane tls", "-params x=0", "more",
+		"-c 0", "-c 2", "-c 1001 -link memory", "-link memory -state x", "-plane tls", "-params x=0", "-params x=34", "more",
 		"-interface lan0,lan0", "-interface lan0,", "-interface lan0 -n 1", "-interface lan0 -hold 1", "-interface lan0 -pool 2001:db8::/32",
 		"-interface lan0 -link memory", "-hook true", "-interface lan0 -hook no-such-program", "-interface lan0 -hook-timeout 0s",
 		"-pool x", "-pool 2001:db8::1/32", "-pool 2001:db8::/32,2001:db8::/48", "-pool 2001:db8::/32,",
