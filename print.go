@@ -35,8 +35,6 @@ type Dialogue struct {
 	// it. What Diagnosing prints waits in a queue of 8192 lines, so that it holds up
 	// nobody; further lines are lost and counted under ReasonSlowReceiver.
 	Output io.Writer
-
-	turn chan struct{} // see printer; nil: the printer makes its own
 }
 
 // AskDialogue asks the questions of the Python prototype on out and reads the answers,
@@ -80,10 +78,7 @@ func newPrinter(d Dialogue, o *observers, lost func()) *printer {
 	if d.Output == nil {
 		d.Output = os.Stdout
 	}
-	if d.turn == nil {
-		d.turn = make(chan struct{}, 1)
-	}
-	p := &printer{dialogue: d, observers: o, turn: d.turn}
+	p := &printer{dialogue: d, observers: o, turn: make(chan struct{}, 1)}
 	p.lines = outlet.New(p.write, lost)
 	return p
 }
@@ -444,9 +439,24 @@ func SkipDialogue(d Dialogue) {
 	standard.mu.Lock()
 	defer standard.mu.Unlock()
 	if standard.g == nil {
-		d.turn = make(chan struct{}, 1) // for all that print before there is an instance
+		if d.Output != nil {
+			d.Output = inTurn{d.Output, make(chan struct{}, 1)}
+		}
 		standard.dialogue = d
 	}
+}
+
+// inTurn writes for several printers, one at a time: those that print before the default
+// instance starts, and its own.
+type inTurn struct {
+	io.Writer
+	turn chan struct{}
+}
+
+func (w inTurn) Write(b []byte) (int, error) {
+	w.turn <- struct{}{}
+	defer func() { <-w.turn }()
+	return w.Writer.Write(b)
 }
 
 // standardPrinter returns the printer of the default instance, started or not.
