@@ -386,11 +386,11 @@ func (g *Instance) encodeMulticast(m wire.Message) ([]byte, error) {
 // a link, if any. It fails if sending fails on all links, or if the plane cannot know
 // its links.
 func (g *Instance) multicast(on func(acp.Link) wire.Message) error {
-	var errs []error
+	links := g.ep.Links()
+	all := make([]acp.Multicast, 0, len(links))
+	of := make([]wire.Message, 0, len(links))
 	var last wire.Message
 	var raw []byte
-	sent := false
-	links := g.ep.Links()
 	for _, l := range links {
 		m := on(l)
 		if m == nil {
@@ -404,26 +404,22 @@ func (g *Instance) multicast(on func(acp.Link) wire.Message) error {
 			g.rememberOwn(m)
 			last = m
 		}
-		if err := g.sendOn(l, m, raw); err != nil {
-			errs = append(errs, err)
-		} else {
-			sent = true
-		}
+		all, of = append(all, acp.Multicast{Link: l.Index, Msg: raw}), append(of, m)
 	}
-	if sent || len(errs) == 0 && len(links) > 0 {
+	acp.SendBatch(g.ep, all)
+	var errs []error
+	for i, s := range all {
+		if s.Err != nil {
+			g.drop(eventOf(of[i], Event{Reason: ReasonSendFailed, Link: s.Link, Raw: s.Msg, Err: s.Err}))
+			errs = append(errs, s.Err)
+			continue
+		}
+		g.trace(Sent, of[i], s.Msg, netip.AddrPort{}, s.Link)
+	}
+	if len(errs) < len(all) || len(all) == 0 && len(links) > 0 {
 		return nil
 	}
 	return g.errUnsent(errs)
-}
-
-// sendOn sends a multicast on one link.
-func (g *Instance) sendOn(l acp.Link, m wire.Message, raw []byte) error {
-	if err := g.ep.Send(l.Index, raw); err != nil {
-		g.drop(eventOf(m, Event{Reason: ReasonSendFailed, Link: l.Index, Raw: raw, Err: err}))
-		return err
-	}
-	g.trace(Sent, m, raw, netip.AddrPort{}, l.Index)
-	return nil
 }
 
 // keyOf returns what tells a multicast from others.
