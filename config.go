@@ -129,7 +129,8 @@ type Limits struct {
 	// 0 means as many as it may have bytes.
 	MaxItems int
 	// MaxTransfer is the longest item in bytes that Session.Send and
-	// Session.Recv carry ([ReasonTooLong]); 0 means 1 MiB. The most is 256 MiB.
+	// Session.Recv carry ([ReasonTooLong]); 0 means 1 MiB. More than
+	// 256 MiB counts as that.
 	MaxTransfer int
 
 	// MaxASAs bounds the ASAs of the instance; 0 means 1000. Beyond it
@@ -220,7 +221,7 @@ func (l Limits) withDefaults() (Limits, error) {
 		{"MaxMessage", &l.MaxMessage, wire.DefaultBytes, wire.DefaultBytes, maxValue},
 		{"MaxNesting", &l.MaxNesting, wire.DefaultDepth, 8, wire.DefaultDepth},
 		{"MaxItems", &l.MaxItems, max(l.MaxMessage, wire.DefaultElements), 64, math.MaxInt},
-		{"MaxTransfer", &l.MaxTransfer, 1 << 20, 1, 256 << 20},
+		{"MaxTransfer", &l.MaxTransfer, 1 << 20, 1, math.MaxInt},
 		{"MaxASAs", &l.MaxASAs, 1000, 1, math.MaxInt},
 		{"MaxObjectives", &l.MaxObjectives, 20_000, 1, math.MaxInt},
 		{"MaxCached", &l.MaxCached, 20_000, 1, math.MaxInt},

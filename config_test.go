@@ -20,7 +20,7 @@ var bounds = map[string]struct{ def, least, most int64 }{
 	"MaxMessage":           {2048, 2048, 64 << 20},
 	"MaxNesting":           {32, 8, 32},
 	"MaxItems":             {2048, 64, 0},
-	"MaxTransfer":          {1 << 20, 1, 256 << 20},
+	"MaxTransfer":          {1 << 20, 1, 0},
 	"MaxASAs":              {1000, 1, 0},
 	"MaxObjectives":        {20_000, 1, 0},
 	"MaxCached":            {20_000, 1, 0},

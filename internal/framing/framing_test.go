@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -233,4 +234,33 @@ func TestReaderAge(t *testing.T) {
 		require.ErrorIs(t, err, ErrInterrupted)
 		require.Equal(t, time.Minute, took)
 	})
+}
+
+// endless is a connection on which as much comes as there is room for.
+type endless struct {
+	net.Conn
+	rest  []byte
+	reads *int
+}
+
+func (endless) SetReadDeadline(time.Time) error { return nil }
+
+func (c *endless) Read(b []byte) (int, error) {
+	*c.reads++
+	n := copy(b, c.rest)
+	c.rest = c.rest[n:]
+	return n, nil
+}
+
+// The buffer grows with what comes, however high the limit is.
+func TestFewReadsWithoutLimit(t *testing.T) {
+	item := append([]byte{0x5a, 0, 1, 0, 0}, make([]byte, 1<<16)...)
+	for _, limit := range []int{len(item), math.MaxInt} {
+		reads := 0
+		r := Reader{Conn: &endless{rest: item, reads: &reads}, Limits: wire.Limits{Bytes: limit, Elements: limit}}
+		got, err := r.Next(t.Context(), time.Time{})
+		require.NoError(t, err)
+		require.Len(t, got, len(item))
+		require.Less(t, reads, 10, "limit %d", limit)
+	}
 }

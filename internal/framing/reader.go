@@ -145,7 +145,7 @@ func (r *Reader) fill() error {
 	if r.buf.free() == 0 {
 		grown := r.size()
 		if held := r.buf.len(); held > 0 {
-			grown = min(4*held, r.limit()+r.size())
+			grown = min(4*held-r.size(), r.limit()) + r.size() // the limit may be any int
 		}
 		r.buf.extend(1, grown)
 		r.buf.shorten(1)
