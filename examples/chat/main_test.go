@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +52,9 @@ func TestLinesThatCannotBeSent(t *testing.T) {
 			heard <- said
 		}
 	}()
+	require.Eventually(t, func() bool { // a request that comes before is refused
+		return slices.ContainsFunc(there.Instance().Snapshot().Objectives, func(o grasp.ObjectiveState) bool { return o.Negotiating })
+	}, time.Minute, time.Millisecond, "the other listens")
 	c := cli.Command{Name: "chat", Run: func(ctx context.Context, p *cli.Program) error {
 		s, err := here.OpenSession(ctx, objective(), nil, time.Minute)
 		if err != nil {
