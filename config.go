@@ -129,8 +129,7 @@ type Limits struct {
 	// 0 means as many as it may have bytes.
 	MaxItems int
 	// MaxTransfer is the longest item in bytes that Session.Send and
-	// Session.Recv carry ([ReasonTooLong]); 0 means 1 MiB. More than
-	// 256 MiB counts as that.
+	// Session.Recv carry ([ReasonTooLong]); 0 means 1 MiB.
 	MaxTransfer int
 
 	// MaxASAs bounds the ASAs of the instance; 0 means 1000. Beyond it

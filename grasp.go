@@ -19,8 +19,9 @@
 //
 // Calls that block take a context, whose end cancels them, and a timeout, which
 // is the GRASP timer: 0 means the default, and an M_WAIT from the peer replaces
-// it. A negative timeout is over at once. Times are time.Duration here and milliseconds on the wire. Every error
-// is an [*Error] or wraps one: it has an [ErrorCode].
+// it. A negative timeout is over at once. Times are time.Duration here and
+// milliseconds on the wire. Every error is an [*Error] or wraps one: it has an
+// [ErrorCode].
 //
 // All methods may be called from several goroutines at once. After the ASA was
 // deregistered or the instance closed, every call returns [ErrNoASA].

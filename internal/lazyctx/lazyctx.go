@@ -23,8 +23,8 @@ type Context struct {
 }
 
 // New returns a context that ends with either context or after the timeout, if
-// it is not 0; with a negative one it has ended. Values are those of the first. Release must be called when it
-// is no longer needed.
+// it is not 0; with a negative one it has ended. Values are those of the first.
+// Release must be called when it is no longer needed.
 func New(first, second context.Context, timeout time.Duration) *Context {
 	c := &Context{either: [2]context.Context{first, second}}
 	if timeout != 0 {
