@@ -58,6 +58,24 @@ type settings struct {
 	observe bool
 }
 
+// check refuses flags that a job would ignore.
+func (s settings) check(j job) error {
+	v := verbs[j.verb]
+	switch {
+	case s.rate < 0:
+		return errors.New("--rate must not be negative")
+	case s.rate > 0 && !v.paced:
+		return fmt.Errorf("--rate is not for %s", j.verb)
+	case s.rate > 0 && j.times > 1:
+		return fmt.Errorf("--rate is for messages one by one, not %d at a time", j.times)
+	case s.floor && !v.floor:
+		return fmt.Errorf("--floor is not for %s", j.verb)
+	case s.observe && j.verb != "floodsink":
+		return fmt.Errorf("--observe is for floodsink, not %s", j.verb)
+	}
+	return nil
+}
+
 func main() { command().Main() }
 
 func command() cli.Command {
@@ -74,12 +92,9 @@ func command() cli.Command {
 			f.IntVar(&s.rate, "rate", 0, "send at most `R` floods, or messages to be relayed one by one, in a second; 0: as many as go")
 		},
 		Check: func(o cli.Options) error {
-			if s.rate < 0 {
-				return errors.New("--rate must not be negative")
-			}
 			j, err := parse(o.Args)
-			if err == nil && s.floor && !verbs[j.verb].floor {
-				return fmt.Errorf("--floor is not for %s", j.verb)
+			if err == nil {
+				err = s.check(j)
 			}
 			return err
 		},
@@ -102,25 +117,25 @@ type job struct {
 }
 
 // verbs are what can be asked for, with the least and most arguments, and
-// whether they have a floor.
+// whether they have a floor and a rate.
 var verbs = map[string]struct {
-	least, most int
-	floor       bool
-	run         func(context.Context, *cli.Program, job) (*result, error)
+	least, most  int
+	floor, paced bool
+	run          func(context.Context, *cli.Program, job) (*result, error)
 }{
-	"serve":      {0, 0, true, serve},
-	"neg":        {1, 2, true, exchanges},
-	"syn":        {1, 2, true, exchanges},
-	"disc":       {1, 1, false, exchanges},
-	"cold":       {1, 1, false, exchanges},
-	"rapid":      {1, 1, false, exchanges},
-	"open":       {1, 1, false, open},
-	"flood":      {1, 1, true, flood},
-	"floodsink":  {1, 1, true, floodSink},
-	"relay":      {0, 0, true, relay},
-	"relayflood": {1, 2, true, relayed},
-	"relaydisc":  {1, 2, true, relayed},
-	"idle":       {0, 0, false, idle},
+	"serve":      {0, 0, true, false, serve},
+	"neg":        {1, 2, true, false, exchanges},
+	"syn":        {1, 2, true, false, exchanges},
+	"disc":       {1, 1, false, false, exchanges},
+	"cold":       {1, 1, false, false, exchanges},
+	"rapid":      {1, 1, false, false, exchanges},
+	"open":       {1, 1, false, false, open},
+	"flood":      {1, 1, true, true, flood},
+	"floodsink":  {1, 1, true, false, floodSink},
+	"relay":      {0, 0, true, false, relay},
+	"relayflood": {1, 2, true, true, relayed},
+	"relaydisc":  {1, 2, true, true, relayed},
+	"idle":       {0, 0, false, false, idle},
 }
 
 func parse(args []string) (job, error) {
