@@ -46,15 +46,23 @@ func TestA15Overlap(t *testing.T) {
 	})
 }
 
+// overlapping has two ASAs of one instance register an objective, and a third one that
+// asks for it.
+func overlapping(b *bed.Bed) (o grasp.Objective, second, asker *grasp.ASA) {
+	b.Helper()
+	o, second, asker = bed.Neg("EX1", nil), bed.NewASA(b, b.G, "second"), b.Other("asker")
+	for _, a := range []*grasp.ASA{b.ASA, second} {
+		require.NoError(b, a.RegisterObj(o, grasp.RegisterOptions{Overlap: true}))
+	}
+	bed.Registered(b, o, asker)
+	return o, second, asker
+}
+
 // requests go to whoever listens; one who leaves takes only his own
 // listeners with him.
 func TestA15OverlapOfListeners(t *testing.T) {
 	bed.In(t, func(b *bed.Bed) {
-		o, yes := bed.Neg("EX1", nil), grasp.RegisterOptions{Overlap: true}
-		second, asker := bed.NewASA(b, b.G, "second"), b.Other("asker")
-		require.NoError(b, b.ASA.RegisterObj(o, yes))
-		require.NoError(b, second.RegisterObj(o, yes))
-		bed.Registered(b, o, asker)
+		o, second, asker := overlapping(b)
 		one, two := b.Listen(o), b.ListenBy(second, o)
 		ask := func() bed.Pending { return b.RequestBy(asker, o, bed.At(b.G), 0) }
 		a := ask()
@@ -74,11 +82,7 @@ func TestA15OverlapOfListeners(t *testing.T) {
 // with overlap only this ASA's share goes, its listeners with it.
 func TestA19DeregisterObjOverlap(t *testing.T) {
 	bed.In(t, func(b *bed.Bed) {
-		o, yes := bed.Neg("EX1", nil), grasp.RegisterOptions{Overlap: true}
-		second, asker := bed.NewASA(b, b.G, "second"), b.Other("asker")
-		require.NoError(b, b.ASA.RegisterObj(o, yes))
-		require.NoError(b, second.RegisterObj(o, yes))
-		bed.Registered(b, o, asker)
+		o, second, asker := overlapping(b)
 		one, two := b.Listen(o), b.ListenBy(second, o)
 		require.NoError(b, b.ASA.DeregisterObj(o))
 		bed.IsCode(b, one.Done().Err, grasp.ErrStopped)
