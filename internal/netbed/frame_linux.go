@@ -34,7 +34,6 @@ func packetSocket(name string, ether uint16) (fd int, mac net.HardwareAddr, err 
 	if err != nil {
 		return 0, nil, os.NewSyscallError("socket", err)
 	}
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20)
 	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: proto, Ifindex: ifi.Index}); err != nil {
 		_ = unix.Close(fd)
 		return 0, nil, os.NewSyscallError("bind", err)
