@@ -97,7 +97,8 @@ func (c *outgoing) openSession(ctx context.Context, rapid bool) (*Session, wire.
 		id = st.session
 	}
 	s := a.g.newSession(id, netip.Addr{}, &asked)
-	s.asa, s.stream = a, st
+	s.stream = st
+	s.asa.Store(a)
 	a.g.sessions.Attach(s.key, s)
 	if err := a.check(); err != nil {
 		s.finish() // deregistered meanwhile
@@ -169,7 +170,7 @@ func (a *ASA) ListenNegotiate(ctx context.Context, o Objective) (*Session, Objec
 	var queue *backlog
 	err := a.g.objectives.owned(a, o.Name, func(r *registration) error {
 		if r.backlog == nil {
-			r.backlog = registry.NewBacklog[*ASA, request](a.g.cfg.Backlog)
+			r.backlog = newBacklog(a.g.cfg.Backlog)
 		}
 		queue = r.backlog
 		queue.Start(a)
@@ -195,7 +196,8 @@ func (a *ASA) ListenNegotiate(ctx context.Context, o Objective) (*Session, Objec
 	case err != nil:
 		return nil, Objective{}, wrap(op, o.Name, registryError(err))
 	}
-	if err := r.session.take(a); err != nil {
+	if err := a.check(); err != nil {
+		r.session.finish() // deregistered meanwhile
 		return nil, Objective{}, fail(op, o.Name, ErrNoASA, err)
 	}
 	return r.session, decodeObjective(&r.objective), nil
@@ -219,6 +221,13 @@ func (a *ASA) StopNegotiate(o Objective) error {
 
 // backlog is the queue of requests for one objective.
 type backlog = registry.Backlog[*ASA, request]
+
+// newBacklog returns a queue. A session belongs to an ASA as soon as the request leaves the
+// queue, even if the call that gets it has not returned: Drain and Deregister reckon with
+// it.
+func newBacklog(limit int) *backlog {
+	return registry.NewBacklog(limit, func(a *ASA, r request) { r.session.asa.Store(a) })
+}
 
 // request is what a listener gets: a session, and the objective that its initiator
 // sent.

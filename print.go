@@ -236,7 +236,7 @@ type FloodState struct {
 type SessionState struct {
 	ID        uint32
 	Objective string
-	ASA       string // empty until a listener takes it
+	ASA       string // empty while the request is queued
 	Peer      netip.AddrPort
 	Initiator bool // this side asked
 }

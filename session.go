@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-grasp/grasp/acp"
@@ -30,9 +31,9 @@ type Session struct {
 	key    session.Key
 	name   string // of the objective
 	stream *stream
+	asa    atomic.Pointer[ASA] // nil while its request is queued
 
 	mu       sync.Mutex // guards all following fields
-	asa      *ASA       // nil until a listener takes it
 	state    negotiation.Session
 	released bool // its stream and its place in the table
 }
@@ -66,11 +67,8 @@ func (s *Session) Identity() string {
 	return s.stream.Identity
 }
 
-func (s *Session) owner() *ASA {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.asa
-}
+// owner returns the ASA that has the session, nil while the request is queued.
+func (s *Session) owner() *ASA { return s.asa.Load() }
 
 // finish ends the session on this side and releases what it holds. It returns
 // false if that was done before.
@@ -417,18 +415,6 @@ func (s *Session) Close() error {
 		s.finish()
 	}
 	return nil
-}
-
-// take gives a session that a listener got to its ASA.
-func (s *Session) take(a *ASA) error {
-	s.mu.Lock()
-	s.asa = a
-	s.mu.Unlock()
-	err := a.check()
-	if err != nil {
-		s.finish() // deregistered meanwhile
-	}
-	return err
 }
 
 // Send sends any value as a bare CBOR item (gsend of the Python API), up to

@@ -27,6 +27,8 @@ var (
 // Peers are served by turns, each in the order of its requests, so that a peer with
 // many requests does not keep others waiting. The methods may be called concurrently.
 type Backlog[A comparable, R any] struct {
+	assign func(A, R) // see NewBacklog
+
 	mu      sync.Mutex                              // guards all following fields
 	takers  map[A]struct{}                          // if there are none, requests are refused
 	queue   *share.Shares[share.Holder, *queued[R]] // if it is not empty, nobody waits
@@ -55,9 +57,11 @@ type result[R any] struct {
 	err     error
 }
 
-// NewBacklog returns a queue for at most limit requests.
-func NewBacklog[A comparable, R any](limit int) *Backlog[A, R] {
-	b := &Backlog[A, R]{takers: make(map[A]struct{})}
+// NewBacklog returns a queue for at most limit requests. It calls assign with each
+// request and the taker that gets it, before Stop can miss it, and under its lock: assign
+// must not wait.
+func NewBacklog[A comparable, R any](limit int, assign func(A, R)) *Backlog[A, R] {
+	b := &Backlog[A, R]{assign: assign, takers: make(map[A]struct{})}
 	b.clearLocked(limit)
 	return b
 }
@@ -121,6 +125,7 @@ func (b *Backlog[A, R]) Put(peer share.Holder, request R, now time.Time) (refuse
 	case len(b.takers) == 0:
 		return request, true
 	case len(b.waiting) > 0:
+		b.assign(b.waiting[0].taker, request)
 		b.wakeLocked(result[R]{request: request})
 		return refused, false
 	}
@@ -182,6 +187,7 @@ func (b *Backlog[A, R]) Get(ctx context.Context, taker A, gone <-chan struct{}) 
 	}
 	if next := b.queue.Next(); next != nil {
 		r := b.removeLocked(next.Value)
+		b.assign(taker, r)
 		b.mu.Unlock()
 		return r, nil
 	}

@@ -26,7 +26,7 @@ type got struct {
 
 type backlog = Backlog[string, uint32]
 
-func newBacklog(limit int) *backlog { return NewBacklog[string, uint32](limit) }
+func newBacklog(limit int) *backlog { return NewBacklog(limit, func(string, uint32) {}) }
 
 // waitFor has somebody wait at a backlog.
 func waitFor(ctx context.Context, b *backlog, who string) <-chan got {
@@ -270,4 +270,24 @@ func TestBacklogIsFair(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, got)
 	}
+}
+
+// A request has its taker before Put, or Get, lets others at the backlog: whoever stops
+// the taker then finds all that it got.
+func TestBacklogAssigns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		assigned := make(map[uint32]string) // guarded by the backlog
+		b := NewBacklog(10, func(who string, id uint32) { assigned[id] = who })
+		const other = "other"
+		b.Start(taker)
+		b.Start(other)
+		waits := waitFor(t.Context(), b, other)
+		require.True(t, put(b, 1))
+		require.Equal(t, map[uint32]string{1: other}, assigned)
+		require.Equal(t, got{id: 1}, <-waits)
+		require.True(t, put(b, 2))
+		require.Len(t, assigned, 1, "it is queued")
+		require.Equal(t, got{id: 2}, <-waitFor(t.Context(), b, taker))
+		require.Equal(t, map[uint32]string{1: other, 2: taker}, assigned)
+	})
 }

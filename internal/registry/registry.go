@@ -1,8 +1,8 @@
 // Package registry holds the objectives that are registered, with those who
 // registered them, and the requests that wait for a listener.
 //
-// Locks: a [Table] holds its lock when it calls the functions it was given, and they
-// may call a [Backlog]. A Backlog never calls a Table.
+// Locks: a [Table] and a [Backlog] hold their lock when they call the functions they were
+// given. Those of a Table may call a Backlog. A Backlog never calls a Table.
 package registry
 
 import (
