@@ -259,8 +259,8 @@ func again(t testing.TB, outside string) (string, error) {
 		cmd := exec.CommandContext(ctx, exe, args...)
 		cmd.Env = append(os.Environ(), envOutside+"="+outside, envTest+"="+t.Name(), gorace())
 		cmd.Stdout, cmd.Stderr = out, out
-		cmd.ExtraFiles = []*os.File{w}  // reportFD
-		cmd.WaitDelay = 2 * time.Second // programs it left behind
+		cmd.ExtraFiles = []*os.File{w} // reportFD
+		cmd.WaitDelay = Patience       // for programs that it left behind
 		return cmd
 	}
 	// The child gets its signal when this thread ends: keep it.
@@ -278,7 +278,7 @@ func again(t testing.TB, outside string) (string, error) {
 		return "", err
 	}
 	_ = w.Close()
-	_ = r.SetReadDeadline(time.Now().Add(time.Second)) // programs it left behind
+	_ = r.SetReadDeadline(time.Now().Add(Patience)) // for programs that it left behind
 	report, err := io.ReadAll(r)
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		return "", err
@@ -293,8 +293,8 @@ func gorace() string {
 }
 
 // deadline returns when the test has to be over, if it says so. A benchmark does
-// not: its child gets the flag.
-func deadline(t testing.TB) (time.Time, bool) {
+// not: its child gets the flag. Tests replace it.
+var deadline = func(t testing.TB) (time.Time, bool) {
 	if t, ok := t.(*testing.T); ok {
 		return t.Deadline()
 	}

@@ -18,7 +18,7 @@ func ends(t *testing.T, nameOut, nameIn string) (in, out net.PacketConn, to net.
 	t.Helper()
 	listen := func(name string) (c net.PacketConn) {
 		at := LinkLocal(t, name)
-		Eventually(t, 10*time.Second, at.String()+" can be used", func() bool {
+		Eventually(t, Patience, at.String()+" can be used", func() bool {
 			var err error
 			c, err = net.ListenUDP("udp6", &net.UDPAddr{IP: at.AsSlice(), Zone: at.Zone()})
 			return err == nil
@@ -40,6 +40,11 @@ func acrossWire(t *testing.T, seed uint64, trouble Trouble, count int) ([]uint32
 	w := NewWire(t, seed, nil, "va"+n, nil, "vb"+n, trouble)
 	in, out, to := ends(t, "va"+n, "vb"+n)
 	heard := make(chan uint32, 2*count)
+	defer func() {
+		if t.Failed() {
+			t.Logf("%d heard of %+v", len(heard), w.Counts())
+		}
+	}()
 	go func() {
 		buf := make([]byte, 4)
 		for {
@@ -53,20 +58,18 @@ func acrossWire(t *testing.T, seed uint64, trouble Trouble, count int) ([]uint32
 		if _, err := out.WriteTo(binary.BigEndian.AppendUint32(nil, uint32(i)), to); err != nil {
 			t.Fatal(err)
 		}
-		// The kernel keeps few while it looks for the neighbour, and for the wire.
+		// The kernel keeps few while it looks for the neighbour, for the wire, and for who
+		// reads.
 		if i == 0 || i%50 == 49 || i == count-1 {
-			Eventually(t, 30*time.Second, "those are on the wire", func() bool { return w.Counts().Frames == i+1 })
+			Eventually(t, Patience, "those are through", func() bool {
+				c := w.Counts()
+				return c.Frames == i+1 && len(heard) == c.Frames-c.Lost+c.Repeated
+			})
 		}
 	}
-	c := w.Counts()
 	var arrived []uint32
-	for late := time.After(30 * time.Second); len(arrived) < c.Frames-c.Lost+c.Repeated; {
-		select {
-		case no := <-heard:
-			arrived = append(arrived, no)
-		case <-late:
-			t.Fatalf("%d of %+v", len(arrived), c)
-		}
+	for len(heard) > 0 {
+		arrived = append(arrived, <-heard)
 	}
 	return arrived, w.Counts()
 }
@@ -238,20 +241,25 @@ func TestWireWays(t *testing.T) {
 	b, a, _ := ends(t, "va", "vb")
 	atA, atB := *a.LocalAddr().(*net.UDPAddr), *b.LocalAddr().(*net.UDPAddr)
 	atA.Zone, atB.Zone = "vb", "va"
+	var sent byte // each datagram has a number, so that one that comes late is no other
 	hears := func(in, out net.PacketConn, to net.Addr) bool {
-		_, _ = out.WriteTo([]byte{1}, to)
+		sent++
+		_, _ = out.WriteTo([]byte{sent}, to)
 		_ = in.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
-		_, _, err := in.ReadFrom(make([]byte, 1))
-		return err == nil
+		for buf := []byte{0}; ; {
+			if _, _, err := in.ReadFrom(buf); err != nil || buf[0] == sent {
+				return err == nil
+			}
+		}
 	}
 	Eventually(t, Patience, "both hear", func() bool { return hears(a, b, &atA) && hears(b, a, &atB) })
 	w.SetWays(Trouble{Lose: 1}, Trouble{})
-	Eventually(t, Patience, "what is under way arrives", func() bool { return !hears(b, a, &atB) })
-	for range 3 {
+	for i := range 3 {
 		Eventually(t, Patience, "the other direction", func() bool { return hears(a, b, &atA) })
 		if hears(b, a, &atB) {
 			t.Fatal("heard, though all is lost")
 		}
+		Eventually(t, Patience, "it is lost", func() bool { return w.Counts().Lost == i+1 })
 	}
 }
 
@@ -276,7 +284,7 @@ func TestWireSet(t *testing.T) {
 			return false
 		}
 	}
-	Eventually(t, 10*time.Second, "something is lost", func() bool { return isHeard() || w.Counts().Lost > 0 })
+	Eventually(t, Patience, "something is lost", func() bool { return isHeard() || w.Counts().Lost > 0 })
 	if isHeard() {
 		t.Fatal("heard by a wire that loses everything")
 	}
