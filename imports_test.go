@@ -29,9 +29,10 @@ import (
 //
 // Beside it are the test rooms, which nothing imports but tests and each other.
 
-// rooms are the packages of internal that package grasp and the planes are made of.
-var rooms = strings.Fields(`asleep cache datagram domain framing lazyctx loop negotiation nowait outlet
-	pace race registry search session share target value wire`)
+// rooms are the packages of internal that package grasp, the planes and what is above them
+// are made of.
+var rooms = strings.Fields(`asleep cache datagram domain framing hosttoken lazyctx loop negotiation nowait
+	outlet pace race registry search session share target value wire`)
 
 // testRooms are the packages that only tests import.
 var testRooms = strings.Fields(`internal/acptest internal/adversary internal/bed internal/conformance

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/go-grasp/grasp/internal/hosttoken"
 )
 
 // What following other monitors costs at most.
@@ -56,7 +58,7 @@ func (m *Monitor) Follow(name, address string) (stop func(), err error) {
 	}
 	f := &follow{name: strings.ToValidUTF8(name, "\ufffd"), token: u.Query().Get("token")}
 	if f.token == "" && m.token != "" {
-		f.token = derivedToken(m.token, u.Host)
+		f.token = hosttoken.Derive(m.token, u.Host)
 	}
 	u.RawQuery, u.Fragment = "", ""
 	u.Path = strings.TrimSuffix(u.Path, "/") + "/"

@@ -19,6 +19,7 @@ import (
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
+	"github.com/go-grasp/grasp/internal/hosttoken"
 	"github.com/go-grasp/grasp/internal/netbed"
 )
 
@@ -142,10 +143,10 @@ func TestToken(t *testing.T) {
 	}
 	assert.Equal(t, http.StatusOK, status("/snapshot", header("secret")))
 	assert.Equal(t, http.StatusOK, status("/snapshot?token=secret"))
-	assert.Equal(t, http.StatusOK, status("/snapshot", header(derivedToken("secret", "localhost:8990"))))
-	assert.Equal(t, http.StatusUnauthorized, status("/snapshot", header(derivedToken("secret", "localhost:8991"))), "what another host was told")
+	assert.Equal(t, http.StatusOK, status("/snapshot", header(hosttoken.Derive("secret", "localhost:8990"))))
+	assert.Equal(t, http.StatusUnauthorized, status("/snapshot", header(hosttoken.Derive("secret", "localhost:8991"))), "what another host was told")
 	assert.Equal(t, http.StatusUnauthorized, status("/snapshot", header("")))
-	assert.Equal(t, derivedToken("secret", "[fe80::1%2]:80"), derivedToken("secret", "[FE80::1]:80"))
+	assert.Equal(t, hosttoken.Derive("secret", "[fe80::1%2]:80"), hosttoken.Derive("secret", "[FE80::1]:80"))
 
 	first := get(m, "/?token=secret")
 	require.Equal(t, http.StatusSeeOther, first.Code)
@@ -165,7 +166,7 @@ func TestDerivedTokenElsewhere(t *testing.T) {
 	status := func(host, at string) int {
 		return get(m, "/snapshot", func(r *http.Request) {
 			r.Host = host
-			r.Header.Set("Authorization", "Bearer "+derivedToken("secret", host))
+			r.Header.Set("Authorization", "Bearer "+hosttoken.Derive("secret", host))
 			*r = *r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, net.TCPAddrFromAddrPort(netip.MustParseAddrPort(at))))
 		}).Code
 	}

@@ -1,32 +1,19 @@
 package monitor
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/base64"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
+
+	"github.com/go-grasp/grasp/internal/hosttoken"
 )
 
-// derivedToken returns what is sent to one host instead of the token. No other host
-// accepts it, so the host that is asked learns nothing of use elsewhere: see isAskedHere.
-func derivedToken(token, host string) string {
-	mac := hmac.New(sha256.New, []byte(token))
-	mac.Write([]byte("grasp monitor " + strings.ToLower(withoutZoneText(host))))
-	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
-}
-
-// withoutZoneText returns a host and port without the zone of a link-local address, which
-// requests do not have.
-func withoutZoneText(host string) string { return zone.ReplaceAllString(host, "") }
-
 // isAskedHere reports whether a request came to the address and port that it names.
-// Otherwise a host that was sent its derived token could use it at another host, in a
+// Otherwise a host that was sent a token derived for it could use it at another host, in a
 // request that names itself. A name that is not localhost is one of Config.Hosts, and may
 // be served at the address of a proxy.
 func isAskedHere(r *http.Request) bool {
@@ -53,7 +40,7 @@ func (m *Monitor) guarded(token string, next http.Handler) http.Handler {
 	cookie := "grasp-monitor-" + m.run[:8] // monitors on other ports of the host have others
 	accepts := func(r *http.Request, given string) bool {
 		same := func(want string) bool { return subtle.ConstantTimeCompare([]byte(given), []byte(want)) == 1 }
-		return same(token) || isAskedHere(r) && same(derivedToken(token, r.Host))
+		return same(token) || isAskedHere(r) && same(hosttoken.Derive(token, r.Host))
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		given, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")

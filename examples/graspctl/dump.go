@@ -15,18 +15,23 @@ import (
 	flag "github.com/spf13/pflag"
 
 	"github.com/go-grasp/grasp/examples/internal/cli"
+	"github.com/go-grasp/grasp/internal/hosttoken"
 	"github.com/go-grasp/grasp/monitor"
 )
 
 // defaultMonitor is where programs are told, by their usage text, to have their monitor.
 const defaultMonitor = "localhost:8990"
 
+// tokenHelp says where the token of a monitor is.
+const tokenHelp = "A token that the monitor wants is in the URL that the program printed, or is taken from\n" +
+	cli.TokenVariable + "."
+
 func dumpCommand() cli.Command {
 	var timeout time.Duration
 	return cli.Command{
 		Name: "dump",
 		About: "Dumps what the instances of a running program know: links, objectives, caches, sessions,\n" +
-			"counters. The program must have a monitor, as the examples have with --monitor\n" + defaultMonitor + ", which is where it is asked for without a URL.",
+			"counters. The program must have a monitor, as the examples have with --monitor\n" + defaultMonitor + ", which is where it is asked for without a URL.\n" + tokenHelp,
 		Arguments: "[url]",
 		Offline:   true,
 		Results:   true,
@@ -85,13 +90,16 @@ func fetchState(ctx context.Context, at string) (*state, []byte, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if token := cli.Token(); token != "" && request.URL.Query().Get("token") == "" {
+		request.Header.Set("Authorization", "Bearer "+hosttoken.Derive(token, request.URL.Host))
+	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w; start the program with --monitor %s, or give the URL of its monitor", err, request.URL.Host)
 	}
 	defer response.Body.Close()
 	if response.StatusCode == http.StatusUnauthorized {
-		return nil, nil, fmt.Errorf("%s: it wants its token, which is in the URL that the program printed", at)
+		return nil, nil, fmt.Errorf("%s: it wants its token: give the URL that the program printed, or the token in %s", at, cli.TokenVariable)
 	}
 	if response.StatusCode != http.StatusOK {
 		return nil, nil, fmt.Errorf("%s: %s", at, response.Status)

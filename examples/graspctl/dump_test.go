@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp/memory"
+	"github.com/go-grasp/grasp/examples/internal/cli"
 	"github.com/go-grasp/grasp/monitor"
 )
 
@@ -139,4 +141,40 @@ func TestDumpOfMonitor(t *testing.T) {
 	assert.True(t, strings.HasPrefix(out, "\"pair\" at "), out)
 	assert.Contains(t, out, "\nInstance \"here\"\n")
 	assert.Contains(t, out, "ASAs: banker\n")
+}
+
+// A token in the environment opens all monitors that have it, for each command that asks
+// one; none of them learns the token itself. That of the URL goes first.
+func TestTokenOfEnvironment(t *testing.T) {
+	var asked atomic.Value // what the monitor learned
+	m := monitor.New(monitor.Config{Token: "secret"})
+	defer m.Close()
+	n := memory.NewNetwork(1)
+	g, err := grasp.New(grasp.Config{Plane: n.NewNode("x", n.NewLink(memory.LinkConfig{Name: "lan"}))})
+	require.NoError(t, err)
+	defer g.Close()
+	m.Watch("x", g)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Store(fmt.Sprint(r.Header, r.URL))
+		m.ServeHTTP(w, r)
+	}))
+	defer server.Close()
+	at := strings.TrimPrefix(server.URL, "http://")
+	for _, command := range []string{"dump", "links"} {
+		t.Setenv(cli.TokenVariable, "")
+		status, _, errOut := ctl(nil, command, at)
+		assert.Equal(t, 3, status)
+		assert.Contains(t, errOut, cli.TokenVariable)
+		t.Setenv(cli.TokenVariable, "secret")
+		status, out, errOut := ctl(nil, command, at)
+		require.Zero(t, status, errOut)
+		assert.Contains(t, out, "lan")
+		assert.Contains(t, asked.Load(), "Authorization")
+		assert.NotContains(t, asked.Load(), "secret")
+		t.Setenv(cli.TokenVariable, "another")
+		status, _, _ = ctl(nil, command, at)
+		assert.Equal(t, 3, status)
+		status, _, errOut = ctl(nil, command, server.URL+"/?token=secret")
+		assert.Zero(t, status, errOut)
+	}
 }
