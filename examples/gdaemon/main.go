@@ -47,11 +47,13 @@ func command() cli.Command {
 		About: "gdaemon is a GRASP relay: it passes discoveries and floods on between its\n" +
 			"links, and results back. It can also run programs, such as ASAs.",
 		JSON: "print the log as JSON objects, one per line",
-		Notes: `SIGHUP has the file of --config read again; if it is wrong, the old settings stay.
+		Notes: `With --config the file says all that the other flags would, and these are refused,
+but for --json, which wins over its log, --check and --dialogue. SIGHUP has the file
+read again; if it is wrong, the old settings stay.
 Exit status: 0 after SIGTERM or Ctrl-C, 1 if it cannot run, 2 if the command line is wrong.`,
 		Flags: func(f *flag.FlagSet) {
 			f.IntVar(&o.rate, "rate", 0, "relay at most `R` discoveries, and as many floods, to each link in a second; 0: 200")
-			f.StringVar(&o.config, "config", "", "read links, plane, rate, monitor and the programs to run from this `file`, and again on SIGHUP")
+			f.StringVar(&o.config, "config", "", "read links, plane, rate, monitor, log and the programs to run from this `file`, and again on SIGHUP")
 			f.BoolVar(&o.check, "check", false, "say whether the file of --config is correct, and end")
 		},
 		Check: o.refuse,
@@ -71,11 +73,19 @@ func (o *options) refuse(all cli.Options) error {
 		return errors.New("--rate must not be negative")
 	case o.check && o.config == "":
 		return errors.New("--check goes with --config")
-	case o.config != "" && (len(all.Links) > 0 || all.PlaneName != cli.PlaneLayer2 || all.Monitor != "" || all.Announce != "" || o.rate > 0):
-		return errors.New("--config goes not with --link, --plane, --monitor, --announce and --rate: the file says them")
+	case o.config == "":
+		return nil
+	}
+	for _, name := range inFile {
+		if all.Given(name) {
+			return fmt.Errorf("--%s: the file of --config says it, not the command line", name)
+		}
 	}
 	return nil
 }
+
+// inFile are the flags whose place a configuration file takes.
+var inFile = []string{"link", "plane", "password", "domain", "member", "monitor", "announce", "rate"}
 
 // check says whether a configuration file is correct.
 func check(p *cli.Program, file string) error {
@@ -106,19 +116,7 @@ func run(ctx context.Context, p *cli.Program, o options) error {
 			}
 			return g, func() { _ = end() }, nil // it only showed something
 		},
-		load: func() (config, error) {
-			c := config{Log: logText, nodeConfig: nodeConfig{Rate: o.rate}}
-			if o.config != "" {
-				var err error
-				if c, err = load(o.config); err != nil {
-					return c, err
-				}
-			}
-			if p.JSON {
-				c.Log = logJSON
-			}
-			return c, nil
-		},
+		load: func() (config, error) { return settings(p.Options, o) },
 	}
 	if o.config != "" {
 		hangup := make(chan os.Signal, 1)
@@ -127,4 +125,23 @@ func run(ctx context.Context, p *cli.Program, o options) error {
 		d.reload = hangup
 	}
 	return d.run(ctx)
+}
+
+// settings returns what the configuration file says, or else the flags. Of the log the flag
+// decides if it is given.
+func settings(all cli.Options, o options) (config, error) {
+	c := config{Log: logText, nodeConfig: nodeConfig{Rate: o.rate}}
+	if o.config != "" {
+		var err error
+		if c, err = load(o.config); err != nil {
+			return c, err
+		}
+	}
+	switch {
+	case all.JSON:
+		c.Log = logJSON
+	case all.Given("json"):
+		c.Log = logText
+	}
+	return c, nil
 }

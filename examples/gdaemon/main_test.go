@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -15,6 +17,7 @@ import (
 	"github.com/go-grasp/grasp"
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/acp/memory"
+	"github.com/go-grasp/grasp/examples/internal/cli"
 )
 
 func TestFlags(t *testing.T) {
@@ -25,6 +28,42 @@ func TestFlags(t *testing.T) {
 		var stderr bytes.Buffer
 		assert.Equal(t, status, command().Execute(t.Context(), strings.Fields(args), nil, &stderr, &stderr), args)
 		assert.NotEmpty(t, stderr.String(), args)
+	}
+}
+
+// What the file says is not said by flags too, not even if they say the default. All but
+// the log: --json wins over the file.
+func TestFlagsBesideConfig(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "gdaemon.toml")
+	write(t, file, `log = "json"`)
+	execute := func(args ...string) (int, string) {
+		var out bytes.Buffer
+		args = append([]string{"--config", file, "--check"}, args...)
+		return command().Execute(t.Context(), args, nil, &out, &out), out.String()
+	}
+	for _, args := range [][]string{
+		{"--link", "a"}, {"--link="}, {"--plane", "layer2"}, {"--plane", "quads", "--password", "x"},
+		{"--plane", "tls", "--domain", "d", "--member", "m"}, {"--password="}, {"--domain="}, {"--member="},
+		{"--monitor", "localhost:0"}, {"--monitor="}, {"--announce="}, {"--rate", "1"}, {"--rate", "0"},
+	} {
+		status, out := execute(args...)
+		assert.Equal(t, 2, status, args)
+		assert.Contains(t, out, "gdaemon: "+strings.TrimSuffix(args[0], "="), args)
+		assert.Contains(t, out, "the file of --config says it", args)
+	}
+	status, out := execute()
+	assert.Zero(t, status, out)
+
+	for args, want := range map[string]string{"": logJSON, "--json": logJSON, "--json=false": logText} {
+		var c config
+		cmd := command()
+		cmd.Run = func(_ context.Context, p *cli.Program) (err error) {
+			c, err = settings(p.Options, options{config: file})
+			return err
+		}
+		status := cmd.Execute(t.Context(), append(strings.Fields(args), "--config", file), nil, io.Discard, io.Discard)
+		require.Zero(t, status)
+		assert.Equal(t, want, c.Log, args)
 	}
 }
 

@@ -16,12 +16,12 @@ func linksCommand() cli.Command {
 		Name: "links",
 		About: "Lists the interfaces of this host: which are links of GRASP, why the others are not, and\n" +
 			"by which addresses this host is announced. With the URL of a monitor, such as\n" +
-			defaultMonitor + ", those of the instances of a running program.",
+			defaultMonitor + ", those of the instances of a running program.\n" + tokenHelp,
 		Arguments: "[url]",
 		Results:   true,
 		Daemon:    true, // it lists what is missing
 		Check: checks(arguments(0, 1), noMonitor, func(o cli.Options) error {
-			if len(o.Args) > 0 && (len(o.Links) > 0 || o.PlaneName != cli.PlaneLayer2) {
+			if len(o.Args) > 0 && o.Given("link", "plane") {
 				return errors.New("--link and --plane: the program at the URL has its own")
 			}
 			_, err := snapshotURL(o.Args)

@@ -49,7 +49,7 @@ func monitorCommand() cli.Command {
 			if len(w.allow) == 0 && len(o.Args) == 0 {
 				return errors.New("nothing to show: give URLs of monitors, or --find with prefixes")
 			}
-			if len(w.allow) == 0 && (len(o.Links) > 0 || o.PlaneName != cli.PlaneLayer2 || o.Monitor != "") {
+			if len(w.allow) == 0 && o.Given("link", "plane", "monitor") {
 				return errors.New("--link, --plane and --monitor go with --find: what is at a URL is asked by HTTP")
 			}
 			return nil

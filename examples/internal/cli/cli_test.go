@@ -61,7 +61,7 @@ func TestFlags(t *testing.T) {
 			continue
 		}
 		require.Zero(t, status, stderr)
-		want.Args = got.Args
+		want.Args, want.given = got.Args, got.given
 		assert.Empty(t, got.Args)
 		assert.Equal(t, want, got.Options, args)
 	}
@@ -115,6 +115,26 @@ func TestFlags(t *testing.T) {
 	_, stdout, _ := run(all, "")
 	_, again, _ := run(all, "")
 	assert.NotEqual(t, stdout, again)
+}
+
+// A program can tell a flag that says the default from one that is not there.
+func TestGiven(t *testing.T) {
+	var got Options
+	c := Command{Name: "x", Run: func(_ context.Context, p *Program) error {
+		got = p.Options
+		return nil
+	}}
+	for _, x := range []struct {
+		args  []string
+		given bool
+	}{
+		{nil, false}, {[]string{"--json"}, false}, {[]string{"--plane", "layer2"}, true}, {[]string{"-plane=layer2"}, true},
+		{[]string{"--json=false", "--link", ""}, true},
+	} {
+		status, _, stderr := run(c, "", x.args...)
+		require.Zero(t, status, stderr)
+		assert.Equal(t, x.given, got.Given("plane", "link"), x.args)
+	}
 }
 
 // A program's plane is what -plane says, on top of the links, and the password

@@ -32,6 +32,14 @@ type Options struct {
 	Monitor   string   // --monitor
 	Announce  string   // --announce
 	Args      []string // what is no flag
+
+	given map[string]bool // names of flags
+}
+
+// Given reports whether the command line has one of these flags, if only to say what holds
+// without it.
+func (o Options) Given(flags ...string) bool {
+	return slices.ContainsFunc(flags, func(name string) bool { return o.given[name] })
 }
 
 const (
@@ -90,7 +98,7 @@ func (c Command) flags(o *Options) flagSets {
 		return nil
 	})
 	o.planeFlags(s.shared, c.Memory)
-	s.shared.StringVar(&o.Monitor, "monitor", "", "show what happens on a page at `address:port`, such as localhost:8990, until Ctrl-C")
+	s.shared.StringVar(&o.Monitor, "monitor", "", "show what happens on a page at `address:port`, such as localhost:8990, until Ctrl-C; a token of your own for it is put into the environment as "+TokenVariable)
 	s.shared.StringVar(&o.Announce, "announce", "", "tell the network under this `name` where the monitor is, for graspctl monitor --find")
 	return s
 }
@@ -130,7 +138,8 @@ func (c Command) parse(args []string, stdout, stderr io.Writer) (Options, error)
 		fmt.Fprintln(stdout, Version(c.Name))
 		return o, errTold
 	}
-	o.Args = f.Args()
+	o.Args, o.given = f.Args(), make(map[string]bool)
+	f.Visit(func(x *flag.Flag) { o.given[x.Name] = true })
 	if err := errors.Join(o.checkPlane(c.Memory), c.check(o)); err != nil {
 		fmt.Fprintf(stderr, "%s: %v", c.Name, err)
 		if _, ok := errors.AsType[UsageError](err); ok {
