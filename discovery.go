@@ -198,7 +198,7 @@ func united(known, found []Locator) []Locator {
 
 // search asks others, all of them or one, until the search is over.
 func (g *Instance) search(ctx context.Context, q *query) (results, error) {
-	s := g.searches.begin(q)
+	s := g.searches.begin(q, g.now())
 	defer g.searches.close(s)
 	// If the plane ceases to be secure from now on, lockDown ends the search.
 	err := g.mayAsk(q)

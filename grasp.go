@@ -73,7 +73,7 @@ type Instance struct {
 	// Each of these has a lock of its own, as have a Session and an ASA. No lock is
 	// held over anything that can wait: a socket, a full channel, a callback, a line
 	// of a log. No two locks are held at once, except that of the registry of
-	// objectives and then that of one objective's backlog.
+	// objectives and then that of one objective's backlog, and waking before all others.
 
 	objectives objectiveTable
 	sessions   *session.Table[*Session]
@@ -89,10 +89,11 @@ type Instance struct {
 	responders *responderTable
 	counters   counters
 	changed    broadcaster  // the plane's status, links or address
+	waking     sync.Mutex   // guards meter
+	meter      asleep.Meter // of the sleep that all but the caches reckon with: see now
 	awoken     broadcaster  // the machine
 	slept      atomic.Int64 // the machine, in nanoseconds
 	ended      broadcaster  // a session
-	meter      asleep.Meter // watchPlane only
 	forgets    forgetter
 	observers  observers
 	print      *printer
@@ -151,7 +152,7 @@ func newWith(cfg Config, slept func() time.Duration) (*Instance, error) {
 		done: make(chan struct{}),
 	}
 	g.meter.Total, g.floods.meter.Total, g.locators.meter.Total = slept, slept, slept
-	g.meter.Since() // from now on
+	g.meter.Since(time.Now()) // from now on
 	g.print = newPrinter(cfg.Dialogue, &g.observers, g.countLost)
 	g.print.limiter = pace.NewLineLimiter(cfg.LogRate)
 	g.logged = outlet.NewHandler(cfg.Logger.Handler(), g.countLost)

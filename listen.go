@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/internal/cache"
@@ -227,7 +226,7 @@ func (g *Instance) await(s *stream) bool {
 // is closed, and nil returned.
 func (g *Instance) awaitFirst(s *stream) wire.Message {
 	// Close closes the stream: that is what ends this, not a context.
-	m, err := s.message(context.Background(), time.Now().Add(g.cfg.IdleTimeout))
+	m, err := s.message(context.Background(), g.now().Add(g.cfg.IdleTimeout))
 	if err != nil {
 		if g.streams.claim(s) {
 			g.refuse(s, err)
@@ -356,9 +355,7 @@ func (g *Instance) watchPlane() {
 			return
 		case <-g.ep.Changed():
 		}
-		if slept := g.meter.Since(); slept > 0 {
-			g.wakeUp(slept)
-		}
+		g.now() // the machine may have slept
 		g.changed.broadcast()
 		err := g.secure()
 		switch now := err == nil; {

@@ -188,7 +188,7 @@ func (a *ASA) ListenNegotiate(ctx context.Context, o Objective) (*Session, Objec
 		stopListening(queue, a, &withCode{ErrNoSecurity, err})
 		return nil, Objective{}, fail(op, o.Name, ErrNoSecurity, err)
 	}
-	a.g.dropStale(queue, 0)
+	a.g.dropStale(queue)
 	r, err := queue.Get(ctx, a, a.gone)
 	switch {
 	case errors.Is(err, registry.ErrInterrupted):
@@ -236,11 +236,19 @@ type request struct {
 	objective wire.Objective
 }
 
-// dropStale refuses requests that have waited for too long, through a time that the
-// machine slept or none.
-func (g *Instance) dropStale(queue *backlog, slept time.Duration) {
+// staleOf takes out of a queue the requests that have waited for too long, through a time
+// that the machine slept or none.
+func staleOf(queue *backlog, slept time.Duration) (stale []*Session) {
 	for _, r := range queue.Stale(time.Now().Add(min(slept-DefaultTimeout, 0))) {
-		g.refuseRequest(r.session, ReasonStale)
+		stale = append(stale, r.session)
+	}
+	return stale
+}
+
+// dropStale refuses requests that have waited for too long.
+func (g *Instance) dropStale(queue *backlog) {
+	for _, s := range staleOf(queue, 0) {
+		g.refuseRequest(s, ReasonStale)
 	}
 }
 
@@ -269,7 +277,8 @@ func (g *Instance) handleRequest(st *stream, m *wire.ReqNeg) {
 		})
 		return
 	}
-	g.dropStale(queue, 0)
+	now := g.now()
+	g.dropStale(queue)
 	s := g.newSession(m.SessionID, st.Peer.Addr(), &m.Objective)
 	s.stream = st
 	switch err := g.sessions.Accept(s.key, st.holder, s, st.local); {
@@ -290,7 +299,7 @@ func (g *Instance) handleRequest(st *stream, m *wire.ReqNeg) {
 	}
 	g.streams.claim(st)
 	r := request{session: s, objective: m.Objective}
-	if refused, ok := queue.Put(st.holder, r, time.Now()); ok {
+	if refused, ok := queue.Put(st.holder, r, now); ok {
 		g.refuseRequest(refused.session, ReasonBacklogFull)
 	}
 }

@@ -68,7 +68,7 @@ func (g *Instance) answerOnStream(s *stream, m *wire.Discovery) {
 		return
 	}
 	defer g.relays.do(func(r *loop.Relay[asker]) { r.Leave(key, time.Now()) })
-	_, _ = s.next(context.Background(), time.Now().Add(loop.ResultTime)) // until the peer has enough
+	_, _ = s.next(context.Background(), g.now().Add(loop.ResultTime)) // until the peer has enough
 }
 
 // respond sends a response to where the discovery came from: by the same

@@ -103,11 +103,11 @@ func newSearchTable(sessions *session.Table[*Session], maxFound int) *searchTabl
 }
 
 // begin returns a search that close ends.
-func (t *searchTable) begin(q *query) *searching {
+func (t *searchTable) begin(q *query, now time.Time) *searching {
 	s := &searching{
 		name: q.objective.Name, arrived: make(chan struct{}, 1), failed: make(chan struct{}),
 		state: search.New(search.Config{
-			Mode: q.mode(), Deadline: time.Now().Add(q.timeout), Interval: discoveryTime(q.objective),
+			Mode: q.mode(), Deadline: now.Add(q.timeout), Interval: discoveryTime(q.objective),
 			Rapid: q.rapid != nil, Limit: t.maxFound,
 		}),
 	}

@@ -146,16 +146,18 @@ func (s *Session) startWait(op string, timeout time.Duration) (time.Time, error)
 	if timeout == 0 {
 		timeout = DefaultTimeout
 	}
+	now := s.g.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	deadline, err := s.state.Await(time.Now(), timeout)
+	deadline, err := s.state.Await(now, timeout)
 	return deadline, s.refused(op, err)
 }
 
 func (s *Session) received(m wire.Message) negotiation.Output {
+	now := s.g.now() // from which on an M_WAIT counts
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.state.Receive(time.Now(), m)
+	return s.state.Receive(now, m)
 }
 
 // expired returns what follows from a timeout of reading. The wait goes on if the

@@ -36,19 +36,42 @@ type aging[T interface{ Age(time.Duration) }] struct {
 // do does something with the cache as it is now.
 func (a *aging[T]) do(f func(T)) {
 	a.guarded.do(func(cache T) {
-		if slept := a.meter.Since(); slept > 0 {
+		if slept := a.meter.Since(time.Now()); slept > 0 {
 			cache.Age(slept)
 		}
 		f(cache)
 	})
 }
 
-// wakeUp has everything that waits reckon with a time that the machine slept, which has
-// passed for the network, and not for the clock of package time. What would have ended
+// now returns the time, for something that begins to wait. If the machine has just woken
+// up, all that waits already reckons with its sleep first, so that what begins does not. No
+// lock must be held, since now takes many.
+func (g *Instance) now() time.Time {
+	now := time.Now()
+	slept, stale := g.lookIfSlept(now)
+	if slept > 0 {
+		g.log.Info("the machine slept", "for", slept)
+		g.awoken.broadcast()
+		g.spawn(func() { // closing may take time
+			for _, s := range stale {
+				g.refuseRequest(s, ReasonStale)
+			}
+		})
+	}
+	return now
+}
+
+// lookIfSlept has everything that waits reckon with a time that the machine slept, which
+// has passed for the network, and not for the clock of package time. What would have ended
 // meanwhile ends now, and those who watch floods or peers ask the network again. (The
-// caches reckon with it by themselves, whenever they are used.)
-func (g *Instance) wakeUp(slept time.Duration) {
-	g.log.Info("the machine slept", "for", slept)
+// caches reckon with it by themselves, whenever they are used.) It returns how long the
+// machine slept, and the requests that waited for a listener for too long.
+func (g *Instance) lookIfSlept(now time.Time) (slept time.Duration, stale []*Session) {
+	g.waking.Lock()
+	defer g.waking.Unlock()
+	if slept = g.meter.Since(now); slept == 0 {
+		return 0, nil
+	}
 	for _, s := range g.sessions.All() {
 		s.age(slept)
 	}
@@ -56,12 +79,12 @@ func (g *Instance) wakeUp(slept time.Duration) {
 	g.objectives.age(slept)
 	for _, queue := range g.objectives.backlogs() {
 		if queue.Len() > 0 {
-			g.dropStale(queue, slept)
+			stale = append(stale, staleOf(queue, slept)...)
 		}
 	}
 	g.streams.age(slept) // after that which its deadlines were made for
 	g.slept.Add(int64(slept))
-	g.awoken.broadcast()
+	return slept, stale
 }
 
 // age brings the deadline of a session forward.

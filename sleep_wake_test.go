@@ -308,3 +308,104 @@ func TestFloodedAnswerExpiresAsleep(t *testing.T) {
 		require.ErrorIs(s, ask(), ErrNoListener)
 	})
 }
+
+// wakeUnnoticed has the machine sleep. The plane has not told of it yet.
+func (s *sleeper) wakeUnnoticed(d time.Duration) {
+	synctest.Wait()
+	s.slept.Add(int64(d))
+}
+
+// What begins after the machine woke up has all its time, even if that is before the plane
+// tells of the wake-up.
+func TestWaitsBegunAfterWakeUp(t *testing.T) {
+	const timeout = 10 * time.Minute
+	for name, c := range map[string]struct {
+		code ErrorCode
+		call func(s *sleeper) error
+	}{
+		"negotiation": {ErrNoNegReply, func(s *sleeper) error {
+			_, _, err := s.asa.ReqNegotiate(s.Context(), s.register(s.asa, Objective{Name: "EX1", Neg: true}), nil, timeout)
+			return err
+		}},
+		"synchronization": {ErrNoSynchReply, func(s *sleeper) error {
+			_, err := s.asa.Synchronize(s.Context(), s.register(s.asa, Objective{Name: "EX3", Synch: true}), nil, timeout)
+			return err
+		}},
+		"discovery": {0, func(s *sleeper) error {
+			_, err := s.asa.Discover(s.Context(), Objective{Name: "EX4", Neg: true}, timeout, DiscoverOptions{})
+			return err
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			whoSleeps(t, func(s *sleeper) {
+				s.listen(timeout)
+				s.wakeUnnoticed(time.Hour)
+				start := time.Now()
+				done := call(func() error { return c.call(s) })
+				s.sleep(0) // the plane tells
+				require.Empty(s, done)
+				require.Equal(s, c.code, Code(<-done))
+				require.Equal(s, timeout, time.Since(start))
+			})
+		})
+	}
+}
+
+// A time that a peer asks for after the machine woke up is granted from then on.
+func TestWaitAfterWakeUp(t *testing.T) {
+	const timeout = 10 * time.Minute
+	whoSleeps(t, func(s *sleeper) {
+		o := s.register(s.asa, Objective{Name: "EX1", Neg: true})
+		s.register(s.other, o)
+		got := make(chan *Session, 1)
+		go func() {
+			session, _, err := s.other.ListenNegotiate(s.Context(), o)
+			assert.NoError(s, err)
+			got <- session
+		}()
+		done := call(func() error { _, _, err := s.asa.ReqNegotiate(s.Context(), o, nil, timeout); return err })
+		session := <-got
+		s.wakeUnnoticed(timeout / 2)
+		start := time.Now()
+		require.NoError(s, session.NegotiateWait(timeout/2))
+		s.sleep(0) // the plane tells
+		require.Empty(s, done)
+		require.Equal(s, ErrNoNegReply, Code(<-done))
+		require.Equal(s, timeout/2, time.Since(start))
+	})
+}
+
+// A request that came after the machine woke up is not old.
+func TestRequestAfterWakeUp(t *testing.T) {
+	whoSleeps(t, func(s *sleeper) {
+		o := s.register(s.asa, Objective{Name: "EX1", Neg: true})
+		s.register(s.other, o)
+		ctx, cancel := context.WithCancel(s.Context())
+		listening := call(func() error { _, _, err := s.asa.ListenNegotiate(ctx, o); return err })
+		synctest.Wait()
+		cancel()
+		require.Equal(s, ErrCancelled, Code(<-listening))
+		s.wakeUnnoticed(time.Hour)
+		done := call(func() error { _, _, err := s.other.ReqNegotiate(s.Context(), o, nil, 0); return err })
+		time.Sleep(10 * time.Millisecond)
+		s.sleep(0) // the plane tells
+		require.Empty(s, done)
+		session, _, err := s.asa.ListenNegotiate(s.Context(), o)
+		require.NoError(s, err)
+		require.NoError(s, session.EndNegotiate(true, ""))
+		require.NoError(s, <-done)
+	})
+}
+
+// What was flooded after the machine woke up answers requests for its whole life.
+func TestFloodedAnswerAfterWakeUp(t *testing.T) {
+	whoSleeps(t, func(s *sleeper) {
+		o := s.register(s.asa, Objective{Name: "EX1", Synch: true, Value: 1})
+		s.wakeUnnoticed(time.Hour)
+		require.NoError(s, s.asa.Flood(10*time.Minute, TaggedObjective{Objective: o}))
+		s.sleep(0) // the plane tells
+		peer := s.asa.g.Locator()
+		_, err := s.other.Synchronize(s.Context(), o, &peer, time.Second)
+		require.NoError(s, err)
+	})
+}

@@ -87,7 +87,7 @@ func (a *ASA) readSynch(ctx context.Context, c *outgoing, s *stream, id uint32) 
 	if c.timeout == 0 {
 		c.timeout = DefaultTimeout
 	}
-	m, err := s.message(ctx, time.Now().Add(c.timeout))
+	m, err := s.message(ctx, a.g.now().Add(c.timeout))
 	if err != nil {
 		code := synchCodes[readCode(err)]
 		if insecure := a.g.secure(); insecure != nil {
@@ -316,6 +316,7 @@ func (r *registration) stopFlooded(asa *ASA) {
 // rememberFlooded remembers what an ASA has flooded. RFC 8990 section 2.5.6.2:
 // whoever floods an objective should also answer requests for it.
 func (a *ASA) rememberFlooded(m *wire.Flood) {
+	a.g.now() // so that it is not aged by a sleep that is over
 	expire := expiry(time.Duration(m.TTL) * time.Millisecond)
 	for _, f := range m.Objectives {
 		// An error says that it was deregistered meanwhile.

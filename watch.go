@@ -97,7 +97,8 @@ func (a *ASA) WatchFloods(ctx context.Context, o Objective) iter.Seq[FloodEvent]
 		wake, stop := a.g.floods.watched.add(o.Name)
 		defer stop()
 		known := make(map[cache.Place][]cache.Flood)
-		slept := a.g.slept.Load()
+		a.g.now()
+		slept := a.g.slept.Load() // before the watch began
 		ctx, cancel := context.WithCancel(ctx)
 		var asking sync.WaitGroup
 		defer asking.Wait()

@@ -72,7 +72,8 @@ func (a *ASA) WatchPeers(ctx context.Context, o Objective, opt WatchPeersOptions
 		defer stop()
 		wake, leave := a.g.locators.watched.add(o.Name)
 		defer leave()
-		slept := a.g.slept.Load()
+		a.g.now()
+		slept := a.g.slept.Load() // before the watch began
 		for ctx.Err() == nil {
 			awoken := a.g.awoken.wait()
 			if err := w.check(op); err != nil {

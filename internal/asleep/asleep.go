@@ -17,9 +17,10 @@ type Meter struct {
 	last  time.Duration
 }
 
-// Since returns how long the machine slept since the last call, 0 at the first.
-func (m *Meter) Since() time.Duration {
-	now, total := time.Now(), m.Total
+// Since returns how long the machine slept between the last call and now, which is the time
+// of this one. It returns 0 at the first.
+func (m *Meter) Since(now time.Time) time.Duration {
+	total := m.Total
 	if total == nil {
 		if !m.asked.IsZero() && !m.suspects(now) {
 			return 0
