@@ -29,8 +29,9 @@ type Config struct {
 	// return ErrNoSecurity, but for reading floods.
 	//
 	// It serves one link. New refuses a plane that has several; a link that comes later
-	// is not used while the first one is there. Each further link needs an instance of
-	// its own.
+	// is not used while the first one is there. When another link takes its place, such as
+	// an interface that was made anew, the instance forgets what came by the first one.
+	// Each further link needs an instance of its own.
 	DULL bool
 	// DULLObjectives are the names that a DULL instance deals with; empty
 	// means AN_ACP and AN_Proxy.

@@ -62,3 +62,23 @@ func (f *forgetter) close() {
 		f.timer.Stop()
 	}
 }
+
+// forgetOtherLinks has a DULL instance forget what came by another link than its own: by
+// one that its own has replaced, such as an interface that was made anew. Those who are
+// on the new one have to be heard there.
+func (g *Instance) forgetOtherLinks() {
+	links := g.ep.Links()
+	if len(links) == 0 {
+		return // it may come back
+	}
+	other := func(link int) bool { return link != 0 && link != links[0].Index }
+	var floods, locators []string
+	g.floods.do(func(c *cache.Floods) { floods = c.RemoveAll(func(f *cache.Flood) bool { return other(f.Link) }) })
+	g.locators.do(func(c *cache.Locators) { locators = c.RemoveAll(func(l *cache.Locator) bool { return other(l.Link) }) })
+	for _, name := range floods {
+		g.floods.watched.wake(name)
+	}
+	for _, name := range locators {
+		g.locators.watched.wake(name)
+	}
+}

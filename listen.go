@@ -356,6 +356,9 @@ func (g *Instance) watchPlane() {
 		case <-g.ep.Changed():
 		}
 		g.now() // the machine may have slept
+		if g.cfg.DULL {
+			g.forgetOtherLinks()
+		}
 		g.changed.broadcast()
 		err := g.secure()
 		switch now := err == nil; {

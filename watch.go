@@ -41,7 +41,7 @@ type GoneReason uint8
 // The reasons. A flood expires or is removed; a peer may be gone for any of them.
 const (
 	GoneExpired     GoneReason = iota + 1 // its time to live has ended
-	GoneRemoved                           // a call flushed or expired it, or a full cache evicted it
+	GoneRemoved                           // a call flushed or expired it, a full cache evicted it, or a DULL instance got another link
 	GoneUnreachable                       // a call to the peer failed
 	GoneReplaced                          // the peer has another port now
 )

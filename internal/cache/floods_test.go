@@ -162,3 +162,16 @@ func TestFloodCacheTwin(t *testing.T) {
 		}
 	})
 }
+
+// RemoveAll removes what matches of all objectives, and says which objectives those are.
+func TestRemoveAll(t *testing.T) {
+	c := NewFloods(evenly(10))
+	tag := ipv6Tag("fd00::1")
+	c.Put([]Flood{flood("EX1", tag, 1, 1, 0), flood("EX1", tag, 1, 2, 0), flood("EX2", tag, 2, 3, 0)}, time.Now())
+	put(c, flood("EX3", tag, 1, 4, 0))
+	put(c, flood("EX3", ipv6Tag("fd00::2"), 2, 5, 0))
+	require.ElementsMatch(t, []string{"EX1", "EX3"}, c.RemoveAll(func(f *Flood) bool { return f.Link == 1 }))
+	require.ElementsMatch(t, []byte{3, 5}, valuesOf(c.All(time.Now())))
+	require.Empty(t, c.RemoveAll(func(f *Flood) bool { return f.Link == 1 }))
+	require.NotContains(t, c.byName, "EX1", "nothing is left of it")
+}

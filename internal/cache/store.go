@@ -185,6 +185,24 @@ func (s *store[T]) remove(e *entry[T]) {
 	}
 }
 
+// RemoveAll removes all values that match and returns the names of their objectives.
+func (s *store[T]) RemoveAll(match func(*T) bool) (names []string) {
+	for name, o := range s.byName {
+		was := s.all.Len()
+		for next := o.order.Front(); next != nil; {
+			e := next.Value.(*entry[T])
+			next = next.Next()
+			if match(&e.value) {
+				s.remove(e)
+			}
+		}
+		if s.all.Len() < was {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // Forget removes what has expired, and gives back the memory that it took. It reports
 // whether something is left that will expire.
 func (s *store[T]) Forget(now time.Time) (left bool) {

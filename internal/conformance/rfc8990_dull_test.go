@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -64,6 +65,55 @@ func TestL01OneInterface(t *testing.T) {
 		b.Far.All()
 		b.Flood(0, ex1)
 		require.Len(b, b.Far.All(), 1)
+	})
+}
+
+// Section 2.5.2: what a DULL instance knows is of one link. If the link is replaced, be it
+// by an interface of the same name, the instance knows nothing of the new one; if it only
+// was down for a while, what came by it lives on.
+func TestL01TheLinkIsReplaced(t *testing.T) {
+	inDULL(t, func(b *bed.Bed) {
+		b.Node.Detach(b.Links[1])
+		flooded, found := bed.Syn("EX1", nil), bed.Syn("AN_ACP", nil)
+		learn := func(id int) {
+			b.Helper()
+			b.Peer.Multicast(arr{9, id, bed.IP("fe80::1"), 0, arr{arr{"EX1", 4, 1, id}, arr{103, bed.IP("fe80::7"), 6, 1}}})
+			call := b.Discover(found, time.Second, grasp.DiscoverOptions{First: true, Flush: true})
+			m := b.Peer.Only()
+			b.Peer.Respond(m, arr{2, m.ID(b), m.Items(b)[2], 60000, b.Peer.Option()})
+			require.Len(b, call.Ok().Found, 1)
+			require.Equal(b, []any{int64(id)}, b.Flooded("EX1"))
+		}
+		learn(1)
+		var gone []grasp.FloodEvent
+		ctx, cancel := context.WithCancel(b.Context())
+		defer cancel()
+		go func() {
+			for e := range b.ASA.WatchFloods(ctx, flooded) {
+				if e.Change == grasp.Gone {
+					gone = append(gone, e)
+				}
+			}
+		}()
+		known := func() int { return len(b.Floods("EX1")) + len(b.G.Snapshot().Locators) }
+		for range 2 { // down, and up again
+			b.Links[0].Down()
+			synctest.Wait()
+			require.Equal(b, 2, known())
+			b.Links[0].Up()
+			synctest.Wait()
+			require.Equal(b, 2, known())
+		}
+		b.Node.Detach(b.Links[0])
+		synctest.Wait()
+		require.Equal(b, 2, known(), "it may come back")
+		b.Node.Attach(b.Links[0]) // it has a new index
+		synctest.Wait()
+		require.Zero(b, known())
+		require.Len(b, gone, 1)
+		require.Equal(b, grasp.GoneRemoved, gone[0].Reason)
+		b.Peer.All()
+		learn(2)
 	})
 }
 
