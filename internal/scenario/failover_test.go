@@ -128,12 +128,16 @@ var moving = topology.Topology{Name: "Moving", Nodes: 5, Links: [][]int{{0, 1}, 
 
 // failoverOfALink has a link move to another relay, of another part of the network.
 func failoverOfALink(t *testing.T, b *topology.Bed) {
+	timeout := 10 * time.Second
+	if b.Real {
+		timeout = netbed.Patience // the machine may be busy
+	}
 	b.SetLink(1, false)
 	for _, i := range []int{3, 4} {
 		b.On[i].Provide("moving", int64(i))
 	}
 	synch := func() topology.Reply {
-		return b.On[0].Call(topology.Request{Op: topology.OpSynchronize, Objective: "moving", Timeout: 10 * time.Second})
+		return b.On[0].Call(topology.Request{Op: topology.OpSynchronize, Objective: "moving", Timeout: timeout})
 	}
 	require.EqualValues(t, 3, synch().Value)
 	b.SetLink(0, false)

@@ -407,7 +407,7 @@ func TestG03LinksComeAndGo(t *testing.T) {
 	alive := func(why string) {
 		t.Helper()
 		netbed.Eventually(t, patience, why, func() bool {
-			o, err := b.Synchronize(t.Context(), bed.Syn("EX1", nil), nil, 200*time.Millisecond)
+			o, err := b.Synchronize(t.Context(), bed.Syn("EX1", nil), nil, 2*time.Second)
 			return err == nil && o.Value == "value"
 		})
 		bed.Flush(t, b, "EX1")

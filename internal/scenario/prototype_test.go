@@ -90,7 +90,7 @@ func (s *scenario) register() *grasp.ASA {
 func (s *scenario) discover(asa1 *grasp.ASA) *grasp.ASA {
 	boot := bed.NewASA(s, s.left, "Boot")
 	require.NoError(s, boot.RegisterObj(scenarioBoot, grasp.RegisterOptions{Discoverable: true}))
-	before := s.middle.Snapshot().Relayed["M_DISCOVERY"]
+	relayed, asked := s.middle.Snapshot().Relayed["M_DISCOVERY"], s.right.Snapshot().Sent["M_DISCOVERY"]
 	for i, asa := range []*grasp.ASA{asa1, bed.NewASA(s, s.middle, "seeker of Boot"), bed.NewASA(s, s.right, "seeker of Boot")} {
 		found, err := asa.Discover(s.Context(), scenarioBoot, 60*s.moment, grasp.DiscoverOptions{First: true})
 		require.NoError(s, err)
@@ -103,7 +103,10 @@ func (s *scenario) discover(asa1 *grasp.ASA) *grasp.ASA {
 			require.Equal(s, i == 2 && !s.oneLink, l.Diverted, "seeker %d", i)
 		}
 	}
-	require.Equal(s, before, s.middle.Snapshot().Relayed["M_DISCOVERY"], "it had the answer")
+	// It had the answer. Who asks again, as on a busy machine, found it to be no good.
+	require.Greater(s, s.right.Snapshot().Sent["M_DISCOVERY"], asked)
+	again := s.right.Snapshot().Sent["M_DISCOVERY"] - asked - 1
+	require.LessOrEqual(s, s.middle.Snapshot().Relayed["M_DISCOVERY"]-relayed, again)
 	return boot
 }
 
@@ -176,7 +179,7 @@ func (s *scenario) synchronize(boot *grasp.ASA) {
 
 	require.NoError(s, boot.DeregisterObj(scenarioBoot))
 	bed.IsCode(s, boot.DeregisterObj(scenarioBoot), grasp.ErrNotObj)
-	_, err = reader.Synchronize(s.Context(), scenarioBoot, nil, s.moment)
+	_, err = reader.Synchronize(s.Context(), scenarioBoot, nil, 4*s.moment)
 	require.Error(s, err)
 	require.Contains(s, []grasp.ErrorCode{grasp.ErrNoListener, grasp.ErrNotFloodDisc}, grasp.Code(err))
 }
@@ -252,7 +255,7 @@ func (s *scenario) haggle() {
 		}
 	})
 	bed.IsCode(s, err, grasp.ErrStopped)
-	_, _, err = neg2.ReqNegotiate(ctx, scenarioEX2, &found[0], s.moment)
+	_, _, err = neg2.ReqNegotiate(ctx, scenarioEX2, &found[0], 60*s.moment)
 	bed.IsCode(s, err, grasp.ErrNoPeer)
 }
 

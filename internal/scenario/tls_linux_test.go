@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -91,7 +93,8 @@ func disclose(t *testing.T, one, two *grasp.ASA, secrets []string) {
 	var s *grasp.Session
 	netbed.Eventually(t, patience, "a negotiation", func() bool {
 		var err error
-		s, _, err = two.ReqNegotiate(t.Context(), neg, nil, time.Second)
+		// One that was given up would have been the only one that is served.
+		s, _, err = two.ReqNegotiate(t.Context(), neg, nil, patience)
 		return err == nil && s != nil
 	})
 	require.NoError(t, s.EndNegotiate(false, secrets[6]))
@@ -106,27 +109,40 @@ func disclose(t *testing.T, one, two *grasp.ASA, secrets []string) {
 	})
 }
 
-// capture keeps all that an interface sends and receives, until stop is called,
-// in the buffer of a socket that is large enough.
+// capture keeps all that an interface sends and receives, until stop is called. It is
+// read as it comes, because the kernel keeps little of it.
 func capture(t *testing.T, ifname string) (stop func() []byte) {
 	t.Helper()
 	all := binary.NativeEndian.Uint16([]byte{unix.ETH_P_ALL >> 8, unix.ETH_P_ALL})
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, int(all))
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, int(all))
 	require.NoError(t, err)
 	require.NoError(t, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 64<<20))
+	// Reading ends when nothing has come for this long after stop was called.
+	require.NoError(t, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 100_000}))
 	require.NoError(t, unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: netbed.Index(t, ifname)}))
-	return func() []byte {
-		defer unix.Close(fd)
-		var seen []byte
+	var seen []byte
+	var stopped atomic.Bool
+	var reading sync.WaitGroup
+	reading.Go(func() {
 		buf := make([]byte, 1<<16)
 		for {
-			n, err := unix.Read(fd, buf)
-			if errors.Is(err, unix.EAGAIN) {
-				break
+			last := stopped.Load() // before looking for the last time
+			switch n, err := unix.Read(fd, buf); {
+			case err == nil:
+				seen = append(seen, buf[:n]...)
+			case errors.Is(err, unix.EINTR):
+			case !errors.Is(err, unix.EAGAIN):
+				t.Errorf("capture: %v", err)
+				return
+			case last:
+				return
 			}
-			require.NoError(t, err)
-			seen = append(seen, buf[:n]...)
 		}
+	})
+	return func() []byte {
+		defer unix.Close(fd)
+		stopped.Store(true)
+		reading.Wait()
 		stats, err := unix.GetsockoptTpacketStats(fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
 		require.NoError(t, err)
 		require.Zero(t, stats.Drops, "of %d packets", stats.Packets)
