@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -130,10 +131,18 @@ func TestFastOpenUnanswered(t *testing.T) {
 		msg         []byte
 		undelivered bool
 	}{{[]byte("gone"), false}, {bytes.Repeat([]byte("gone"), 50_000), true}} {
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		ctx, cancel := context.WithCancel(t.Context())
+		before := netbed.Counter(t, "TcpActiveOpens")
+		var waiting sync.WaitGroup
+		waiting.Go(func() { // for the opening to be sent
+			defer cancel()
+			for end := time.Now().Add(patience); netbed.Counter(t, "TcpActiveOpens") == before && time.Now().Before(end); {
+				time.Sleep(time.Millisecond)
+			}
+		})
 		_, err := client.DialWith(ctx, at, c.msg)
-		cancel()
-		require.ErrorIs(t, err, context.DeadlineExceeded)
+		waiting.Wait()
+		require.ErrorIs(t, err, context.Canceled)
 		require.Equal(t, c.undelivered, errors.Is(err, acp.ErrUndelivered), "%v", err)
 	}
 	_, err := client.DialWith(t.Context(), netip.AddrPortFrom(netip.MustParseAddr("2001:db8::1"), 9), []byte("no way"))
@@ -149,9 +158,10 @@ func TestFastOpenIsLost(t *testing.T) {
 	}
 	open, server, at, w := farPair(t)
 	var client acp.Requester
-	netbed.Eventually(t, netbed.Patience, "an opening carries data", func() bool {
+	netbed.Eventually(t, netbed.Patience, "an opening carries data, soon enough to leave no doubt", func() bool {
 		client = open()
-		return request(t, client, server, at, []byte("known")).Early
+		start := time.Now()
+		return request(t, client, server, at, []byte("known")).Early && time.Since(start) < 400*time.Millisecond
 	})
 	w.Set(netbed.Trouble{NoEarly: true})
 	before := w.Counts().Lost

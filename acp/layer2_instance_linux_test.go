@@ -40,13 +40,13 @@ func TestLayer2InstancesOverIPv4(t *testing.T) {
 	require.NoError(t, has.RegisterObj(o, grasp.RegisterOptions{}))
 	require.NoError(t, has.ListenSynchronize(o))
 
-	found, err := wants.Discover(t.Context(), o, 5*time.Second, grasp.DiscoverOptions{First: true})
+	found, err := wants.Discover(t.Context(), o, patience, grasp.DiscoverOptions{First: true})
 	require.NoError(t, err)
 	require.Len(t, found, 1)
 	assert.Equal(t, "10.0.0.1", found[0].IP.String())
 	assert.Equal(t, g.Snapshot().Links[0].Index, found[0].IfIndex)
 	require.NoError(t, wants.RegisterObj(o, grasp.RegisterOptions{}))
-	got, err := wants.Synchronize(t.Context(), o, &found[0], 5*time.Second)
+	got, err := wants.Synchronize(t.Context(), o, &found[0], patience)
 	require.NoError(t, err)
 	assert.EqualValues(t, 42, got.Value)
 

@@ -272,6 +272,7 @@ func TestLayer2CloseEndsDial(t *testing.T) {
 	netbed.VethPair(t, "va0", "va1")
 	e := open(t, on("va0"))
 	zone := must(t, e, "va0").Addr.Zone()
+	netbed.Sysctl(t, "net/ipv6/neigh/va0/mcast_solicit", "1000") // seconds until the kernel gives up
 	nobody := netip.AddrPortFrom(netip.MustParseAddr("fe80::dead").WithZone(zone), 7017)
 
 	ctx, cancel := context.WithCancelCause(t.Context())

@@ -187,7 +187,7 @@ var floods = []flood{
 // negotiates with it.
 func find(ctx context.Context, a *grasp.ASA, at *grasp.Locator) error {
 	if at == nil {
-		found, err := a.Discover(ctx, called, 10*time.Second, grasp.DiscoverOptions{Flush: true, First: true})
+		found, err := a.Discover(ctx, called, netbed.Patience, grasp.DiscoverOptions{Flush: true, First: true})
 		if err != nil {
 			return err
 		}
@@ -196,7 +196,7 @@ func find(ctx context.Context, a *grasp.ASA, at *grasp.Locator) error {
 		}
 		at = &found[0]
 	}
-	s, _, err := a.ReqNegotiate(ctx, called, at, 10*time.Second)
+	s, _, err := a.ReqNegotiate(ctx, called, at, netbed.Patience)
 	if s != nil {
 		_ = s.Close()
 	}

@@ -2,10 +2,6 @@ package adversary
 
 import (
 	"net/netip"
-	"os"
-	"slices"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -57,32 +53,8 @@ func TestReflection(t *testing.T) {
 	}
 	require.Zero(t, v.call(a, 20), "honest calls that failed")
 	took := time.Since(start)
-	tried := segments(t, node)
+	tried := node.Counter(t, "TcpInSegs") // which the kernel misses none of under any load
 	t.Logf("%d discoveries forged, %d connections tried to the target in %.1f s; dropped %v", forged, tried, took.Seconds(), v.state().Dropped)
 	require.Positive(t, tried)
 	require.LessOrEqual(t, tried, int((took.Seconds()+2)*target.PerSecond/target.FailCost)+target.Burst/target.FailCost)
-}
-
-// segments returns how many TCP segments a node has received, by its kernel's count,
-// which misses none under any load.
-func segments(t *testing.T, node *netbed.Node) int {
-	t.Helper()
-	var raw []byte
-	var err error
-	node.Do(t, func() { raw, err = os.ReadFile("/proc/thread-self/net/snmp") })
-	require.NoError(t, err)
-	var names []string
-	for line := range strings.Lines(string(raw)) {
-		switch fields := strings.Fields(line); {
-		case fields[0] != "Tcp:":
-		case names == nil:
-			names = fields
-		default:
-			count, err := strconv.Atoi(fields[slices.Index(names, "InSegs")])
-			require.NoError(t, err)
-			return count
-		}
-	}
-	t.Fatalf("no count of segments in %s", raw)
-	return 0
 }

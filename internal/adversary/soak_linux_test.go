@@ -315,6 +315,7 @@ func soakOn(t *testing.T, plane string) {
 			mine.all.Go(func() { mine.leaveConnections(raw, to) })
 		}
 		pauseFor(t.Context(), length)
+		netbed.Eventually(t, time.Minute, "sessions were begun", func() bool { return mine.total() >= 20 })
 		theirs = v.tell("rest").Did
 		mine.rest()
 		netbed.Eventually(t, time.Minute, "no session and no connection is left", func() bool {
