@@ -93,6 +93,11 @@ func TestRouter(t *testing.T) {
 		b, err := os.ReadFile(conf)
 		return err == nil && strings.Contains(string(b), "interface lan1 {")
 	})
+	// It is made anew, without the address.
+	router.IP(t, "link", "del", "lan1")
+	router.IP(t, "link", "add", "lan1", "type", "bridge")
+	router.Up(t, "lan1")
+	eventually("the new interface has an address", func() bool { return strings.Contains(addresses(router, "lan1"), "/64 scope global") })
 	eventually("the first interface has no address of IPv4", func() bool { return !strings.Contains(addresses(router, "to-host"), " 10.") })
 }
 

@@ -27,6 +27,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -210,13 +211,25 @@ func manage(ctx context.Context, g *grasp.Instance, l *prefix.Ledger, p *cli.Pro
 	m, err := prefix.New(g, l, prefix.Settings{
 		Name: o.name, Origin: len(o.pool) > 0, Params: o.params,
 		Role: o.role, Tagged: o.tagged, Length6: o.subnet, Length4: o.subnet4, Hold: o.hold, Doubt: o.doubt,
-		Interfaces: o.interfaces, Hook: o.hooks.hook(o.hookTimeout),
+		Interfaces: o.interfaces, Hook: o.hooks.hook(o.hookTimeout), Up: interfacesUp,
 		N: p.N, Seed: p.Seed, Wait: p.Wait, Outcomes: p.Outcomes,
 	})
 	if err != nil {
 		return err
 	}
 	return m.Run(ctx)
+}
+
+// interfacesUp returns the interfaces of this host that are up.
+func interfacesUp() (map[string]int, error) {
+	all, err := net.Interfaces()
+	up := make(map[string]int)
+	for _, i := range all {
+		if i.Flags&net.FlagUp != 0 {
+			up[i.Name] = i.Index
+		}
+	}
+	return up, err
 }
 
 // inMemory runs the origin and others, each on a node of its own, until the

@@ -27,7 +27,8 @@ type Event struct {
 // Action is a kind of event.
 type Action string
 
-// The kinds of events. When the prefix manager starts, each prefix is added again.
+// The kinds of events. When the prefix manager starts, each prefix is added again, and so
+// are those of an interface that was down or has been made anew.
 const (
 	Added   Action = "add"
 	Changed Action = "change"
@@ -50,11 +51,15 @@ const (
 	longestPause = time.Minute
 )
 
+// lookTime is how often the interfaces are looked at.
+const lookTime = time.Second
+
 // attachment is what one interface has of one family.
 type attachment struct {
 	name   string
 	supply *supply // nil: it is to have none
 	told   netip.Prefix
+	index  int // of the interface when it was looked at last; 0: it was not up
 	pause  time.Duration
 	next   time.Time // of the hook
 }
@@ -75,6 +80,7 @@ func (m *Manager) attach(ctx context.Context) error {
 	all = append(m.strangers(all), all...)
 	var claimsNext time.Time
 	for {
+		m.look(all)
 		settled := len(m.ledger.Claims()) == 0
 		if !settled && !time.Now().Before(claimsNext) {
 			settled = m.settleClaims(ctx)
@@ -87,10 +93,11 @@ func (m *Manager) attach(ctx context.Context) error {
 			}
 			settled = settled && done
 		}
+		pause := retry / 10
 		if settled {
-			<-ctx.Done()
+			pause = lookTime
 		}
-		if !cli.Sleep(ctx, retry/10) {
+		if !cli.Sleep(ctx, pause) {
 			break
 		}
 	}
@@ -98,6 +105,28 @@ func (m *Manager) attach(ctx context.Context) error {
 		return nil
 	}
 	return m.detach(context.WithoutCancel(ctx), all)
+}
+
+// look has the hook told again of interfaces that were down, or are others, when it looked
+// last: they have lost what it gave them.
+func (m *Manager) look(all []*attachment) {
+	if m.set.Up == nil {
+		return
+	}
+	up, err := m.set.Up()
+	if err != nil {
+		return // the next time, perhaps
+	}
+	for _, a := range all {
+		index := up[a.name]
+		if index != 0 && index != a.index && a.supply != nil {
+			if a.told.IsValid() {
+				m.asa.Tprint(a.name, "is back: it gets", a.told, "again")
+			}
+			a.told, a.pause, a.next = netip.Prefix{}, 0, time.Time{}
+		}
+		a.index = index
+	}
 }
 
 // strangers returns attachments of interfaces and families that are to have no prefixes,

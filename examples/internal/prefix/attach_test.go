@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -131,6 +132,60 @@ func TestAttachHookFails(t *testing.T) {
 		assert.InDelta(t, 16, len(h.lines), 2, h.lines)
 		assert.Equal(t, map[netip.Prefix]string{pfx("2001:db8::/64"): "lan0", pfx("2001:db8:0:1::/64"): "lan1"}, j.load(t).Holdings().Uses)
 		stop()
+	})
+}
+
+// An interface that is deleted and made anew, or was down, has lost what the hook gave it,
+// so the hook is told again. An interface that comes late is not kept waiting.
+func TestAttachAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLAN(t)
+		j := &memoryJournal{}
+		ledger := j.load(t)
+		require.NoError(t, ledger.Own(pfx("2001:db8::/63")))
+		var up atomic.Pointer[map[string]int]
+		set := func(m map[string]int) { up.Store(&m) }
+		set(map[string]int{"lan0": 3})
+		var h hooked
+		h.fail = func(e Event) bool { return (*up.Load())[e.Interface] == 0 }
+		m := l.manager("m", ledger, Settings{
+			Interfaces: []string{"lan0", "lan1"}, Length6: 64, Hook: h.hook,
+			Up: func() (map[string]int, error) {
+				if m := *up.Load(); m != nil {
+					return m, nil
+				}
+				return nil, errors.New("not now")
+			},
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		over := make(chan error)
+		go func() { over <- m.Run(ctx) }()
+		events := func(wait time.Duration) []string {
+			time.Sleep(wait)
+			synctest.Wait()
+			lines := eventsOnly(h.lines)
+			h.lines = nil
+			return lines
+		}
+		const lan0, lan1 = "add lan0 2001:db8::/64", "add lan1 2001:db8:0:1::/64"
+		all := events(10 * time.Minute)
+		assert.Equal(t, []string{lan0, lan1, lan1}, all[:3], "there is no lan1 yet")
+		set(map[string]int{"lan0": 3, "lan1": 4})
+		assert.Equal(t, []string{lan1}, events(2*time.Second), "without the pause of a minute")
+		assert.Empty(t, events(time.Hour))
+		set(map[string]int{"lan0": 3, "lan1": 5})
+		assert.Equal(t, []string{lan1}, events(2*time.Second), "it is another one")
+		set(map[string]int{"lan1": 5})
+		assert.Empty(t, events(time.Minute))
+		set(map[string]int{"lan0": 3, "lan1": 5})
+		assert.Equal(t, []string{lan0}, events(2*time.Second), "it was down")
+		set(nil)
+		assert.Empty(t, events(time.Minute), "what cannot be seen has not changed")
+		set(map[string]int{"lan0": 3, "lan1": 5})
+		assert.Empty(t, events(time.Minute))
+		cancel()
+		require.NoError(t, <-over)
+		require.NoError(t, m.asa.Instance().Close())
 	})
 }
 

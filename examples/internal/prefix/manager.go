@@ -43,6 +43,9 @@ type Settings struct {
 	Interfaces []string
 	// Hook, if it is set, is called when prefixes come to interfaces, change, or go.
 	Hook Hook
+	// Up returns the index of each interface of the host that is up, by name. Hook is
+	// called again for one that was down or is another one now. nil: none ever is.
+	Up func() (map[string]int, error)
 
 	// N is how many prefixes to delegate or, for the origin, to give; 0 means
 	// no end.
