@@ -20,6 +20,7 @@ import (
 const (
 	maxFollows  = 256
 	maxAnswer   = 8 << 20         // bytes of a state
+	maxAnswers  = 64 << 20        // of those of all
 	followTime  = 2 * time.Second // between two questions
 	answerLimit = 5 * time.Second // for an answer
 	patience    = time.Second     // how long a page waits for answers
@@ -142,21 +143,37 @@ func (f *follow) begin(m *Monitor, now time.Time) (done chan struct{}) {
 	done = make(chan struct{})
 	begun := m.start(func() {
 		defer close(done)
-		s, err := f.fetch(m.ctx)
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		f.asking = false
-		if err != nil {
-			f.trouble = err.Error()
-			return
-		}
-		f.state, f.trouble = s, ""
+		_ = f.keep(f.fetch(m.ctx, m.share(), &m.parsing)) // it is shown
 	})
 	if !begun {
 		return nil
 	}
 	f.asking, f.asked = true, now
 	return done
+}
+
+// keep keeps an answer, or what is wrong with it, which it returns.
+func (f *follow) keep(s State, err error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asking = false
+	switch {
+	case err == nil:
+		f.state, f.trouble = s, ""
+	case errors.Is(err, errTooMuch):
+		f.state = State{}
+		fallthrough
+	default:
+		f.trouble = err.Error()
+	}
+	return err
+}
+
+// share returns how many bytes of a state are kept of each monitor that is followed.
+func (m *Monitor) share() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return min(maxAnswer, maxAnswers/max(1, len(m.follows)))
 }
 
 // start runs a function in a goroutine that Close waits for; the function must end with
@@ -177,11 +194,16 @@ var asker = &http.Client{
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
-// fetch asks for the state.
-func (f *follow) fetch(ctx context.Context) (s State, err error) {
+// errTooMuch is the error of a state that is longer than its share.
+var errTooMuch = errors.New("it says more than")
+
+// fetch asks for the state, of which the JSON may have so many bytes. parsing is held while
+// that is decoded, so that no two are at the same time: a State may be much larger than what
+// it is decoded from, until what is not shown is dropped.
+func (f *follow) fetch(ctx context.Context, share int, parsing sync.Locker) (s State, err error) {
 	ctx, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, f.url+"snapshot", nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, f.url+"snapshot?"+forNetwork, nil)
 	if err != nil {
 		return s, err
 	}
@@ -200,41 +222,38 @@ func (f *follow) fetch(ctx context.Context) (s State, err error) {
 	default:
 		return s, fmt.Errorf("it says %s", response.Status)
 	}
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	body, err := io.ReadAll(io.LimitReader(response.Body, int64(share)+1))
 	if err != nil {
 		return s, plainError(err)
 	}
-	if len(body) > maxAnswer {
-		return s, fmt.Errorf("it says more than %d MiB", maxAnswer>>20)
+	parsing.Lock()
+	defer parsing.Unlock()
+	return parseState(body, share)
+}
+
+// parseState decodes a state and leaves of it what is shown. Neither it nor that may be
+// longer, in JSON, than the share.
+func parseState(body []byte, share int) (s State, err error) {
+	tooMuch := fmt.Errorf("%w %s", errTooMuch, sizeText(share))
+	if len(body) > share {
+		return s, tooMuch
 	}
 	if err := json.Unmarshal(body, &s); err != nil || s.Time.IsZero() {
 		return State{}, errors.New("what it says is not the state of a monitor")
 	}
-	s.bound()
+	s = s.forNetwork()
+	if kept, err := json.Marshal(&s); err != nil || len(kept) > share {
+		return State{}, tooMuch
+	}
 	return s, nil
 }
 
-// What is taken of another monitor's state at most. Of the lists that are compared with
-// each other, no honest one says more.
-const (
-	maxStateLinks = 4096 // of all instances
-	maxRefused    = 16   // see acp.Neighbourhood
-)
-
-// bound cuts what is too long, so that a monitor that lies costs little to look at.
-func (s *State) bound() {
-	s.Instances = s.Instances[:min(len(s.Instances), maxNodes)]
-	room := maxStateLinks
-	for i := range s.Instances {
-		is := &s.Instances[i]
-		shot := &is.Snapshot
-		is.Name = firstLetters(is.Name)
-		is.Heard = is.Heard[:min(len(is.Heard), maxHeard)]
-		shot.Refusals = shot.Refusals[:min(len(shot.Refusals), maxRefused)]
-		shot.Neighbours = shot.Neighbours[:min(len(shot.Neighbours), maxNodeValues)]
-		shot.Links = shot.Links[:min(len(shot.Links), room)]
-		room -= len(shot.Links)
+// sizeText returns a number of bytes as people say it.
+func sizeText(bytes int) string {
+	if bytes%(1<<20) == 0 {
+		return fmt.Sprintf("%d MiB", bytes>>20)
 	}
+	return fmt.Sprintf("%d KiB", bytes>>10)
 }
 
 // plainError returns the cause of a failed request, without the method and the URL.

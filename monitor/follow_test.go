@@ -3,6 +3,7 @@ package monitor
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -120,7 +122,7 @@ func TestFollowALiar(t *testing.T) {
 	s.Instances[1].Snapshot.Links = slices.Clone(first.Snapshot.Links)
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(s) }))
 	defer other.Close()
-	got, err := (&follow{url: other.URL + "/"}).fetch(t.Context())
+	got, err := (&follow{url: other.URL + "/"}).fetch(t.Context(), maxAnswer, new(sync.Mutex))
 	require.NoError(t, err)
 	require.Len(t, got.Instances, maxNodes)
 	require.LessOrEqual(t, len(got.Instances[0].Name), pageValue+len("…"))
@@ -129,6 +131,56 @@ func TestFollowALiar(t *testing.T) {
 	require.Len(t, got.Instances[0].Snapshot.Refusals, maxRefused)
 	require.Len(t, got.Instances[0].Snapshot.Links, maxStateLinks)
 	require.Empty(t, got.Instances[1].Snapshot.Links)
+}
+
+// Those that are followed share what may be kept of them, and an answer beyond its share is
+// a fault. What was kept of an earlier one goes.
+func TestFollowShares(t *testing.T) {
+	m := New(Config{})
+	defer m.Close()
+	require.Equal(t, maxAnswer, m.share())
+	f := &follow{url: "http://liar/"}
+	require.NoError(t, m.addFollow(f))
+	long := State{Time: time.Now(), Run: "long", Instances: []InstanceState{{Name: "x", Snapshot: grasp.Snapshot{LinkTrouble: strings.Repeat("x", maxAnswers/maxFollows)}}}}
+	require.NoError(t, f.keep(parseState(mustJSON(t, &long), m.share())))
+	require.NotEmpty(t, f.state.Instances)
+	for i := range maxFollows - 1 {
+		require.NoError(t, m.addFollow(&follow{url: fmt.Sprint(i)}))
+	}
+	require.LessOrEqual(t, maxFollows*m.share(), maxAnswers)
+	require.ErrorIs(t, f.keep(parseState(mustJSON(t, &long), m.share())), errTooMuch)
+	require.Empty(t, f.state)
+	require.Contains(t, f.trouble, "more than 256 KiB")
+
+	// What is short may still be much to keep.
+	short := `{"Time": "2026-01-02T03:04:05Z", "Instances": [{}` + strings.Repeat(",{}", maxNodes-1) + `]}`
+	require.ErrorIs(t, f.keep(parseState([]byte(short), 64<<10)), errTooMuch)
+	require.NoError(t, f.keep(parseState([]byte(short), maxAnswer)))
+	require.ErrorContains(t, f.keep(State{}, errors.New("down")), "down")
+	require.NotEmpty(t, f.state, "the last answer is still shown")
+}
+
+func mustJSON(t *testing.T, v any) []byte {
+	t.Helper()
+	b, err := json.Marshal(v)
+	require.NoError(t, err)
+	return b
+}
+
+// Whoever follows asks for what the network page shows, and that is all of it and no more.
+func TestStateForNetwork(t *testing.T) {
+	w := newWatching(t)
+	w.flood(t, "EX1", strings.Repeat("v", 2*pageValue))
+	all, part := getJSON[State](t, w.m, "/snapshot"), getJSON[State](t, w.m, "/snapshot?for=network")
+	require.Len(t, part.Instances, len(all.Instances))
+	a, p := all.Instances[0].Snapshot, part.Instances[0].Snapshot
+	require.NotEmpty(t, a.Sent)
+	require.Empty(t, p.Sent)
+	require.Len(t, p.Objectives, len(a.Objectives))
+	require.Less(t, len(p.Floods[0].Value), len(a.Floods[0].Value))
+	now := time.Now()
+	part.Time = all.Time
+	require.Equal(t, network("", now, []source{{state: all}}), network("", now, []source{{state: part}}))
 }
 
 // Who has the token reads, in each of the ways in which one can have it.

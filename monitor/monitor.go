@@ -34,7 +34,8 @@
 //
 // Programs read the same with GET:
 //
-//   - snapshot: a [State], as JSON;
+//   - snapshot: a [State], as JSON, or with the parameter for=network only what the network
+//     page shows of it;
 //   - messages: an array of [Message], as JSON, the last 2000 at most, filtered
 //     by the parameters instance, kind (sent, received, relayed, dropped), type
 //     (M_DISCOVERY...), objective and session, each of which may be given several
@@ -55,7 +56,9 @@
 // an instance one copy of each message (see [grasp.Instance.Observe]); notation and
 // filtering are done when somebody looks. At most 16 pages are served at the same time. A
 // slow page misses what happened meanwhile and is told how much; it delays nobody. Other
-// monitors are asked only while somebody looks at the network.
+// monitors, 256 at most, are asked only while somebody looks at the network. Their answers
+// share 64 MiB, and none may have more than 8 MiB; one that is longer than its share is not
+// kept, and is a fault on the page.
 //
 // # Security
 //
@@ -120,6 +123,7 @@ type Monitor struct {
 	ctx      context.Context // ends when the monitor is closed
 	cancel   context.CancelFunc
 	working  sync.WaitGroup
+	parsing  sync.Mutex // held while the answer of another monitor is decoded
 
 	mu      sync.Mutex // guards all following fields
 	watched []*watched

@@ -48,7 +48,13 @@ func (m *Monitor) routes() *http.ServeMux {
 	mux.HandleFunc("GET /events", m.serveEvents)
 	mux.HandleFunc("GET /metrics", m.serveMetrics)
 	mux.HandleFunc("GET /network", func(w http.ResponseWriter, r *http.Request) { writeJSON(w, m.Network(r.Context())) })
-	mux.HandleFunc("GET /snapshot", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, m.State()) })
+	mux.HandleFunc("GET /snapshot", func(w http.ResponseWriter, r *http.Request) {
+		s := m.State()
+		if r.URL.Query().Get("for") == "network" {
+			s = s.forNetwork()
+		}
+		writeJSON(w, s)
+	})
 	mux.HandleFunc("GET /history", func(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, m.histories(given(r.URL.Query()["instance"]), time.Now()))
 	})

@@ -1,9 +1,11 @@
 package monitor
 
 import (
+	"slices"
 	"time"
 
 	"github.com/go-grasp/grasp"
+	"github.com/go-grasp/grasp/acp"
 )
 
 // State is what the watched instances know at one moment.
@@ -119,4 +121,60 @@ func firstLetters(s string) string {
 		n = i
 	}
 	return s[:n] + "…"
+}
+
+// forNetwork is the parameter of a request for a state that is to have no more than
+// [State.forNetwork] leaves.
+const forNetwork = "for=network"
+
+// What is shown of a state at most. Of the lists that are compared with each other, no
+// honest one says more.
+const (
+	maxStateLinks = 4096 // of all instances
+	maxRefused    = 16   // see acp.Neighbourhood
+	maxTypes      = 64   // of messages
+)
+
+// forNetwork returns what the network page shows of a state. That shares nothing with what
+// it does not show, and a monitor that lies costs little to look at.
+func (s *State) forNetwork() State {
+	n := State{Caption: firstLetters(s.Caption), Time: s.Time, Run: firstLetters(s.Run), Instances: first(s.Instances, maxNodes)}
+	room := maxStateLinks
+	for i := range n.Instances {
+		is := &n.Instances[i]
+		all := &is.Snapshot
+		is.Name = firstLetters(is.Name)
+		is.Heard = first(is.Heard, maxHeard)
+		is.Spoke, is.Recent = few(is.Spoke, maxHeard), few(is.Recent, maxTypes)
+		shot := grasp.Snapshot{
+			Status: all.Status, Port: all.Port, Address: all.Address, LinkTrouble: all.LinkTrouble,
+			Links: first(all.Links, room), ASAs: first(all.ASAs, maxNodeValues), Relayed: few(all.Relayed, maxTypes),
+			Neighbourhood: acp.Neighbourhood{Neighbours: first(all.Neighbours, maxNodeValues), Refusals: first(all.Refusals, maxRefused)},
+		}
+		room -= len(shot.Links)
+		for _, at := range all.Interfaces {
+			if isUnused(&at) && len(shot.Interfaces) < maxNodeValues {
+				shot.Interfaces = append(shot.Interfaces, at)
+			}
+		}
+		for _, o := range all.Objectives[:min(len(all.Objectives), maxNodeValues)] {
+			shot.Objectives = append(shot.Objectives, grasp.ObjectiveState{Name: o.Name})
+		}
+		for _, f := range all.Floods[:min(len(all.Floods), maxNetFloods)] {
+			shot.Floods = append(shot.Floods, grasp.FloodState{Objective: f.Objective, Source: f.Source, Value: firstLetters(f.Value)})
+		}
+		is.Snapshot = shot
+	}
+	return n
+}
+
+// first returns a copy of the first elements.
+func first[T any](all []T, n int) []T { return slices.Clone(all[:min(len(all), n)]) }
+
+// few returns a map, or an empty one if it has too many elements.
+func few[K comparable, V any](m map[K]V, most int) map[K]V {
+	if len(m) > most {
+		return nil
+	}
+	return m
 }
