@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"maps"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/go-grasp/grasp/internal/session"
@@ -24,8 +23,8 @@ type Asked[A any] struct {
 type memory[V any] struct {
 	limit int
 	byKey map[key]V
-	peak  int     // the most messages since byKey was made
-	order []added // oldest first
+	peak  int // the most messages since byKey was made
+	order order
 	since time.Time
 }
 
@@ -39,25 +38,20 @@ func compact(k session.Key) (out key) {
 	return out
 }
 
-// added says when a message was added.
-type added struct {
-	key key
-	at  time.Duration // since memory.since
-}
-
 func newMemory[V any](limit int) memory[V] { return memory[V]{limit: limit} }
 
 // add remembers a message that is not remembered yet.
 func (m *memory[V]) add(k session.Key, v V, now time.Time) {
-	if m.forget(now); len(m.order) >= m.limit {
-		m.forgetOldest(len(m.order) - m.limit + 1)
+	if m.forget(now); m.order.len >= m.limit {
+		m.forgetOldest()
 	}
 	if m.byKey == nil {
 		m.byKey, m.since = make(map[key]V), now
 	}
-	m.byKey[compact(k)] = v
-	m.order = append(m.order, added{compact(k), now.Sub(m.since)})
-	m.peak = max(m.peak, len(m.order))
+	c := compact(k)
+	m.byKey[c] = v
+	m.order.add(added{c, now.Sub(m.since)})
+	m.peak = max(m.peak, m.order.len)
 }
 
 // get returns the value of a message, and whether the message is remembered.
@@ -70,30 +64,24 @@ func (m *memory[V]) get(k session.Key, now time.Time) (V, bool) {
 // forget forgets what has been remembered for long enough.
 func (m *memory[V]) forget(now time.Time) {
 	long := now.Sub(m.since) - Memory
-	n := 0
-	for n < len(m.order) && m.order[n].at < long {
-		n++
-	}
-	if n > 0 {
-		m.forgetOldest(n)
+	for m.order.len > 0 && m.order.oldest().at < long {
+		m.forgetOldest()
 	}
 }
 
-// forgetOldest forgets so many messages. If few are left of many, it gives back the memory
-// that these took: a map and a slice do not shrink.
-func (m *memory[V]) forgetOldest(n int) {
-	for _, e := range m.order[:n] {
-		delete(m.byKey, e.key)
-	}
-	switch m.order = m.order[n:]; {
-	case len(m.order) == 0:
+// forgetOldest forgets the oldest message. If few are left of many, it gives back the memory
+// that these took: a map does not shrink.
+func (m *memory[V]) forgetOldest() {
+	delete(m.byKey, m.order.oldest().key)
+	switch m.order.removeOldest(); {
+	case m.order.len == 0:
 		*m = newMemory[V](m.limit)
-	case len(m.order) < m.peak/4:
-		all := make(map[key]V, len(m.order))
-		for _, e := range m.order {
+	case m.order.len < m.peak/4:
+		all := make(map[key]V, m.order.len)
+		for e := range m.order.all() {
 			all[e.key] = m.byKey[e.key]
 		}
-		m.byKey, m.order, m.peak = all, slices.Clone(m.order), len(m.order)
+		m.byKey, m.peak = all, m.order.len
 	}
 }
 

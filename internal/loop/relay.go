@@ -219,5 +219,5 @@ func (r *Relay[A]) Forget(now time.Time) (left bool) {
 	r.asked.forget(now)
 	r.answered.forget(now)
 	r.rates.forget(now)
-	return len(r.relayed.order)+len(r.own.order)+len(r.asked.order)+len(r.answered.byQuestion)+len(r.rates.neighbours) > 0
+	return r.relayed.order.len+r.own.order.len+r.asked.order.len+len(r.answered.byQuestion)+len(r.rates.neighbours) > 0
 }
