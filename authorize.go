@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime/debug"
+	"time"
 
 	"github.com/go-grasp/grasp/internal/wire"
 )
@@ -149,7 +150,7 @@ func (g *Instance) authorizeDiscovery(m *wire.Discovery, raw []byte, from asker)
 		case g.secure() != nil: // meanwhile
 			g.drop(eventOf(m, Event{Reason: ReasonNoSecurity, Peer: from.Addr, Link: from.Link, Raw: raw}))
 		default:
-			g.handleDiscovery(m, raw, from)
+			g.handleDiscovery(m, raw, from, time.Now())
 		}
 	})
 	if !started {

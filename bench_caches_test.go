@@ -42,7 +42,7 @@ func BenchmarkFloodCache(b *testing.B) {
 	full := func() *floodCache {
 		c := newFloodCache(cache.Limits{All: cached, PerObjective: cached, PerSource: cached})
 		for i := range cached {
-			c.put([]cache.Flood{entry(i)})
+			c.put([]cache.Flood{entry(i)}, time.Now())
 		}
 		return c
 	}
@@ -50,7 +50,7 @@ func BenchmarkFloodCache(b *testing.B) {
 		c, i := full(), 0
 		oneByOne(b, func() error {
 			i = (i + 7) % cached
-			c.put([]cache.Flood{entry(i)})
+			c.put([]cache.Flood{entry(i)}, time.Now())
 			return nil
 		})
 	})
@@ -60,7 +60,7 @@ func BenchmarkFloodCache(b *testing.B) {
 			i++
 			e := entry(i % cached)
 			e.Place.Locator.Port = i // never the same again
-			c.put([]cache.Flood{e})
+			c.put([]cache.Flood{e}, time.Now())
 			return nil
 		})
 	})

@@ -125,7 +125,7 @@ func BenchmarkMulticast(b *testing.B) {
 		relayed := g.Snapshot().Relayed["M_FLOOD"]
 		sent := uint64(0)
 		oneByOne(b, func() error {
-			g.handleDatagram(next(), from)
+			g.handleDatagram(next(), from, time.Now())
 			sent++
 			return nil
 		})
@@ -133,9 +133,9 @@ func BenchmarkMulticast(b *testing.B) {
 	})
 	b.Run("FloodSeenBefore", func(b *testing.B) {
 		raw := renumbered(b, flood)()
-		g.handleDatagram(raw, from)
+		g.handleDatagram(raw, from, time.Now())
 		oneByOne(b, func() error {
-			g.handleDatagram(raw, from)
+			g.handleDatagram(raw, from, time.Now())
 			return nil
 		})
 	})
@@ -147,14 +147,14 @@ func BenchmarkMulticast(b *testing.B) {
 		}}}
 		next := renumbered(b, &again)
 		oneByOne(b, func() error {
-			g.handleDatagram(next(), from)
+			g.handleDatagram(next(), from, time.Now())
 			return nil
 		})
 	})
 	b.Run("RelayDiscovery", func(b *testing.B) {
 		next := renumbered(b, discovery("elsewhere"))
 		oneByOne(b, func() error {
-			g.handleDatagram(next(), from)
+			g.handleDatagram(next(), from, time.Now())
 			return nil
 		})
 	})
@@ -169,7 +169,7 @@ func BenchmarkMulticast(b *testing.B) {
 		stuck := time.NewTimer(time.Minute)
 		defer stuck.Stop()
 		oneByOne(b, func() error {
-			g.handleDatagram(next(), askers[asked%len(askers)])
+			g.handleDatagram(next(), askers[asked%len(askers)], time.Now())
 			asked++
 			stuck.Reset(time.Minute)
 			select {

@@ -129,15 +129,15 @@ func (g *Instance) flood(m *wire.Flood) error {
 		return err
 	}
 	if !perLink {
-		g.cacheFlood(m, acp.Origin{})
+		g.cacheFlood(m, acp.Origin{}, time.Now())
 		return g.multicast(func(acp.Link) wire.Message { return m })
 	}
 	if len(g.ep.Links()) == 0 {
-		g.cacheFlood(m, acp.Origin{})
+		g.cacheFlood(m, acp.Origin{}, time.Now())
 	}
 	return g.multicast(func(l acp.Link) wire.Message {
 		copied := g.floodOn(l, m)
-		g.cacheFlood(copied, acp.Origin{Link: l.Index})
+		g.cacheFlood(copied, acp.Origin{Link: l.Index}, time.Now())
 		return copied
 	})
 }
@@ -186,7 +186,7 @@ func (g *Instance) floodAgain(m *wire.Flood, link int) error {
 	if link == 0 {
 		return g.flood(m)
 	}
-	g.cacheFlood(m, acp.Origin{Link: link})
+	g.cacheFlood(m, acp.Origin{Link: link}, time.Now())
 	return g.multicast(func(l acp.Link) wire.Message {
 		if l.Index != link {
 			return nil
@@ -195,11 +195,11 @@ func (g *Instance) floodAgain(m *wire.Flood, link int) error {
 	})
 }
 
-// handleFlood caches and relays a flood that came by a link.
-func (g *Instance) handleFlood(m *wire.Flood, raw []byte, from acp.Origin) {
-	g.cacheFlood(m, from)
+// handleFlood caches and relays a flood that came by a link now.
+func (g *Instance) handleFlood(m *wire.Flood, raw []byte, from acp.Origin, now time.Time) {
+	g.cacheFlood(m, from, now)
 	g.trace(Received, m, raw, from.Addr, from.Link) // whoever hears of it finds it in the cache
-	switch reason, ok := g.relay(m, keyOf(m), raw, asker{Origin: from}); {
+	switch reason, ok := g.relay(m, keyOf(m), raw, asker{Origin: from}, now); {
 	case ok, reason == ReasonNoOtherLink, reason == ReasonLoopCount: // it was meant to end here
 	default:
 		g.drop(eventOf(m, Event{Reason: reason, Peer: from.Addr, Link: from.Link, Raw: raw}))
@@ -208,7 +208,7 @@ func (g *Instance) handleFlood(m *wire.Flood, raw []byte, from acp.Origin) {
 
 // cacheFlood puts the objectives of a flood into the cache, even if no ASA has asked
 // for them (RFC 8990 section 2.8.11).
-func (g *Instance) cacheFlood(m *wire.Flood, from acp.Origin) {
+func (g *Instance) cacheFlood(m *wire.Flood, from acp.Origin, now time.Time) {
 	life := g.floodLife(m, from)
 	own := !from.Addr.IsValid() // then its locators were checked before it was sent
 	source := origin{onLink: from.Link != 0, local: from.Addr.Addr().IsLoopback()}
@@ -224,10 +224,10 @@ func (g *Instance) cacheFlood(m *wire.Flood, from acp.Origin) {
 		}
 		all = append(all, cache.Flood{
 			Objective: f.Objective, Place: cache.PlaceOf(f.Locator, from.Link),
-			Link: from.Link, From: from.Addr.Addr(), Expire: expiry(life), Life: life,
+			Link: from.Link, From: from.Addr.Addr(), Expire: expiry(now, life), Life: life,
 		})
 	}
-	for _, old := range g.floods.put(all) {
+	for _, old := range g.floods.put(all, now) {
 		g.drop(Event{
 			Reason: ReasonCacheFull, Message: m.Type().String(), Objective: old.Objective.Name,
 			Peer: netip.AddrPortFrom(old.From, 0), Link: old.Link,
@@ -246,13 +246,13 @@ func (g *Instance) floodLife(m *wire.Flood, from acp.Origin) time.Duration {
 	return ttl
 }
 
-// expiry returns when something expires that lives for some time, the zero time for 0,
-// which means for ever.
-func expiry(life time.Duration) time.Time {
+// expiry returns when something expires that lives for some time from now on, the zero
+// time for 0, which means for ever.
+func expiry(now time.Time, life time.Duration) time.Time {
 	if life == 0 {
 		return time.Time{}
 	}
-	return time.Now().Add(life)
+	return now.Add(life)
 }
 
 // GetFlood returns the flooded values of an objective that live, oldest
@@ -303,7 +303,7 @@ func (a *ASA) ExpireFlood(t TaggedObjective) error {
 		w = wire.Locator{}
 	}
 	value, err := encodeValue(t.Objective.Value)
-	a.g.floods.do(func(c *cache.Floods) {
+	a.g.floods.do(func(c *cache.Floods, _ time.Time) {
 		c.Remove(t.Objective.Name, cache.PlaceOf(w, link), func(f *cache.Flood) bool {
 			flooded, err2 := encodeValue(decodeValue(f.Objective.Value))
 			return err == nil && err2 == nil && bytes.Equal(value, flooded)
@@ -324,12 +324,12 @@ func newFloodCache(l cache.Limits) *floodCache {
 	return &floodCache{aging[*cache.Floods]{guarded: guarded[*cache.Floods]{value: cache.NewFloods(l)}}, newWatchTable()}
 }
 
-// put adds the values of one message. It returns the living ones that were
+// put adds the values of one message that came now. It returns the living ones that were
 // evicted. What only lives on wakes nobody: those who watch it see its new expiry when the
 // old one is there.
-func (c *floodCache) put(message []cache.Flood) (evicted []cache.Flood) {
+func (c *floodCache) put(message []cache.Flood, now time.Time) (evicted []cache.Flood) {
 	same := false
-	c.do(func(c *cache.Floods) { evicted, same = c.Put(message, time.Now()) })
+	c.doAt(now, func(c *cache.Floods, now time.Time) { evicted, same = c.Put(message, now) })
 	for i := range message {
 		if !same {
 			c.watched.wake(message[i].Objective.Name)
@@ -343,13 +343,13 @@ func (c *floodCache) put(message []cache.Flood) (evicted []cache.Flood) {
 
 // get returns the living values of an objective, oldest first.
 func (c *floodCache) get(name string) (out []cache.Flood) {
-	c.do(func(c *cache.Floods) { out = c.Get(name, time.Now()) })
+	c.do(func(c *cache.Floods, now time.Time) { out = c.Get(name, now) })
 	return out
 }
 
 // all returns every living value: those of an objective oldest first.
 func (c *floodCache) all() (out []cache.Flood) {
-	c.do(func(c *cache.Floods) { out = c.All(time.Now()) })
+	c.do(func(c *cache.Floods, now time.Time) { out = c.All(now) })
 	return out
 }
 

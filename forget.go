@@ -45,8 +45,8 @@ func (g *Instance) forget() {
 	g.forgets.waits.Store(false) // what comes from now on has to wait for the next time
 	var relayed, floods, locators bool
 	g.relays.do(func(r *loop.Relay[asker]) { relayed = r.Forget(time.Now()) })
-	g.floods.do(func(c *cache.Floods) { floods = c.Forget(time.Now()) })
-	g.locators.do(func(c *cache.Locators) { locators = c.Forget(time.Now()) })
+	g.floods.do(func(c *cache.Floods, now time.Time) { floods = c.Forget(now) })
+	g.locators.do(func(c *cache.Locators, now time.Time) { locators = c.Forget(now) })
 	came, recent := g.came.forget(time.Now()), g.recent.forget(time.Now())
 	if relayed || floods || locators || came || recent {
 		g.forgetLater()
@@ -73,8 +73,12 @@ func (g *Instance) forgetOtherLinks() {
 	}
 	other := func(link int) bool { return link != 0 && link != links[0].Index }
 	var floods, locators []string
-	g.floods.do(func(c *cache.Floods) { floods = c.RemoveAll(func(f *cache.Flood) bool { return other(f.Link) }) })
-	g.locators.do(func(c *cache.Locators) { locators = c.RemoveAll(func(l *cache.Locator) bool { return other(l.Link) }) })
+	g.floods.do(func(c *cache.Floods, _ time.Time) {
+		floods = c.RemoveAll(func(f *cache.Flood) bool { return other(f.Link) })
+	})
+	g.locators.do(func(c *cache.Locators, _ time.Time) {
+		locators = c.RemoveAll(func(l *cache.Locator) bool { return other(l.Link) })
+	})
 	for _, name := range floods {
 		g.floods.watched.wake(name)
 	}

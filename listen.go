@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/internal/cache"
@@ -27,6 +28,7 @@ func (g *Instance) receiveDatagrams() {
 	var pause pace.Backoff
 	defer g.sendHeld()
 	holds := false // the outbox, what is relayed because of datagrams that came together
+	var now time.Time
 	for {
 		if holds && !acp.Waiting(g.ep) {
 			g.sendHeld()
@@ -46,18 +48,20 @@ func (g *Instance) receiveDatagrams() {
 			continue
 		}
 		pause.Reset()
-		if !holds && acp.Waiting(g.ep) {
-			g.outbox.hold()
-			holds = true
+		if !holds {
+			now = time.Now()
+			if holds = acp.Waiting(g.ep); holds {
+				g.outbox.hold()
+			}
 		}
-		g.handleDatagram(buf[:n], from)
+		g.handleDatagram(buf[:n], from, now)
 	}
 }
 
-// handleDatagram deals with one datagram, multicast or not.
-func (g *Instance) handleDatagram(raw []byte, from acp.Origin) {
+// handleDatagram deals with one datagram, multicast or not, that came now.
+func (g *Instance) handleDatagram(raw []byte, from acp.Origin, now time.Time) {
 	v := g.datagrams.Read(raw, datagram.Origin{
-		Addr: from.Addr.Addr(), Unicast: from.Unicast, Self: g.isOwn(from.Addr), Secure: g.secure() == nil,
+		Addr: from.Addr.Addr(), Unicast: from.Unicast, Self: g.isOwn(from.Addr), Secure: g.secure() == nil, At: now,
 	})
 	switch v.Action {
 	case datagram.Ignore:
@@ -76,12 +80,12 @@ func (g *Instance) handleDatagram(raw []byte, from acp.Origin) {
 			g.authorizeDiscovery(m, raw, asker{Origin: from})
 			return
 		}
-		g.handleDiscovery(m, raw, asker{Origin: from})
+		g.handleDiscovery(m, raw, asker{Origin: from}, now)
 	case *wire.Flood:
 		for _, p := range v.Passed {
 			g.drop(eventOf(m, Event{Reason: datagramReasons[p.Refusal], Peer: from.Addr, Link: from.Link, Objective: p.Objective, Raw: raw}))
 		}
-		g.handleFlood(m, raw, from)
+		g.handleFlood(m, raw, from, now)
 	}
 }
 

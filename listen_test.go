@@ -3,6 +3,7 @@ package grasp
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -24,7 +25,7 @@ func TestL02DULLSources(t *testing.T) {
 	a, err := g.RegisterASA("reader")
 	require.NoError(t, err)
 	for addr, want := range map[string]bool{"[fe80::2%1]:7017": true, "[fd00::2]:7017": false, "192.0.2.1:7017": false} {
-		g.handleDatagram(raw, acp.Origin{Link: 1, Addr: netip.MustParseAddrPort(addr)})
+		g.handleDatagram(raw, acp.Origin{Link: 1, Addr: netip.MustParseAddrPort(addr)}, time.Now())
 		heard, err := a.GetFlood(flooded)
 		require.NoError(t, err)
 		require.Equal(t, want, len(heard) > 0, addr)

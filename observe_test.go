@@ -62,10 +62,10 @@ func TestStuckReceivers(t *testing.T) {
 
 		const more = 100
 		start := time.Now()
-		a.g.handleDatagram([]byte{0xff}, acp.Origin{})
+		a.g.handleDatagram([]byte{0xff}, acp.Origin{}, time.Now())
 		synctest.Wait() // that is on its way
 		for i := range outlet.MaxItems + more {
-			a.g.handleDatagram([]byte{0xff}, acp.Origin{})
+			a.g.handleDatagram([]byte{0xff}, acp.Origin{}, time.Now())
 			if i%1000 == 0 {
 				synctest.Wait() // who is quick keeps up
 			}

@@ -26,7 +26,7 @@ type asker struct {
 
 // handleDiscovery answers an M_DISCOVERY that came as a datagram, multicast or not, or
 // relays it if this node has no answer (RFC 8990 sections 2.5.4.2 and 2.5.4.4).
-func (g *Instance) handleDiscovery(m *wire.Discovery, raw []byte, from asker) {
+func (g *Instance) handleDiscovery(m *wire.Discovery, raw []byte, from asker, now time.Time) {
 	if g.rapidRequest(m, from) {
 		return
 	}
@@ -37,7 +37,7 @@ func (g *Instance) handleDiscovery(m *wire.Discovery, raw []byte, from asker) {
 	if !pass {
 		return
 	}
-	reason, ok := g.relay(m, keyOf(m), raw, from)
+	reason, ok := g.relay(m, keyOf(m), raw, from, now)
 	if response != nil && reason == ReasonNoOtherLink {
 		return // it was answered, and that is all there is
 	}
@@ -63,7 +63,7 @@ func (g *Instance) answerOnStream(s *stream, m *wire.Discovery) {
 		return
 	}
 	key := keyOf(m)
-	if reason, ok := g.relay(m, key, s.raw(), from); !ok {
+	if reason, ok := g.relay(m, key, s.raw(), from, time.Now()); !ok {
 		g.drop(eventOf(m, Event{Reason: reason, Peer: s.Peer, Link: s.Link}))
 		return
 	}
@@ -213,7 +213,7 @@ func (g *Instance) registeredLocators(o offer, link int) []wire.Locator {
 // relay passes a discovery or flood on to all links but the one it came by; only its
 // loop count changes. A message that came by a stream from beyond the links goes to all
 // links. If it is not relayed, the result says why.
-func (g *Instance) relay(m wire.Message, key session.Key, raw []byte, from asker) (Reason, bool) {
+func (g *Instance) relay(m wire.Message, key session.Key, raw []byte, from asker, now time.Time) (Reason, bool) {
 	if g.cfg.DULL {
 		return ReasonNoOtherLink, false // RFC 8990 section 2.5.2: it relays nothing
 	}
@@ -228,7 +228,7 @@ func (g *Instance) relay(m wire.Message, key session.Key, raw []byte, from asker
 		in.Objective = o.Name
 	}
 	var d loop.Decision
-	g.relays.do(func(r *loop.Relay[asker]) { d = r.Pass(&in, indexesOf(links), from, time.Now()) })
+	g.relays.do(func(r *loop.Relay[asker]) { d = r.Pass(&in, indexesOf(links), from, now) })
 	if d.Spared {
 		g.drop(eventOf(m, Event{Reason: ReasonRelayedByOther, Peer: from.Addr, Link: from.Link, Raw: raw}))
 	}
@@ -302,8 +302,8 @@ func (g *Instance) rememberOwn(m wire.Message) {
 }
 
 // isOwnMulticast reports whether a multicast was sent by this instance.
-func (g *Instance) isOwnMulticast(key session.Key) (own bool) {
-	g.relays.do(func(r *loop.Relay[asker]) { own = r.IsOwn(key, time.Now()) })
+func (g *Instance) isOwnMulticast(key session.Key, now time.Time) (own bool) {
+	g.relays.do(func(r *loop.Relay[asker]) { own = r.IsOwn(key, now) })
 	return own
 }
 

@@ -277,15 +277,15 @@ func locatorOf(c *cache.Locator) Locator {
 // put adds locators of an objective. It returns how many living ones were
 // evicted.
 func (c *locatorCache) put(name string, all []cache.Locator) (evicted int) {
-	c.do(func(c *cache.Locators) { evicted = c.Put(name, all, time.Now()) })
+	c.do(func(c *cache.Locators, now time.Time) { evicted = c.Put(name, all, now) })
 	c.watched.wake(name)
 	return evicted
 }
 
 // get returns the living locators of an objective, oldest first.
 func (c *locatorCache) get(name string) (out []Locator) {
-	c.do(func(c *cache.Locators) {
-		c.Living(name, time.Now(), func(l *cache.Locator) { out = append(out, locatorOf(l)) })
+	c.do(func(c *cache.Locators, now time.Time) {
+		c.Living(name, now, func(l *cache.Locator) { out = append(out, locatorOf(l)) })
 	})
 	return out
 }
@@ -293,13 +293,13 @@ func (c *locatorCache) get(name string) (out []Locator) {
 // divert returns what may be said of an objective on a link, and how long it
 // lives.
 func (c *locatorCache) divert(name string, link int) (out []wire.Locator, life time.Duration) {
-	c.do(func(c *cache.Locators) { out, life = c.Divert(name, link, time.Now()) })
+	c.do(func(c *cache.Locators, now time.Time) { out, life = c.Divert(name, link, now) })
 	return out, life
 }
 
 // mayDivert reports whether a locator may be told on a link.
 func (c *locatorCache) mayDivert(l *cache.Locator, link int) (may bool) {
-	c.do(func(c *cache.Locators) { may = c.MayDivert(l, link, time.Now()) })
+	c.do(func(c *cache.Locators, now time.Time) { may = c.MayDivert(l, link, now) })
 	return may
 }
 
@@ -309,8 +309,8 @@ func (c *locatorCache) rapidValue(name string, from Locator) (rapid *wire.Object
 	if err != nil {
 		return nil
 	}
-	c.do(func(c *cache.Locators) {
-		c.Living(name, time.Now(), func(l *cache.Locator) {
+	c.do(func(c *cache.Locators, now time.Time) {
+		c.Living(name, now, func(l *cache.Locator) {
 			if l.Wire == w && (!isLinkLocal(w) || locatorOf(l).IP == from.IP) {
 				rapid = l.Rapid
 			}
@@ -335,14 +335,14 @@ func (c *locatorCache) flushBefore(name string, then time.Time) {
 }
 
 func (c *locatorCache) remove(name string, match func(*cache.Locator) bool) {
-	c.do(func(c *cache.Locators) { c.Remove(name, match, time.Now()) })
+	c.do(func(c *cache.Locators, now time.Time) { c.Remove(name, match, now) })
 	c.watched.wake(name)
 }
 
 // states returns the living locators in order of their objectives.
 func (c *locatorCache) states() (out []LocatorState) {
-	c.do(func(c *cache.Locators) {
-		c.Each(time.Now(), func(name string, l *cache.Locator) {
+	c.do(func(c *cache.Locators, now time.Time) {
+		c.Each(now, func(name string, l *cache.Locator) {
 			out = append(out, LocatorState{name, locatorOf(l)})
 		})
 	})

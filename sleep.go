@@ -34,12 +34,15 @@ type aging[T interface{ Age(time.Duration) }] struct {
 }
 
 // do does something with the cache as it is now.
-func (a *aging[T]) do(f func(T)) {
+func (a *aging[T]) do(f func(cache T, now time.Time)) { a.doAt(time.Now(), f) }
+
+// doAt is do for who knows what time it is.
+func (a *aging[T]) doAt(now time.Time, f func(cache T, now time.Time)) {
 	a.guarded.do(func(cache T) {
-		if slept := a.meter.Since(time.Now()); slept > 0 {
+		if slept := a.meter.Since(now); slept > 0 {
 			cache.Age(slept)
 		}
-		f(cache)
+		f(cache, now)
 	})
 }
 
@@ -170,7 +173,7 @@ func (c *floodCache) renew(answer wire.Objective, known []cache.Flood) {
 	default:
 		return
 	}
-	f := known[i]
-	f.Objective.Value, f.Expire = bytes.Clone(answer.Value), expiry(f.Life)
-	c.put([]cache.Flood{f})
+	f, now := known[i], time.Now()
+	f.Objective.Value, f.Expire = bytes.Clone(answer.Value), expiry(now, f.Life)
+	c.put([]cache.Flood{f}, now)
 }

@@ -33,7 +33,7 @@ func TestTimeAsleepCounts(t *testing.T) {
 		} else {
 			locators.put("o", []cache.Locator{{Wire: at(i), Link: 1, Expire: now.Add(life)}})
 		}
-		floods.put([]cache.Flood{f})
+		floods.put([]cache.Flood{f}, time.Now())
 	}
 	assert.Len(t, floods.get("o"), 3)
 	assert.Len(t, locators.get("o"), 2)

@@ -316,8 +316,7 @@ func (r *registration) stopFlooded(asa *ASA) {
 // rememberFlooded remembers what an ASA has flooded. RFC 8990 section 2.5.6.2:
 // whoever floods an objective should also answer requests for it.
 func (a *ASA) rememberFlooded(m *wire.Flood) {
-	a.g.now() // so that it is not aged by a sleep that is over
-	expire := expiry(time.Duration(m.TTL) * time.Millisecond)
+	expire := expiry(a.g.now(), time.Duration(m.TTL)*time.Millisecond) // which a sleep that is over does not age
 	for _, f := range m.Objectives {
 		// An error says that it was deregistered meanwhile.
 		_ = a.g.objectives.owned(a, f.Objective.Name, func(r *registration) error {

@@ -7,6 +7,7 @@ package datagram
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/go-grasp/grasp/internal/cache"
 	"github.com/go-grasp/grasp/internal/session"
@@ -22,7 +23,7 @@ type Rules struct {
 	// Limits bounds a message.
 	Limits wire.Limits
 	// Own reports whether the instance itself sent a multicast with that key.
-	Own func(session.Key) bool
+	Own func(key session.Key, now time.Time) bool
 }
 
 // Origin is where a datagram came from.
@@ -31,6 +32,7 @@ type Origin struct {
 	Unicast bool // it was sent to this node alone
 	Self    bool // from the address and port of this instance
 	Secure  bool // the network is protected
+	At      time.Time // when it came
 }
 
 // Action says what to do with a datagram.
@@ -102,7 +104,7 @@ func (r *Rules) Read(raw []byte, from Origin) Verdict {
 		return v.drop(Unexpected)
 	}
 	switch {
-	case from.Self, r.Own(v.Key):
+	case from.Self, r.Own(v.Key, from.At):
 		return v.drop(Own)
 	case !r.DULL && !from.Secure:
 		return v.drop(NotAllowed)

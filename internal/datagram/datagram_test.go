@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fxamacker/cbor/v2"
 	"github.com/stretchr/testify/require"
@@ -55,7 +56,7 @@ func locator(t *testing.T, s string) arr {
 func TestTranscripts(t *testing.T) {
 	transcript.Run(t, "testdata", func(t *testing.T) func(*transcript.Command) string {
 		own := make(map[session.Key]bool)
-		r := &Rules{Own: func(k session.Key) bool { return own[k] }}
+		r := &Rules{Own: func(k session.Key, _ time.Time) bool { return own[k] }}
 		insecure := false
 		return func(c *transcript.Command) string {
 			initiator := transcript.Value(c, "initiator", netip.MustParseAddr("fd00::1"), netip.ParseAddr)
@@ -144,7 +145,7 @@ func FuzzRead(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte, how byte) {
 		r := &Rules{
 			DULL: how&1 != 0, Objectives: []string{"AN_ACP", "AN_Proxy"},
-			Own: func(k session.Key) bool { return k.ID == 7 },
+			Own: func(k session.Key, _ time.Time) bool { return k.ID == 7 },
 		}
 		from := Origin{Addr: netip.MustParseAddr("fe80::1"), Unicast: how&2 != 0, Self: how&4 != 0, Secure: how&8 != 0}
 		if how&16 != 0 {
