@@ -69,6 +69,7 @@ type linkState struct {
 	family   *family
 	onLink   []netip.Prefix // where neighbours have their addresses, besides link-local ones of IPv6
 	oob      []byte         // control message that picks this link and its address
+	whole    atomic.Bool    // each message is a packet; see family.segments
 }
 
 // Port implements [Endpoint].

@@ -6,6 +6,9 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 // Poke makes a Layer2 endpoint look at its interfaces now, as a source of
@@ -105,4 +108,17 @@ func (a *fakeAlarm) Receive() error {
 func (a *fakeAlarm) Close() error {
 	close(a.closed)
 	return nil
+}
+
+// SendsWhole reports whether a Layer2 endpoint sends each message on a link as a packet.
+func SendsWhole(e Endpoint, link int) bool {
+	return e.(*layer2Endpoint).state.Load().byIndex[link].whole.Load()
+}
+
+// ControlSender changes the socket by which a Layer2 endpoint sends over IPv6.
+func ControlSender(t testing.TB, e Endpoint, change func(fd int) error) {
+	t.Helper()
+	var err error
+	require.NoError(t, e.(*layer2Endpoint).six.rawOut.Control(func(fd uintptr) { err = change(int(fd)) }))
+	require.NoError(t, err)
 }

@@ -24,6 +24,7 @@ type family struct {
 	send       *net.UDPConn
 	out        outSocket // send, as multicasts are sent by it; prepare sets it
 	rawOut     syscall.RawConn
+	segments   bool // several messages may be sent as one packet; see sendTogether
 }
 
 // outSocket is what is needed of a socket that sends.
@@ -106,6 +107,7 @@ func (f *family) prepare() (refused []error, err error) {
 	if f.rawOut, err = f.out.SyscallConn(); err != nil {
 		return nil, fmt.Errorf("sender: %w", err)
 	}
+	f.askSegments()
 	if err := f.receiver.prepare(f); err != nil {
 		refused = append(refused, err)
 	} else {

@@ -3,13 +3,8 @@ package acp
 // SendBatch implements [BatchSender].
 func (e *layer2Endpoint) SendBatch(all []Multicast) {
 	for len(all) > 0 {
-		n := e.sendFirst(all)
-		for i := range n {
-			all[i].Err = nil
-		}
-		if n == 0 {
-			n, all[0].Err = 1, e.Send(all[0].Link, all[0].Msg)
-		}
+		n := min(len(all), maxBatch)
+		e.sendTogether(all[:n])
 		all = all[n:]
 	}
 }

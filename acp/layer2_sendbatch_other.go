@@ -2,4 +2,12 @@
 
 package acp
 
-func (e *layer2Endpoint) sendFirst([]Multicast) int { return 0 }
+// sendTogether sends messages one by one.
+func (e *layer2Endpoint) sendTogether(all []Multicast) {
+	for i := range all {
+		m := &all[i]
+		m.Err = e.Send(m.Link, m.Msg)
+	}
+}
+
+func (*family) askSegments() {}

@@ -205,6 +205,8 @@ func (y *way) read() {
 		switch {
 		case errors.Is(err, syscall.ENETDOWN):
 			continue // said once
+		case errors.Is(err, syscall.EINVAL):
+			continue // before Linux 6.2: datagrams that left as one packet, which are lost
 		case err != nil:
 			return
 		case n < virtioHeader:
