@@ -29,9 +29,9 @@ type Rules struct {
 // Origin is where a datagram came from.
 type Origin struct {
 	Addr    netip.Addr
-	Unicast bool // it was sent to this node alone
-	Self    bool // from the address and port of this instance
-	Secure  bool // the network is protected
+	Unicast bool      // it was sent to this node alone
+	Self    bool      // from the address and port of this instance
+	Secure  bool      // the network is protected
 	At      time.Time // when it came
 }
 
