@@ -220,8 +220,8 @@ func ExampleASA_Discover() {
 	_, client, stop := exampleASAs(printing, grasp.RegisterOptions{Discoverable: true})
 	defer stop()
 
-	// All who answer within the default time; with First the first only.
-	found, err := client.Discover(context.Background(), printing, 0, grasp.DiscoverOptions{First: true})
+	// All who answer within the time, of which 0 is the default; with First the first only.
+	found, err := client.Discover(context.Background(), printing, time.Minute, grasp.DiscoverOptions{First: true})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -432,7 +432,7 @@ func ExampleConfig_dull() {
 	defer neighbour.Instance().Close()
 	defer pledge.Instance().Close()
 
-	found, err := pledge.Discover(ctx, proxy, time.Second, grasp.DiscoverOptions{First: true})
+	found, err := pledge.Discover(ctx, proxy, time.Minute, grasp.DiscoverOptions{First: true})
 	if err != nil {
 		log.Fatal(err)
 	}

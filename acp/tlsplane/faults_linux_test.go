@@ -161,9 +161,12 @@ func TestWindowOfOneByteOnRealLinks(t *testing.T) {
 		require.NoError(t, members["victim"].Send(members["victim"].Links()[0].Index, []byte(msg)))
 		hear(t, members["victim"].Heard, msg)
 		hear(t, members["friend"].Heard, msg)
-		time.Sleep(100 * time.Millisecond)
-		got := last.Load()
-		return got != nil && *got == msg
+		for late := time.Now().Add(2 * time.Second); time.Now().Before(late); time.Sleep(5 * time.Millisecond) {
+			if got := last.Load(); got != nil && *got == msg {
+				return true
+			}
+		}
+		return false
 	})
 	if *full {
 		for name, onTLS := range map[string]bool{"layer2": false, "tls": true} {

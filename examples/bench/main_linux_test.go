@@ -75,7 +75,7 @@ func TestEachVerb(t *testing.T) {
 
 	var heard result
 	var listening sync.WaitGroup
-	listening.Go(func() { heard = measured(t, t.Context(), "-link va1 -floor floodsink 3") })
+	listening.Go(func() { heard = measured(t, t.Context(), "-link va1 -floor floodsink 10") })
 	awaitFloor(t, "va1")
 	sent := measured(t, t.Context(), "-link va0 -floor -rate 100 flood 200")
 	assert.Equal(t, 200, sent.OK)

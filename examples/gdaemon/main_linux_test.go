@@ -61,7 +61,7 @@ func acrossARelay(t *testing.T, plane func(program string) []string) {
 	out, err = forward.CombinedOutput()
 	require.NoError(t, err, string(out))
 
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Minute)
 	t.Cleanup(cancel)
 	start := func(n *netbed.Node, program string, args ...string) (stdout *output.Buffer, stop func()) {
 		t.Helper()

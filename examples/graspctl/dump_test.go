@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -77,6 +78,7 @@ func TestDump(t *testing.T) {
 	require.NoError(t, a.RegisterObj(o, grasp.RegisterOptions{}))
 	require.NoError(t, a.Flood(time.Hour, grasp.TaggedObjective{Objective: o}))
 
+	slow := make(chan struct{})
 	answers := map[string]func(http.ResponseWriter){
 		"/snapshot": func(w http.ResponseWriter) {
 			var s state
@@ -86,12 +88,14 @@ func TestDump(t *testing.T) {
 			_ = json.NewEncoder(w).Encode(s)
 		},
 		"/text": func(w http.ResponseWriter) { _, _ = fmt.Fprint(w, "hello") },
-		"/slow": func(http.ResponseWriter) { time.Sleep(200 * time.Millisecond) },
+		"/slow": func(http.ResponseWriter) { <-slow },
 		"/gone": func(w http.ResponseWriter) { http.Error(w, "no", http.StatusForbidden) },
 		"/shut": func(w http.ResponseWriter) { http.Error(w, "no", http.StatusUnauthorized) },
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { answers[r.URL.Path](w) }))
-	t.Cleanup(server.Close)
+	t.Cleanup(server.Close) // waits for all answers
+	answered := sync.OnceFunc(func() { close(slow) })
+	t.Cleanup(answered)
 
 	status, out, errOut := ctl(nil, "dump", server.URL)
 	require.Zero(t, status, errOut)
@@ -118,6 +122,7 @@ func TestDump(t *testing.T) {
 	assert.Equal(t, 3, status)
 	assert.Contains(t, errOut, "deadline exceeded")
 
+	answered()
 	server.Close()
 	status, _, errOut = ctl(nil, "dump", server.URL)
 	assert.Equal(t, 3, status)

@@ -44,10 +44,10 @@ func TestOnALink(t *testing.T) {
 		return out, errOut
 	}
 
-	out, _ := ask(0, "discover", "EX2", "-first")
+	out, _ := ask(0, "discover", "EX2", "-first", "-timeout", "1m")
 	at, _, _ := strings.Cut(out, "  ")
 	assert.Regexp(t, `^\[fe80::.*%va\]:\d+  link va  ttl 60s\n$`, out)
-	out, _ = ask(0, "discover", "EX2", "-first", "-json")
+	out, _ = ask(0, "discover", "EX2", "-first", "-json", "-timeout", "1m")
 	var l locatorResult
 	require.NoError(t, json.Unmarshal([]byte(out), &l))
 	assert.Equal(t, at, l.Locator)
@@ -71,7 +71,7 @@ func TestOnALink(t *testing.T) {
 	// A flood is seen by who watches and by who wants it.
 	watched := make(chan seen)
 	go func() {
-		status, out, errOut := ctl(nil, "watch", "-link", "vb", "-n", "1", "-type", "M_FLOOD", "-objective", "none,EX1", "-json", "-timeout", "20s")
+		status, out, errOut := ctl(nil, "watch", "-link", "vb", "-n", "1", "-type", "M_FLOOD", "-objective", "none,EX1", "-json", "-timeout", "2m")
 		assert.Zero(t, status, errOut)
 		var s seen
 		assert.NoError(t, json.Unmarshal([]byte(out), &s))
@@ -108,7 +108,7 @@ func TestOnALink(t *testing.T) {
 	defer stranger.Close()
 	wrong := make(chan string)
 	go func() {
-		status, out, _ := ctl(nil, "watch", "-link", "vb", "-n", "1", "-v", "-timeout", "20s")
+		status, out, _ := ctl(nil, "watch", "-link", "vb", "-n", "1", "-v", "-timeout", "2m")
 		assert.Zero(t, status)
 		wrong <- out
 	}()

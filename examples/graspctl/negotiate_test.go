@@ -40,7 +40,7 @@ func banker(t *testing.T, g *grasp.Instance, offers ...any) (asked <-chan any) {
 				_ = s.EndNegotiate(false, "no money")
 				return
 			}
-			s, o, err = s.NegotiateStep(context.Background(), o, time.Second)
+			s, o, err = s.NegotiateStep(context.Background(), o, time.Minute)
 		}
 		if err != nil {
 			all <- err
@@ -126,7 +126,7 @@ func TestNegotiate(t *testing.T) {
 		"accept":        {offers: []any{50}, lines: []line{{0, "accept"}}, out: "50\n", asked: []any{int64(100)}},
 		"end of input":  {offers: []any{50}, status: 1, errOut: "nobody is there to answer", asked: []any{int64(100), "nobody is there to answer"}},
 		"by hand, slow": {offers: []any{10, 20}, lines: []line{{3 * time.Minute, "what"}, {time.Minute, ""}, {20 * time.Minute, "90"}, {20 * time.Minute, "decline too bad"}}, h: haggle{think: time.Minute}, status: 1, errOut: "text needs double quotes", asked: []any{int64(100), int64(90), "too bad"}},
-		"too slow":      {offers: []any{10, 20}, lines: []line{{3 * time.Second, "accept"}}, status: 3, errOut: "negotiat", asked: []any{int64(100), "No reply"}},
+		"too slow":      {offers: []any{10, 20}, lines: []line{{3 * time.Minute, "accept"}}, status: 3, errOut: "negotiat", asked: []any{int64(100), "No reply"}},
 		"loop count": {h: haggle{counters: []string{"99", "98", "97"}}, offers: []any{1, 2, 3, 4, 5}, status: 1, errOut: "Loop count exhausted",
 			asked: []any{int64(100), int64(99), int64(98), "Loop count exhausted"}},
 	} {

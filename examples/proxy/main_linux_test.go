@@ -81,7 +81,7 @@ func eventually(t *testing.T, within time.Duration, out *graspybed.Output, kind 
 // messages returns the multicasts of GRASP in a capture, with their sources.
 func messages(t *testing.T, f *capturetest.File) (all []wire.Message, from []netip.Addr) {
 	t.Helper()
-	file, err := os.Open(f.Path)
+	file, err := os.Open(f.Copy())
 	require.NoError(t, err)
 	defer file.Close()
 	r, err := capture.NewReader(file)

@@ -69,7 +69,7 @@ func captured(t *testing.T, f *capturetest.File, atLeast int) [][]byte {
 	var all [][]byte
 	netbed.Eventually(t, 30*time.Second, "all is captured", func() bool {
 		all = nil
-		for _, ms := range dissect(t, f.Path) {
+		for _, ms := range dissect(t, f.Copy()) {
 			for _, m := range ms {
 				require.False(t, m.isWrong(), m.wrong)
 				all = append(all, m.raw)

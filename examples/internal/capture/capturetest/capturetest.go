@@ -67,6 +67,23 @@ func (f *File) write(b []byte) {
 	}
 }
 
+// Copy returns the path of a copy with what was written so far: who reads the file itself
+// may meet half a packet.
+func (f *File) Copy() string {
+	f.t.Helper()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	path := f.Path + ".copy"
+	all, err := os.ReadFile(f.Path)
+	if err == nil {
+		err = os.WriteFile(path, all, 0o600)
+	}
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return path
+}
+
 // Close ends the file. What comes later is not written.
 func (f *File) Close() {
 	f.mu.Lock()

@@ -30,6 +30,7 @@ func Live(t testing.TB, node *netbed.Node, name string) *File {
 			return
 		}
 		socket = os.NewFile(uintptr(fd), "packets of "+name)
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 64<<20) // as much as the system allows
 		err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: i.Index})
 	})
 	if err != nil {
@@ -51,6 +52,13 @@ func Live(t testing.TB, node *netbed.Node, name string) *File {
 		}
 	}()
 	t.Cleanup(func() {
+		if raw, err := socket.SyscallConn(); err == nil {
+			_ = raw.Control(func(fd uintptr) {
+				if s, err := unix.GetsockoptTpacketStats(int(fd), unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil && s.Drops > 0 {
+					t.Logf("capture on %s: %d of %d packets were lost", name, s.Drops, s.Packets)
+				}
+			})
+		}
 		_ = socket.Close()
 		<-ended
 	})
