@@ -81,7 +81,7 @@ func (e *endpoint) meet(c *conn, s *acp.Stream, dialed bool) (*neighbour, error)
 		e: e, conn: c, link: s.Link, dialed: dialed, since: time.Now(),
 		wake: make(chan struct{}, 1),
 	}
-	n.in = &framing.Reader{Conn: c, Limits: wire.Limits{Bytes: maxFrame}, Size: 4 * maxFrame} // for many items at once
+	n.in = &framing.Reader{Conn: n.stream(), Limits: wire.Limits{Bytes: maxFrame}, Size: 4 * maxFrame} // for many items at once
 	err := n.exchange(s)
 	if err == nil {
 		err = e.enter(n)
@@ -180,13 +180,41 @@ func (n *neighbour) nudge() {
 	}
 }
 
-// retire has the connection end when what is queued has been sent. The neighbour is
-// entered with another one, or not at all, so nothing more is queued for this one.
+// retire has the connection end when what is queued has been sent, in retireTime at most.
+// The neighbour is entered with another one, or not at all, so nothing more is queued for
+// this one.
 func (n *neighbour) retire() {
 	end := time.Now().Add(retireTime)
 	n.drainEnd.Store(&end)
-	_ = n.conn.SetReadDeadline(end) // or it has ended
+	_ = n.conn.SetDeadline(end) // or it has ended
 	n.nudge()
+}
+
+// stream returns the connection for the reader and the writer. While it is retired, none of
+// their deadlines is later than its end.
+func (n *neighbour) stream() net.Conn { return retiring{n.conn, &n.drainEnd} }
+
+type retiring struct {
+	*conn
+	end *atomic.Pointer[time.Time]
+}
+
+// SetReadDeadline implements [net.Conn].
+func (r retiring) SetReadDeadline(t time.Time) error { return r.within(t, r.conn.SetReadDeadline) }
+
+// SetWriteDeadline implements [net.Conn].
+func (r retiring) SetWriteDeadline(t time.Time) error { return r.within(t, r.conn.SetWriteDeadline) }
+
+// within looks at the end after it has set the deadline, since retire does the reverse: so
+// whichever comes second puts it right.
+func (r retiring) within(t time.Time, set func(time.Time) error) error {
+	if err := set(t); err != nil {
+		return err
+	}
+	if end := r.end.Load(); end != nil && end.Before(t) {
+		return set(*end)
+	}
+	return nil
 }
 
 // take returns all that waits to be sent.
@@ -229,7 +257,7 @@ func (n *neighbour) write() {
 }
 
 func (n *neighbour) put(b []byte) error {
-	if err := n.conn.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
+	if err := n.stream().SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
 		return err
 	}
 	_, err := n.conn.Write(b)
@@ -242,11 +270,7 @@ var errUnexpected = errors.New("neither a byte string nor M_NOOP")
 // than is received has to wait in turn with all others.
 func (n *neighbour) read() error {
 	for {
-		deadline := time.Now().Add(silence)
-		if end := n.drainEnd.Load(); end != nil {
-			deadline = *end
-		}
-		item, err := n.in.Next(context.Background(), deadline)
+		item, err := n.in.Next(context.Background(), time.Now().Add(silence))
 		if err != nil {
 			return err
 		}
