@@ -29,13 +29,18 @@ var (
 
 // datagram returns a flood as it is sent.
 func datagram(from netip.Addr, n int) ([]byte, error) {
-	o, value := flooded(n), append([]byte{0x58, 64}, floodValue(n)...)
-	return (&wire.Flood{
+	return floodOf(from, n, append([]byte{0x58, 64}, floodValue(n)...)).Append(nil)
+}
+
+// floodOf returns a flood of a value.
+func floodOf(from netip.Addr, n int, value []byte) *wire.Flood {
+	o := flooded(n)
+	return &wire.Flood{
 		SessionID: 1 << 31, Initiator: from, TTL: uint32(floodTTL.Milliseconds()),
 		Objectives: []wire.Flooded{{Objective: wire.Objective{
 			Name: o.Name, Flags: wire.FlagSynch, LoopCount: o.LoopCount, Value: value,
 		}}},
-	}).Append(nil)
+	}
 }
 
 // sealer does to datagrams what the plane does: it encrypts them as plane quads does

@@ -56,6 +56,7 @@ type settings struct {
 	fast    bool
 	ipv4    bool
 	observe bool
+	mixed   bool
 }
 
 // check refuses flags that a job would ignore.
@@ -72,6 +73,8 @@ func (s settings) check(j job) error {
 		return fmt.Errorf("--floor is not for %s", j.verb)
 	case s.observe && j.verb != "floodsink":
 		return fmt.Errorf("--observe is for floodsink, not %s", j.verb)
+	case s.mixed && j.verb != "relayflood" && j.verb != "relaydisc":
+		return fmt.Errorf("--mixed is for relayflood and relaydisc, not %s", j.verb)
 	}
 	return nil
 }
@@ -89,6 +92,7 @@ func command() cli.Command {
 			f.BoolVar(&s.fast, "fastopen", false, "send requests with the opening of connections (TCP Fast Open)")
 			f.BoolVar(&s.ipv4, "ipv4", false, "use links that have IPv4 alone, too (IPv4 of acp.Layer2)")
 			f.BoolVar(&s.observe, "observe", false, "have an observer told of each message at a floodsink, as a monitor is")
+			f.BoolVar(&s.mixed, "mixed", false, "have messages to be relayed of 16 lengths in turn, not of one")
 			f.IntVar(&s.rate, "rate", 0, "send at most `R` floods, or messages to be relayed one by one, in a second; 0: as many as go")
 		},
 		Check: func(o cli.Options) error {

@@ -16,7 +16,7 @@ import (
 func TestArguments(t *testing.T) {
 	for _, args := range []string{
 		"", "dance", "neg", "neg x", "neg 0", "neg -1", "neg 1 0", "neg 1 2 3", "serve 1", "idle 1", "flood 1 2", "open", "open 1 2", "-rate -1 idle", "-floor idle", "-floor open 1",
-		"--floor idle", "--rate 5 neg 1", "--rate 5 relayflood 9 2", "--observe flood 9", "relay 1", "relayflood", "relaydisc 1 2 3",
+		"--floor idle", "--rate 5 neg 1", "--rate 5 relayflood 9 2", "--observe flood 9", "--mixed flood 9", "relay 1", "relayflood", "relaydisc 1 2 3",
 	} {
 		var stdout, stderr bytes.Buffer
 		status := command().Execute(context.Background(), strings.Fields(args), nil, &stdout, &stderr)

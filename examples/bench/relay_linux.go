@@ -156,11 +156,11 @@ func relayed(ctx context.Context, p *cli.Program, j job) (*result, error) {
 	if !bare(p) || len(p.Links) != 2 {
 		return nil, errors.New("a relay is measured on plane layer2, with two links: --link the one to send on,the one to receive on")
 	}
-	msg, err := relayedMessage(j.verb)
+	msgs, err := relayedMessages(j)
 	if err != nil {
 		return nil, err
 	}
-	through := func(group netip.AddrPort) (*course, error) { return newCourse(p.Links, group, msg, j.rate) }
+	through := func(group netip.AddrPort) (*course, error) { return newCourse(p.Links, group, msgs, j.rate) }
 	ours, err := through(graspGroup)
 	if err != nil {
 		return nil, err
@@ -175,42 +175,62 @@ func relayed(ctx context.Context, p *cli.Program, j job) (*result, error) {
 	}
 	defer bare.close()
 	var floor series
-	r, err := beside(ctx, j, ours.run, func(ctx context.Context, n, times int) (time.Duration, error) {
+	// Few turns, with a pause after each: what a relay has left to do after its last
+	// message must not be taken from the forwarder's time.
+	turns := max(min(j.number/(perTurn*j.times), 5), 1)
+	r, err := inTurns(ctx, j, ours.run, func(ctx context.Context, n, times int) (time.Duration, error) {
 		before := floor.wall
 		bare.run(ctx, &floor, n, times)
 		return floor.wall - before, floor.first
-	})
+	}, turns, 50*time.Millisecond)
 	if r != nil {
 		r.FloorN, r.FloorOK, r.FloorP50 = floor.ok+floor.failed, floor.ok, floor.result(j.verb).P50
 	}
 	return r, err
 }
 
-// relayedMessage returns what is relayed: a message of which the session ID takes four
-// bytes. Its initiator is nobody, and another one each time: a relay does not pass on what
-// it remembers, and session IDs may be the same as those of an earlier measurement.
-func relayedMessage(verb string) ([]byte, error) {
+// mixedLengths is how many lengths the messages have that are of several.
+const mixedLengths = 16
+
+// relayedMessages returns what is relayed: messages of which the session ID takes four
+// bytes. Their initiator is nobody, and another one each time: a relay does not pass on what
+// it remembers, and session IDs may be the same as those of an earlier measurement. There
+// is one, or several that differ in their length, if the job asks for those.
+func relayedMessages(j job) (all [][]byte, err error) {
 	addr := netip.MustParseAddr("2001:db8::").As16()
 	binary.BigEndian.PutUint64(addr[8:], rand.Uint64())
 	initiator := netip.AddrFrom16(addr)
-	if verb == "relayflood" {
-		return datagram(initiator, 0)
+	n := 1
+	if j.mixed {
+		n = mixedLengths
 	}
-	return (&wire.Discovery{SessionID: 1 << 31, Initiator: initiator, Objective: wire.Objective{
-		Name: "example.com:bench-relay", Flags: wire.FlagNeg, LoopCount: grasp.DefaultLoopCount, Value: []byte{0xf6},
-	}}).Append(nil)
+	for i := range n {
+		value := append([]byte{0x58, byte(64 + i)}, make([]byte, 64+i)...) // a byte string
+		var m wire.Message = &wire.Discovery{SessionID: 1 << 31, Initiator: initiator, Objective: wire.Objective{
+			Name: "example.com:bench-relay", Flags: wire.FlagNeg, LoopCount: grasp.DefaultLoopCount, Value: value,
+		}}
+		if j.verb == "relayflood" {
+			m = floodOf(initiator, 0, value)
+		}
+		msg, err := m.Append(nil)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, msg)
+	}
+	return all, nil
 }
 
 // course is the way through a relay.
 type course struct {
 	out, in int // sockets
-	msg     []byte
+	msgs    [][]byte      // sent in turn
 	id      uint32        // of the last message
 	came    uint32        // the last one that came
 	pace    *rate.Limiter // of messages one by one
 }
 
-func newCourse(names []string, group netip.AddrPort, msg []byte, perSecond int) (*course, error) {
+func newCourse(names []string, group netip.AddrPort, msgs [][]byte, perSecond int) (*course, error) {
 	out, err := sendOn(names[0], group)
 	if err != nil {
 		return nil, err
@@ -220,7 +240,10 @@ func newCourse(names []string, group netip.AddrPort, msg []byte, perSecond int) 
 		_ = unix.Close(out)
 		return nil, err
 	}
-	c := &course{out: out, in: in, msg: slices.Clone(msg), id: 1<<31 | rand.Uint32()>>2, pace: rate.NewLimiter(rate.Inf, 1)}
+	c := &course{out: out, in: in, id: 1<<31 | rand.Uint32()>>2, pace: rate.NewLimiter(rate.Inf, 1)}
+	for _, msg := range msgs {
+		c.msgs = append(c.msgs, slices.Clone(msg))
+	}
 	if perSecond > 0 {
 		c.pace.SetLimit(rate.Limit(perSecond))
 	}
@@ -238,10 +261,14 @@ const idAt = 3
 // send sends the next message.
 func (c *course) send() error {
 	c.id++
-	binary.BigEndian.PutUint32(c.msg[idAt:], c.id)
-	_, err := unix.Write(c.out, c.msg)
+	msg := c.message(c.id)
+	binary.BigEndian.PutUint32(msg[idAt:], c.id)
+	_, err := unix.Write(c.out, msg)
 	return err
 }
+
+// message returns what is sent with a session ID.
+func (c *course) message(id uint32) []byte { return c.msgs[id%uint32(len(c.msgs))] }
 
 // receive waits until a message comes. They come in order, and count once.
 func (c *course) receive() error {
@@ -253,8 +280,8 @@ func (c *course) receive() error {
 		case err != nil:
 			c.came = c.id // those before are lost
 			return fmt.Errorf("nothing comes through: is bench relay running between the links? %w", err)
-		case n == len(c.msg):
-			if id := binary.BigEndian.Uint32(buf[idAt:]); id > c.came && id <= c.id {
+		case n > idAt+4:
+			if id := binary.BigEndian.Uint32(buf[idAt:]); id > c.came && id <= c.id && n == len(c.message(id)) {
 				c.came = id
 				return nil
 			}

@@ -29,13 +29,13 @@ func TestRelayed(t *testing.T) {
 	awaitFloor(t, "va1")
 	awaitFloor(t, "vb1") // the relay has both links by then
 	n := 0
-	for _, args := range []string{"relayflood 120", "relayflood 300 8", "relaydisc 300 8", "-rate 1000 relaydisc 20"} {
+	for _, args := range []string{"relayflood 120", "relayflood 300 8", "relaydisc 300 8", "-mixed relayflood 300 8", "-mixed relaydisc 300 8", "-rate 1000 relaydisc 20"} {
 		r := measured(t, t.Context(), "-link va0,vb0 -floor "+args)
 		assert.Equal(t, []int{r.N, r.N, r.N}, []int{r.OK, r.FloorN, r.FloorOK}, args)
 		assert.Positive(t, r.Ratio, args)
 		n += r.N
 	}
-	assert.Equal(t, 740, n)
+	assert.Equal(t, 1340, n)
 	stop()
 	relaying.Wait()
 	assert.Equal(t, []int{n, n}, []int{passed.N, passed.OK})
@@ -45,9 +45,9 @@ func TestRelayed(t *testing.T) {
 // not pass it on.
 func TestRelayedMessage(t *testing.T) {
 	for _, verb := range []string{"relayflood", "relaydisc"} {
-		one, err := relayedMessage(verb)
+		one, err := relayedMessages(job{verb: verb})
 		require.NoError(t, err)
-		other, err := relayedMessage(verb)
+		other, err := relayedMessages(job{verb: verb})
 		require.NoError(t, err)
 		assert.NotEqual(t, one, other)
 	}
