@@ -223,7 +223,7 @@ func relayedMessages(j job) (all [][]byte, err error) {
 
 // course is the way through a relay.
 type course struct {
-	out, in int // sockets
+	out, in int           // sockets
 	msgs    [][]byte      // sent in turn
 	id      uint32        // of the last message
 	came    uint32        // the last one that came
