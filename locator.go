@@ -101,14 +101,29 @@ func protocolName(protocol int) string {
 	return ""
 }
 
-// place is where a locator leads to, whatever its lifetime, and by whichever link it came.
+// place is where a locator leads to, whatever its lifetime, and by whichever link it came
+// unless its address is of use on one link only.
 type place struct {
 	ip             netip.Addr
+	link           int // of an IPv4 link-local or a loopback address; an IPv6 link-local one has a zone
 	fqdn, uri      string
 	protocol, port int
 }
 
-func (l Locator) place() place { return place{l.IP, l.FQDN, l.URI, l.Protocol, l.Port} }
+func (l Locator) place() place {
+	link := 0
+	if cache.OnLinkOnly(l.IP) && l.IP.Zone() == "" {
+		link = l.IfIndex
+	}
+	return place{l.IP, link, l.FQDN, l.URI, l.Protocol, l.Port}
+}
+
+// host returns the place without protocol and port.
+func (l Locator) host() place {
+	host := l.place()
+	host.protocol, host.port = 0, 0
+	return host
+}
 
 // encode returns the locator as it is sent, no locator if it has no address.
 func (l Locator) encode() (wire.Locator, error) {

@@ -311,7 +311,7 @@ func (c *locatorCache) rapidValue(name string, from Locator) (rapid *wire.Object
 	}
 	c.do(func(c *cache.Locators, now time.Time) {
 		c.Living(name, now, func(l *cache.Locator) {
-			if l.Wire == w && (!isLinkLocal(w) || locatorOf(l).IP == from.IP) {
+			if l.Wire == w && (!isLinkLocal(w) || locatorOf(l).place() == from.place()) {
 				rapid = l.Rapid
 			}
 		})

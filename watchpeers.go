@@ -7,7 +7,6 @@ import (
 	"iter"
 	"math"
 	"math/rand/v2"
-	"net/netip"
 	"time"
 
 	"github.com/go-grasp/grasp/internal/wire"
@@ -135,10 +134,10 @@ func (w *peerWatch) check(op string) error {
 // updates the lifetime of the known peers.
 func (w *peerWatch) changes(all []Locator, now time.Time) (events []PeerEvent) {
 	current := make(map[place]bool, len(all))
-	addrs := make(map[netip.Addr]bool, len(all))
+	hosts := make(map[place]bool, len(all))
 	for _, l := range all {
 		current[l.place()] = true
-		addrs[l.IP] = true
+		hosts[l.host()] = true
 	}
 	for key, l := range w.known {
 		if current[key] {
@@ -148,7 +147,7 @@ func (w *peerWatch) changes(all []Locator, now time.Time) (events []PeerEvent) {
 		switch {
 		case !l.Expire.IsZero() && !l.Expire.After(now):
 			reason = GoneExpired
-		case l.IP.IsValid() && addrs[l.IP]:
+		case l.IP.IsValid() && hosts[l.host()]:
 			reason = GoneReplaced
 		case w.asa.g.doubts.hasPeer(w.objective.Name, l):
 			reason = GoneUnreachable

@@ -47,3 +47,51 @@ func TestWatchedPeerIsUnreachable(t *testing.T) {
 		})
 	}
 }
+
+// An IPv4 link-local address on two links is that of two peers (RFC 8990 section 2.9.5.1
+// has such locators be of use on their link only), like fe80::1 there: neither of them
+// takes the place of the other.
+func TestWatchedPeersWithOneLinkLocalAddress(t *testing.T) {
+	for name, locator := range map[string]bed.Arr{
+		"IPv4": {104, bed.IP("169.254.0.9"), 6, 4000}, "IPv6": {103, bed.IP("fe80::9"), 6, 4000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bed.InLinks(t, 2, grasp.Config{}, func(b *bed.Bed) {
+				o := bed.Neg("EX3", 1)
+				events := make(chan grasp.PeerEvent, 100)
+				ctx, stop := context.WithCancel(b.Context())
+				defer stop()
+				go func() {
+					for e := range b.ASA.WatchPeers(ctx, o, grasp.WatchPeersOptions{}) {
+						events <- e
+					}
+				}()
+				// pass has the peers answer for a time.
+				pass := func(d time.Duration, all ...*bed.Peer) {
+					for range d / (100 * time.Millisecond) {
+						for _, p := range all {
+							for _, m := range p.All() {
+								p.Respond(m, arr{2, m.ID(b), m.Items(b)[2], 60_000, locator})
+							}
+						}
+						time.Sleep(100 * time.Millisecond)
+					}
+				}
+				pass(time.Second, b.Peer, b.Far)
+				for _, l := range b.Links {
+					e := <-events
+					require.Equal(b, grasp.Added, e.Change)
+					require.Equal(b, b.Index(l), e.Peer.IfIndex)
+				}
+				pass(time.Hour, b.Far, b.Peer)
+				require.Empty(b, events)
+				pass(time.Minute, b.Far) // and not the other, which is gone by and by
+				e := <-events
+				require.Equal(b, grasp.Gone, e.Change)
+				require.Equal(b, grasp.GoneExpired, e.Reason)
+				require.Equal(b, b.Index(b.Links[0]), e.Peer.IfIndex)
+				require.Empty(b, events)
+			})
+		})
+	}
+}
