@@ -65,8 +65,23 @@ func (d *doubts) hasPeer(objective string, l Locator) bool {
 	return d.peers.Has(lostPeer{objective, l.place()}, time.Now())
 }
 
+// forget gives back the memory of what is too old. It reports whether anything is left.
+func (d *doubts) forget(now time.Time) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	addresses, peers := d.all.Forget(now), d.peers.Forget(now)
+	return addresses || peers
+}
+
+// doubt notes that an address was of no use.
+func (g *Instance) doubt(objective string, at netip.AddrPort) {
+	g.doubts.add(objective, at)
+	g.forgetLater()
+}
+
 // lose forgets a peer that was of no use.
 func (g *Instance) lose(objective string, l Locator) {
 	g.doubts.addPeer(objective, l) // before those who watch look why it is gone
+	g.forgetLater()
 	g.locators.forget(objective, l)
 }

@@ -1,6 +1,7 @@
 package grasp
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,12 +44,13 @@ func (g *Instance) forgetLater() {
 // forget gives back the memory of what has expired.
 func (g *Instance) forget() {
 	g.forgets.waits.Store(false) // what comes from now on has to wait for the next time
+	now := time.Now()
 	var relayed, floods, locators bool
-	g.relays.do(func(r *loop.Relay[asker]) { relayed = r.Forget(time.Now()) })
+	g.relays.do(func(r *loop.Relay[asker]) { relayed = r.Forget(now) })
 	g.floods.do(func(c *cache.Floods, now time.Time) { floods = c.Forget(now) })
 	g.locators.do(func(c *cache.Locators, now time.Time) { locators = c.Forget(now) })
-	came, recent := g.came.forget(time.Now()), g.recent.forget(time.Now())
-	if relayed || floods || locators || came || recent {
+	left := []bool{relayed, floods, locators, g.came.forget(now), g.recent.forget(now), g.doubts.forget(now), g.responders.forget(now)}
+	if slices.Contains(left, true) {
 		g.forgetLater()
 	}
 }

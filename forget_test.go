@@ -15,7 +15,9 @@ import (
 
 	"github.com/go-grasp/grasp/acp"
 	"github.com/go-grasp/grasp/acp/memory"
+	"github.com/go-grasp/grasp/internal/cache"
 	"github.com/go-grasp/grasp/internal/longtest"
+	"github.com/go-grasp/grasp/internal/wire"
 )
 
 // held returns the memory that this process holds on to.
@@ -155,5 +157,32 @@ func TestRequestsAreForgotten(t *testing.T) {
 			require.Zero(t, remembered(g))
 			require.False(t, g.forgets.waits.Load())
 		}
+	})
+}
+
+// So are the addresses and the peers that were of no use.
+func TestDoubtsAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := memory.NewNetwork(1)
+		g := newInstance(t, n.NewNode("here", n.NewLink(memory.LinkConfig{})))
+		asa := newASA(t, g, "asker")
+		o := Objective{Name: "EX1", Synch: true, LoopCount: DefaultLoopCount}
+		nobody := cache.Locator{
+			Wire: wire.Locator{Kind: wire.LocatorIPv6, Addr: netip.MustParseAddr("fd00::dead"), Protocol: TCP, Port: 4000},
+			Link: 1, Expire: time.Now().Add(time.Hour),
+		}
+		g.cacheLocators(o.Name, []cache.Locator{nobody})
+		_, err := asa.Synchronize(t.Context(), o, nil, time.Second)
+		require.Error(t, err)
+		left := func() int {
+			g.doubts.mu.Lock()
+			defer g.doubts.mu.Unlock()
+			return g.doubts.all.Len() + g.doubts.peers.Len()
+		}
+		require.Equal(t, 2, left())
+		time.Sleep(2*doubtTime + 2*forgetTime)
+		synctest.Wait()
+		require.Zero(t, left())
+		require.False(t, g.forgets.waits.Load())
 	})
 }

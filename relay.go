@@ -103,6 +103,7 @@ func (g *Instance) callBack(m wire.Message, to asker, dial dialer, answer func(*
 		g.drop(eventOf(m, Event{Reason: reason, Peer: to.Addr, Link: to.Link, Err: err}))
 	}
 	if to.stream == nil && !g.responders.mayConnect(to.Addr.Addr()) {
+		g.forgetLater()
 		drop(ReasonTooManyResponses, nil)
 		return
 	}
@@ -412,6 +413,13 @@ func (t *responderTable) connected(neighbour netip.Addr) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.targets.Succeeded(neighbour, time.Now())
+}
+
+// forget gives back the memory of what is too old. It reports whether anything is left.
+func (t *responderTable) forget(now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.targets.Forget(now)
 }
 
 func (t *responderTable) len() int {

@@ -308,7 +308,7 @@ func (x *candidates) add(l Locator, targets []netip.AddrPort, err error) {
 // is forgotten.
 func (x *candidates) giveUp(to netip.AddrPort, _ error) {
 	name := x.objective.Name
-	x.g.doubts.add(name, to)
+	x.g.doubt(name, to)
 	c := x.of[to]
 	if c.left--; c.left == 0 {
 		x.g.lose(name, c.locator)
@@ -388,7 +388,7 @@ func (c *outgoing) doubt(err error) {
 	}
 	switch Code(err) {
 	case ErrNoPeer, ErrNoNegReply, ErrNoListener, ErrNoSynchReply:
-		c.asa.g.doubts.add(c.objective.Name, c.reachedAt)
+		c.asa.g.doubt(c.objective.Name, c.reachedAt)
 		c.asa.g.lose(c.objective.Name, *c.reached)
 	}
 }

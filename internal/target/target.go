@@ -128,6 +128,13 @@ func (l *Limiter) Succeeded(to netip.Addr, now time.Time) {
 	b.tokens = min(b.tokens+FailCost-1, Burst)
 }
 
+// Forget gives back the memory of strangers that had to go without long ago, which is most
+// of what a Limiter takes. It reports whether some are left that will be too old.
+func (l *Limiter) Forget(now time.Time) bool {
+	l.refused.turn(now)
+	return l.refused.now != nil || l.refused.old != nil
+}
+
 // forget makes room. It forgets all strangers whose bucket is full, of which nothing is
 // to be remembered, and one node more: the stranger with most tokens or, if there are no
 // strangers, the node with most.

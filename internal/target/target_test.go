@@ -176,3 +176,18 @@ func TestLimiterForgetsLinks(t *testing.T) {
 	}
 	require.Len(t, l.strangers, 1)
 }
+
+// After a storm of forged addresses the memory of those that had to go without goes back.
+func TestForget(t *testing.T) {
+	var l Limiter
+	now := time.Now()
+	require.False(t, l.Forget(now))
+	for i := range 2 * Strangers {
+		l.Allow(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), now)
+	}
+	require.True(t, l.Forget(now))
+	require.True(t, l.Forget(now.Add(refusedTime)), "they may ask again")
+	require.False(t, l.Forget(now.Add(2*refusedTime)))
+	require.Zero(t, l.refused.now)
+	require.Zero(t, l.refused.old)
+}
