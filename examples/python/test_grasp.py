@@ -14,6 +14,7 @@ import cbor2
 import grasp
 import graspi
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started this may have had it ignored
 grasp.skip_dialogue(silent=True)
 errors = graspi.errors
 
