@@ -367,12 +367,12 @@ func (s *Session) NegotiateWait(timeout time.Duration) error {
 
 // EndNegotiate ends the negotiation (M_END): with accept it accepts the peer's last
 // offer; otherwise it declines it with a reason, which may be empty. It does not wait
-// for the peer. While another call waits for the peer's answer, do not accept: the peer
-// would take it for an answer to its next offer.
+// for the peer. While another call waits for the peer's answer there is no offer to
+// accept, but the negotiation can be ended by declining.
 //
 // A redundant call returns [ErrNoSession], which is harmless. Other errors:
-// [ErrNoASA], [ErrNoSecurity], [ErrTooLong], [ErrUnspec] (a reason that is not
-// UTF-8), [ErrSockErrEnd].
+// [ErrNoASA], [ErrNoSecurity], [ErrTooLong], [ErrUnspec] (to accept while another call
+// waits for the peer, or a reason that is not UTF-8; the session goes on), [ErrSockErrEnd].
 func (s *Session) EndNegotiate(accept bool, reason string) error {
 	const op = "end negotiate"
 	if err := s.check(op); err != nil {

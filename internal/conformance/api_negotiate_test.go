@@ -394,6 +394,32 @@ func TestA38RedundantEndIsNoSession(t *testing.T) {
 	})
 }
 
+// RFC 8990 section 2.5.5: the side that has the peer's offer before it accepts. Out of turn
+// an M_END/accept would be taken for an answer to what the peer offers next: it is refused,
+// and the negotiation goes on. It can be ended by declining at any time.
+func TestEndOutOfTurn(t *testing.T) {
+	bed.In(t, func(b *bed.Bed) {
+		ex3 := bed.Neg("EX3", 1)
+		b.Register(ex3)
+		for _, accept := range []bool{true, false} {
+			s, asked, st := b.Served(ex3, 7, 1)
+			call := b.Step(s, asked, 0)
+			st.Next().Is(b, `[5, %d, ["EX3", 3, 5, 1]]`)
+			bed.IsCode(b, s.EndNegotiate(true, ""), grasp.ErrUnspec)
+			if !accept {
+				require.NoError(b, s.EndNegotiate(false, "enough"))
+				st.Next().Is(b, `[6, %d, [102, "enough"]]`)
+				bed.IsCode(b, call.Done().Err, grasp.ErrNoSession)
+				continue
+			}
+			st.Send(arr{5, 7, arr{"EX3", 3, 4, 2}})
+			require.NotNil(b, call.Ok().S)
+			require.NoError(b, s.EndNegotiate(true, ""))
+			st.Next().Is(b, `[6, %d, [101]]`)
+		}
+	})
+}
+
 // A-39: the reason reaches the peer as it is; with accept it is ignored.
 func TestA39Reason(t *testing.T) {
 	bed.In(t, func(b *bed.Bed) {

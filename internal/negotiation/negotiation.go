@@ -181,8 +181,12 @@ func (s *Session) Delay(wait uint32) (Sending, error) {
 }
 
 // End returns the M_END that accepts the peer's last offer, or declines it with
-// a reason, which may be empty. The session is over.
+// a reason, which may be empty. The session is over. While it is the peer's turn there is
+// nothing to accept: the peer would take the M_END for an answer to what it offers next.
 func (s *Session) End(accept bool, reason string) (Sending, error) {
+	if accept && (s.state == offered || s.state == waiting) {
+		return Sending{}, ErrBusy
+	}
 	if accept {
 		reason = ""
 	}
