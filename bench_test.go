@@ -28,7 +28,7 @@ func benchPair(b *testing.B, server, client *grasp.ASA, heard <-chan struct{}) {
 	require.True(b, bed.SoonTrue(func() bool { return bed.Listens(server.Instance(), bed.Stressed.Name) }))
 
 	peers := func(o grasp.Objective) *grasp.Locator {
-		found, err := client.Discover(ctx, o, 0, grasp.DiscoverOptions{First: true})
+		found, err := client.Discover(ctx, o, time.Minute, grasp.DiscoverOptions{First: true})
 		require.NoError(b, err)
 		require.NotEmpty(b, found)
 		return &found[0]
@@ -60,7 +60,7 @@ func benchPair(b *testing.B, server, client *grasp.ASA, heard <-chan struct{}) {
 				time.Sleep(time.Second / 2)
 				b.StartTimer()
 			}
-			found, err := client.Discover(ctx, bed.Stressed, 0, grasp.DiscoverOptions{First: true, Flush: true})
+			found, err := client.Discover(ctx, bed.Stressed, time.Minute, grasp.DiscoverOptions{First: true, Flush: true})
 			if err == nil && len(found) == 0 {
 				return grasp.ErrNoDiscReply
 			}

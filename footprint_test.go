@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -39,7 +40,7 @@ func TestOpenNegotiationsFootprint(t *testing.T) {
 		})
 	}
 	require.True(t, bed.SoonTrue(func() bool { return bed.Listens(server.Instance(), bed.Stressed.Name) }))
-	peer, err := client.Discover(t.Context(), bed.Stressed, 0, grasp.DiscoverOptions{First: true})
+	peer, err := client.Discover(t.Context(), bed.Stressed, time.Minute, grasp.DiscoverOptions{First: true})
 	require.NoError(t, err)
 	require.NotEmpty(t, peer)
 
@@ -51,7 +52,7 @@ func TestOpenNegotiationsFootprint(t *testing.T) {
 		asking.Go(func() {
 			o := bed.Stressed
 			o.Value = i
-			s, agreed, err := client.ReqNegotiate(ctx, o, &peer[0], 0)
+			s, agreed, err := client.ReqNegotiate(ctx, o, &peer[0], 10*time.Minute) // for all of them to be open
 			ok := assert.NoError(t, err) && assert.Nil(t, s) && assert.EqualValues(t, i, agreed.Value)
 			if !ok {
 				cancel()
