@@ -297,7 +297,10 @@ func (g *Instance) handleRequest(st *stream, m *wire.ReqNeg) {
 		st.close()
 		return
 	}
-	g.streams.claim(st)
+	if !g.streams.claim(st) {
+		s.finish() // it was evicted meanwhile, which is counted
+		return
+	}
 	r := request{session: s, objective: m.Objective}
 	if refused, ok := queue.Put(st.holder, r, now); ok {
 		g.refuseRequest(refused.session, ReasonBacklogFull)

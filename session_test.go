@@ -26,14 +26,7 @@ func TestSessionHasItsASAAtOnce(t *testing.T) {
 				got <- s
 			}
 		}
-		request := func(id uint32) {
-			near, far, err := memory.Pipe()
-			require.NoError(t, err)
-			t.Cleanup(func() { _ = near.Close() })
-			g.handleRequest(g.newStream(far, true), &wire.ReqNeg{
-				SessionID: id, Objective: wire.Objective{Name: o.Name, Flags: wire.FlagNeg, LoopCount: 6, Value: null},
-			})
-		}
+		request := func(id uint32) { g.handleRequest(pending(t, g), reqNeg(id, o.Name)) }
 		for id := range uint32(100) { // the listener may be fast
 			go listen()
 			synctest.Wait()
@@ -48,4 +41,39 @@ func TestSessionHasItsASAAtOnce(t *testing.T) {
 		require.Equal(t, []*Session{s}, g.sessionsOf(a))
 		require.NoError(t, s.Close())
 	})
+}
+
+// pending returns a stream from somebody who has not said yet what it wants.
+func pending(t *testing.T, g *Instance) *stream {
+	t.Helper()
+	near, far, err := memory.Pipe()
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = near.Close() })
+	s := g.newStream(far, true)
+	require.True(t, g.await(s))
+	return s
+}
+
+func reqNeg(id uint32, name string) *wire.ReqNeg {
+	return &wire.ReqNeg{SessionID: id, Objective: wire.Objective{Name: name, Flags: wire.FlagNeg, LoopCount: 6, Value: null}}
+}
+
+// No listener gets a request whose connection had to give way to others in the very
+// instant in which the request was read: nobody could be answered.
+func TestEvictedRequestIsNotHandedOut(t *testing.T) {
+	g := newInstance(t, memory.NewNetwork(1).NewNode("x"))
+	a := newASA(t, g, "listener")
+	o := Objective{Name: "EX1", Neg: true}
+	require.NoError(t, a.RegisterObj(o, RegisterOptions{}))
+	require.NoError(t, g.objectives.owned(a, o.Name, func(r *registration) error {
+		r.backlog = newBacklog(10)
+		r.backlog.Start(a)
+		return nil
+	}))
+	s := pending(t, g)
+	require.True(t, g.giveWay())
+	g.handleRequest(s, reqNeg(1, o.Name))
+	require.Zero(t, g.objectives.backlogOf(o.Name).Len())
+	require.Empty(t, g.sessions.All())
+	require.Zero(t, g.sessions.Len())
 }
