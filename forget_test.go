@@ -17,6 +17,7 @@ import (
 	"github.com/go-grasp/grasp/acp/memory"
 	"github.com/go-grasp/grasp/internal/cache"
 	"github.com/go-grasp/grasp/internal/longtest"
+	"github.com/go-grasp/grasp/internal/session"
 	"github.com/go-grasp/grasp/internal/wire"
 )
 
@@ -184,5 +185,26 @@ func TestDoubtsAreForgotten(t *testing.T) {
 		synctest.Wait()
 		require.Zero(t, left())
 		require.False(t, g.forgets.waits.Load())
+	})
+}
+
+// As many requests as 1,000 a second for two minutes are remembered for as long as a copy
+// of one can come, and each is told from the others.
+func TestManyRequestsAreRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const perSecond, seconds = 1000, int(repeatTime / time.Second)
+		key := func(i int) session.Key {
+			return session.Key{ID: uint32(i), Initiator: netip.MustParseAddr("fd00::1")}
+		}
+		memory := newRequestMemory()
+		for second := range 2 * seconds {
+			for i := range perSecond {
+				require.False(t, memory.add(key(perSecond*second+i)))
+			}
+			time.Sleep(time.Second)
+			if second >= seconds {
+				require.True(t, memory.add(key(perSecond*(second-seconds+1))), "it came less than two minutes ago")
+			}
+		}
 	})
 }
