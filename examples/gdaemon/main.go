@@ -93,7 +93,11 @@ func check(p *cli.Program, file string) error {
 	if err != nil {
 		return err
 	}
-	p.Say(fmt.Sprintf("%s is correct: plane %s, %d programs", file, c.Plane, len(c.Programs)))
+	programs := fmt.Sprintf("%d programs", len(c.Programs))
+	if len(c.Programs) == 1 {
+		programs = "1 program"
+	}
+	p.Say(fmt.Sprintf("%s is correct: plane %s, %s", file, c.Plane, programs))
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -108,4 +109,18 @@ func acrossARelay(t *testing.T, plane func(program string) []string) {
 	t.Log("the relay:\n" + relay.String())
 	assert.Contains(t, relay.String(), "M_DISCOVERY")
 	assert.Contains(t, relay.String(), "M_FLOOD")
+}
+
+// A program in Go, as most that it runs are, starts within the limits of the examples.
+func TestLimitsOfExamples(t *testing.T) {
+	installed, err := os.ReadFile("gdaemon.toml")
+	require.NoError(t, err)
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "running-a-relay.md"))
+	require.NoError(t, err)
+	for _, text := range []string{string(installed), string(page)} {
+		limit := regexp.MustCompile(`limits = \{ memory = (\d+)`).FindStringSubmatch(text)
+		require.Len(t, limit, 2)
+		out, err := exec.Command("sh", "-c", "ulimit -d $(($0 / 1024)) && exec go version", limit[1]).CombinedOutput()
+		require.NoError(t, err, string(out))
+	}
 }
