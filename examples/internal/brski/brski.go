@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-grasp/grasp"
@@ -90,9 +91,10 @@ type teller struct {
 	a *grasp.ASA
 }
 
-// tell prints an event, as a line of words and with --json as an object.
+// tell prints an event, as a line of words, of which some may be empty, and with --json as an
+// object.
 func (t teller) tell(e Event, words ...any) error {
-	t.a.Tprint(words...)
+	t.a.Tprint(slices.DeleteFunc(words, func(w any) bool { return w == "" })...)
 	if !t.p.JSON {
 		return nil
 	}

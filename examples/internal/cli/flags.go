@@ -90,7 +90,7 @@ func (c Command) flags(o *Options) flagSets {
 	if c.Offline {
 		return s
 	}
-	s.shared.Func(linkFlag, "use these interfaces only: `name[,name]`"+c.memoryUsage(), func(names string) error {
+	s.shared.Func(linkFlag, "use these interfaces only"+c.memoryUsage()+": `name[,name]`", func(names string) error {
 		o.Links = nil
 		if names != "" {
 			o.Links = strings.Split(names, ",")
