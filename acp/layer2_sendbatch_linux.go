@@ -11,8 +11,7 @@ import (
 
 // outgoing is what sendmmsg needs for messages.
 //
-// Those for one link that are equally long make one packet, of which only the last may be
-// shorter. The system passes it on as one, and cuts it into its segments at the end, on the
+// Those for one link that are equally long make one packet. The system passes it on as one, and cuts it into its segments at the end, on the
 // interface or where a socket gets them: whoever listens gets each message as a datagram.
 // That spares most of what sending takes, since relayed messages are often alike.
 type outgoing struct {
@@ -128,18 +127,15 @@ func (o *outgoing) add(i int, msg []byte) {
 }
 
 // addAlike adds to the packet of a message those after it on the same link that are as long,
-// up to the first that is not; if that is shorter, it is the last.
+// up to the first that is not.
 func (o *outgoing) addAlike(i int, all []Multicast) {
-	length := len(all[i].Msg)
 	for k := i + 1; k < len(all); k++ {
 		switch m := &all[k]; {
 		case m.Link != all[i].Link:
-		case o.went[k] || !fits(m.Msg) || len(m.Msg) > length:
+		case o.went[k] || len(m.Msg) != len(all[i].Msg):
 			return
 		default:
-			if o.add(k, m.Msg); len(m.Msg) < length {
-				return
-			}
+			o.add(k, m.Msg)
 		}
 	}
 }

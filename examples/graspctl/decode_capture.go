@@ -94,7 +94,8 @@ func (c *conversations) read(next func() (capture.Packet, error)) error {
 	return c.ctx.Err()
 }
 
-// datagram decodes a datagram to or from the port of GRASP: one message.
+// datagram decodes a datagram to or from the port of GRASP: one message, or several that
+// left as one packet.
 func (c *conversations) datagram(at seen, s capture.Segment) error {
 	if s.Dst.Port() != acp.Port && s.Src.Port() != acp.Port {
 		return nil
@@ -103,9 +104,33 @@ func (c *conversations) datagram(at seen, s capture.Segment) error {
 		at.Error = "not captured in full"
 		return c.print(at)
 	}
-	m := at.look(s.Payload, c.limits)
-	c.learn(m, s.Src)
-	return c.print(at)
+	for _, msg := range segments(s.Payload, c.limits) {
+		at := at
+		m := at.look(msg, c.limits)
+		c.learn(m, s.Src)
+		if err := c.print(at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// segments returns the messages of a packet that the system had yet to cut into datagrams when
+// it was captured, as on a relay that sends them: all are equally long. Of all other packets
+// it returns the whole.
+func segments(payload []byte, lim wire.Limits) (all [][]byte) {
+	first := 0
+	for rest := payload; len(rest) > 0; rest = rest[first:] {
+		n, err := wire.Scan(rest, lim)
+		if first == 0 {
+			first = n
+		}
+		if isArray := rest[0]>>5 == 4; err != nil || n != first || !isArray {
+			return [][]byte{payload}
+		}
+		all = append(all, rest[:n])
+	}
+	return all
 }
 
 // learn notes where GRASP is spoken, by a message and where it came from.

@@ -456,3 +456,23 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// Messages that left as one packet, and were captured before it was cut into datagrams, are
+// decoded one by one; what is not equally long is one message with bytes after it.
+func TestDecodeSegments(t *testing.T) {
+	f := capturetest.NewFile(t, capturetest.Raw)
+	asking, group := netip.MustParseAddrPort("[fe80::1]:4000"), netip.MustParseAddrPort("[ff02::13]:7017")
+	one := capturetest.Vectors(t)[0]
+	f.Packet(time.Unix(1800000000, 0), capturetest.UDP(asking, group, bytes.Repeat(one, 3)))
+	f.Close()
+	status, out, errOut := ctl(nil, "decode", "-brief", f.Path)
+	assert.Zero(t, status, errOut)
+	assert.Equal(t, 3, strings.Count(out, "\n"), out)
+
+	f = capturetest.NewFile(t, capturetest.Raw)
+	f.Packet(time.Unix(1800000000, 0), capturetest.UDP(asking, group, append(bytes.Clone(one), 0x80)))
+	f.Close()
+	status, _, errOut = ctl(nil, "decode", "-brief", f.Path)
+	assert.Equal(t, 1, status)
+	assert.Contains(t, errOut, "wrong: 1 of 1")
+}

@@ -607,14 +607,32 @@ local function show(pinfo, infos)
     if #infos > 0 then pinfo.cols.info:set(table.concat(infos, "; ")) end
 end
 
+-- segments returns the messages of a packet that the system had yet to cut into datagrams
+-- when it was captured, as on a relay that sends them: all are equally long.
+local function segments(buf, first)
+    local all = { first }
+    while #all * first.len < buf:len() do
+        local root = read_item(buf, #all * first.len)
+        if not root or root.len ~= first.len or root.major ~= 4 then return nil end
+        table.insert(all, root)
+    end
+    return all
+end
+
 -- A datagram is one message.
 local function datagram(buf, pinfo, tree)
     local root, problem = read_item(buf, 0)
-    if root and root.len < buf:len() then
-        problem = { at = root.len, what = (buf:len() - root.len) .. " bytes after the message" }
-        root = nil
+    local all = root and segments(buf, root)
+    if all then
+        local infos = {}
+        for _, one in ipairs(all) do table.insert(infos, add_message(buf, pinfo, tree, one)) end
+        show(pinfo, infos)
+        return buf:len()
     end
-    show(pinfo, { root and add_message(buf, pinfo, tree, root) or add_malformed(buf, tree, 0, problem) })
+    if root then
+        problem = { at = root.len, what = (buf:len() - root.len) .. " bytes after the message" }
+    end
+    show(pinfo, { add_malformed(buf, tree, 0, problem) })
     return buf:len()
 end
 

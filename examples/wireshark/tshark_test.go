@@ -214,6 +214,19 @@ func TestTsharkValues(t *testing.T) {
 	}
 }
 
+// Messages that left as one packet, and were captured before it was cut into datagrams, are
+// shown one by one.
+func TestTsharkSegments(t *testing.T) {
+	one := capturetest.Vectors(t)[0]
+	got := dissect(t, datagrams(t, [][]byte{bytes.Repeat(one, 3), one}))
+	for i, n := range []int{3, 1} {
+		require.Len(t, got[i], n)
+		for _, m := range got[i] {
+			requireSame(t, one, m)
+		}
+	}
+}
+
 // What is wrong is said, with the byte.
 func TestTsharkWrong(t *testing.T) {
 	cases := []struct{ hex, kind, want string }{
