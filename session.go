@@ -456,11 +456,11 @@ func (s *Session) Recv(ctx context.Context, timeout time.Duration) (any, error) 
 	if err := s.check(op); err != nil {
 		return nil, err
 	}
-	deadline, err := s.startWait(op, timeout)
+	deadline, err := s.hear(op, timeout)
 	if err != nil {
 		return nil, err
 	}
-	defer s.endWait()
+	defer s.rest()
 	s.stream.setLimits(s.g.cfg.transfers())
 	defer s.stream.setLimits(s.g.limits)
 	raw, err := s.stream.next(ctx, deadline)
@@ -480,8 +480,19 @@ func (s *Session) Recv(ctx context.Context, timeout time.Duration) (any, error) 
 	return nil, s.over(op, code, err)
 }
 
-// endWait ends a wait for something that was no message.
-func (s *Session) endWait() {
+// hear begins to wait for something that is no message, and returns until when.
+func (s *Session) hear(op string, timeout time.Duration) (time.Time, error) {
+	if timeout == 0 {
+		timeout = DefaultTimeout
+	}
+	deadline := s.g.now().Add(timeout)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return deadline, s.refused(op, s.state.Hear())
+}
+
+// rest ends what hear began.
+func (s *Session) rest() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.state.Rest()

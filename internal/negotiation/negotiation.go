@@ -74,7 +74,8 @@ type state uint8
 const (
 	idle    state = iota // it is the ASA's turn
 	offered              // Offer was called; Await comes next
-	waiting              // waiting for the peer, until deadline
+	waiting              // waiting for the peer's answer, until deadline
+	hearing              // waiting for something that is no message of a negotiation
 	ended
 )
 
@@ -167,7 +168,7 @@ func (s *Session) Await(now time.Time, timeout time.Duration) (deadline time.Tim
 	switch s.state {
 	case ended:
 		return time.Time{}, ErrEnded
-	case waiting:
+	case waiting, hearing:
 		return time.Time{}, ErrBusy
 	}
 	s.state, s.deadline = waiting, now.Add(timeout)
@@ -317,10 +318,22 @@ func (s *Session) Expired(now time.Time) Output {
 	return s.fail(ErrTimeout)
 }
 
-// Rest ends the wait because of something that is not a message of a negotiation.
-// Then it is the ASA's turn.
+// Hear begins to wait for something that is no message of a negotiation, until Rest is
+// called.
+func (s *Session) Hear() error {
+	switch s.state {
+	case ended:
+		return ErrEnded
+	case idle:
+		s.state = hearing
+		return nil
+	}
+	return ErrBusy
+}
+
+// Rest ends the wait that Hear began.
 func (s *Session) Rest() {
-	if s.state == waiting {
+	if s.state == hearing {
 		s.state = idle
 	}
 }

@@ -64,6 +64,8 @@ func (p *player) play(c *transcript.Command) string {
 		return sending(p.s.Refuse([]byte{7}))
 	case "close":
 		return fmt.Sprintf("had not ended: %v", p.s.Close())
+	case "hear":
+		return refusal(p.s.Hear())
 	case "rest":
 		p.s.Rest()
 		return ""
@@ -230,7 +232,9 @@ func FuzzSession(f *testing.F) {
 			case 10:
 				came(s.Receive(now, &wire.Invalid{SessionID: uint32(n)}))
 			case 11:
-				s.Rest()
+				if s.Hear() == nil {
+					s.Rest()
+				}
 			}
 			require.LessOrEqual(t, ends, 1, "a session ends once")
 			input = input[2:]
