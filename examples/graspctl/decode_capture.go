@@ -116,19 +116,20 @@ func (c *conversations) datagram(at seen, s capture.Segment) error {
 }
 
 // segments returns the messages of a packet that the system had yet to cut into datagrams when
-// it was captured, as on a relay that sends them: all are equally long. Of all other packets
-// it returns the whole.
+// it was captured, as on a relay that sends them: all are multicasts and equally long. Of all
+// other packets it returns the whole.
 func segments(payload []byte, lim wire.Limits) (all [][]byte) {
-	first := 0
-	for rest := payload; len(rest) > 0; rest = rest[first:] {
-		n, err := wire.Scan(rest, lim)
-		if first == 0 {
-			first = n
+	n, err := wire.Scan(payload, lim)
+	if err != nil || n == len(payload) {
+		return [][]byte{payload}
+	}
+	for msg := range slices.Chunk(payload, n) {
+		switch m, _ := wire.Parse(msg, lim); m.(type) {
+		case *wire.Discovery, *wire.Flood:
+			all = append(all, msg)
+		default:
+			return [][]byte{payload} // of which print tells what is wrong
 		}
-		if isArray := rest[0]>>5 == 4; err != nil || n != first || !isArray {
-			return [][]byte{payload}
-		}
-		all = append(all, rest[:n])
 	}
 	return all
 }

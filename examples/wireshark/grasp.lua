@@ -608,12 +608,13 @@ local function show(pinfo, infos)
 end
 
 -- segments returns the messages of a packet that the system had yet to cut into datagrams
--- when it was captured, as on a relay that sends them: all are equally long.
+-- when it was captured, as on a relay that sends them: all are multicasts and equally long.
 local function segments(buf, first)
     local all = { first }
     while #all * first.len < buf:len() do
         local root = read_item(buf, #all * first.len)
-        if not root or root.len ~= first.len or root.major ~= 4 then return nil end
+        local kind = root and root.len == first.len and root.items and root.items[1]
+        if not kind or kind.major ~= 0 or kind.num ~= 1 and kind.num ~= 9 then return nil end
         table.insert(all, root)
     end
     return all
