@@ -204,7 +204,7 @@ func TestRegistrarGoesAndComes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		proxy := b.proxy(Proxy{Objective: ObjectiveProxy, Port: 11800, Every: time.Minute})
-		time.Sleep(time.Second)
+		time.Sleep(time.Second + lookAgain/2) // between two of its looks
 		asa := b.n.NewNode("first", b.links[2])
 		g, err := grasp.New(grasp.Config{Plane: asa})
 		require.NoError(t, err)
