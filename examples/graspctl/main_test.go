@@ -57,6 +57,7 @@ func TestUsage(t *testing.T) {
 		"links --plane layer2 localhost:1": "the program at the URL has its own",
 		"monitor --link lo localhost:1":    "go with --find",
 		"monitor --plane layer2 x:1":       "go with --find",
+		"monitor --json x:1":               "--json: this command serves a page",
 		"discover a --announce r1":         "--announce goes with --monitor",
 		"version x":                        `unexpected argument "x"; usage: graspctl version`,
 		"help discover x":                  `unexpected argument "x"; usage: graspctl help [command]`,

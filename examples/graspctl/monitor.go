@@ -38,6 +38,9 @@ func monitorCommand() cli.Command {
 			f.StringVar(&w.find, "find", "", "ask also those that announce themselves with addresses of these `prefixes`, such as fd00::/8,fe80::/10")
 		},
 		Check: func(o cli.Options) error {
+			if o.JSON {
+				return errors.New("--json: this command serves a page and prints no results; the page has them as JSON at /network")
+			}
 			w.allow = nil
 			for _, s := range list(w.find) {
 				p, err := netip.ParsePrefix(s)
