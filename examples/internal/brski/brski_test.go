@@ -333,3 +333,25 @@ func TestRegistrarIsAsked(t *testing.T) {
 		require.Equal(t, "EST-TLS", got.Value)
 	})
 }
+
+// What a pledge says to people.
+func TestPledgeSays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.registrar(Registrar{Port: 8443, Loops: 255, Every: time.Minute}, "registrar")
+		b.proxy(Proxy{Objective: ObjectiveProxy, Port: 11800, Every: time.Minute})
+		var out, errOut bytes.Buffer
+		c := cli.Command{Name: "x", Counts: "contacts", Run: func(ctx context.Context, p *cli.Program) error {
+			g, err := p.NewDULL(b.n.NewNode("talking pledge", b.links[0]), ObjectiveProxy, ObjectivePrototype)
+			if err != nil {
+				return err
+			}
+			defer g.Close()
+			return Pledge{}.Run(ctx, p, g)
+		}}
+		require.Zero(t, c.Execute(b.ctx, []string{"-n", "1", "-wait", "0s"}, nil, &out, &errOut), errOut.String())
+		assert.Contains(t, out.String(), "Looking for a proxy, which floods about once a minute\n")
+		assert.Regexp(t, `Pretending to contact the proxy at \[fe80::\S+\]:11800\n`, out.String())
+		b.close(ObjectiveProxy)
+	})
+}

@@ -33,7 +33,7 @@ func (x Pledge) Run(ctx context.Context, p *cli.Program, g *grasp.Instance) erro
 	defer a.Deregister()
 	tell := teller{p, a}
 	random := rand.New(rand.NewPCG(p.Seed, 0))
-	a.Tprint("Looking for a proxy")
+	a.Tprint("Looking for a proxy, which floods about once a minute")
 	var known []string
 	for chosen := 0; p.N == 0 || chosen < p.N; {
 		proxies, err := floods(a, ObjectiveProxy, ObjectivePrototype)
@@ -72,7 +72,7 @@ func (x Pledge) Run(ctx context.Context, p *cli.Program, g *grasp.Instance) erro
 // it floods again.
 func contact(tell teller, random *rand.Rand, proxy grasp.TaggedObjective) error {
 	e := eventOf("chosen", proxy)
-	if err := tell.tell(e, "Chose the proxy at", e.Locator, "and pretend to contact it"); err != nil {
+	if err := tell.tell(e, "Pretending to contact the proxy at", e.Locator); err != nil {
 		return err
 	}
 	if random.IntN(failing) > 0 {
