@@ -175,7 +175,12 @@ func mustJSON(t *testing.T, v any) []byte {
 func TestStateForNetwork(t *testing.T) {
 	w := newWatching(t)
 	w.flood(t, "EX1", strings.Repeat("v", 2*pageValue))
-	all, part := getJSON[State](t, w.m, "/snapshot"), getJSON[State](t, w.m, "/snapshot?for=network")
+	var all State
+	netbed.Eventually(t, netbed.Patience, "the flood has come to all", func() bool {
+		all = getJSON[State](t, w.m, "/snapshot")
+		return !slices.ContainsFunc(all.Instances, func(i InstanceState) bool { return len(i.Snapshot.Floods) == 0 })
+	})
+	part := getJSON[State](t, w.m, "/snapshot?for=network")
 	require.Len(t, part.Instances, len(all.Instances))
 	a, p := all.Instances[0].Snapshot, part.Instances[0].Snapshot
 	require.NotEmpty(t, a.Sent)
