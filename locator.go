@@ -101,8 +101,7 @@ func protocolName(protocol int) string {
 	return ""
 }
 
-// place is where a locator leads to, whatever its lifetime, and by whichever link it came
-// unless its address is of use on one link only.
+// place is where a locator leads to, whatever its lifetime, and mostly whatever its link.
 type place struct {
 	ip             netip.Addr
 	link           int // of an IPv4 link-local or a loopback address; an IPv6 link-local one has a zone
